@@ -1,0 +1,40 @@
+# The hub's commands. `make run` and `make test` need Python 3.11 (with venv), git and make, and do the rest themselves.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test faults bench fmt lock audit clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## set up and run the embedded hub with the providers' sandboxes
+	@deploy/dev/venv.sh run
+	@HUB_SANDBOX="$${HUB_SANDBOX:-1}" exec .venv/bin/hub run
+
+test: ## set up, start the servers that the tests need, and run every check
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh
+
+faults: ## crash at every point of the fault scenarios (long)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh faults
+
+bench: ## measure on this machine; see benchmarks/
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh bench
+
+fmt: ## format, and fix what ruff can fix
+	@deploy/dev/venv.sh dev
+	@.venv/bin/ruff check --quiet --fix --exit-zero .
+	@.venv/bin/ruff format --quiet .
+
+lock: ## resolve pyproject.toml again into both lock files
+	@deploy/dev/venv.sh dev
+	@deploy/dev/lock.sh
+
+audit: ## ask the advisory database about the locked versions (needs the internet)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/uv.sh tool run 'pip-audit>=2.9' --requirement requirements.lock --require-hashes --disable-pip
+
+clean: ## remove the installation and the caches; var/ (the hub's data) stays
+	@rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Run the checks one after the other under headings; all run, and the exit code and the summary say what failed.
+#
+#   test.sh          everything that must pass before a change lands
+#   test.sh faults   every crash point instead of a sample
+#   test.sh bench    the benchmarks
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the crash sample draw
+WORKERS=${HUB_TEST_WORKERS:-2}
+
+failed=()
+summary=()
+
+section() { # HEADING COMMAND…
+    local heading=$1 started=$SECONDS verdict=ok
+    shift
+    printf '\n== %s\n' "$heading"
+    if ! "$@"; then
+        verdict=FAILED
+        failed+=("$heading")
+    fi
+    summary+=("$(printf '%-6s %4d s  %s' "$verdict" "$((SECONDS - started))" "$heading")")
+}
+
+finish() {
+    printf '\n== summary\n'
+    printf '%s\n' "${summary[@]}"
+    [ ${#failed[@]} -eq 0 ] && exit 0
+    printf '\n%d of %d failed, first: %s\n' "${#failed[@]}" "${#summary[@]}" "${failed[0]}"
+    exit 1
+}
+
+forget_the_callers_hub() { # a test must never reach the database of a hub that the caller's shell is set up for
+    local name
+    for name in "${!HUB_@}"; do
+        case $name in HUB_TEST_* | HUB_FAULTS | HUB_BENCH_*) ;; *) unset "$name" ;; esac
+    done
+}
+
+start_servers() { # and export where they answer; a test skips what has no address and fails where one is given
+    local addresses line
+    printf '== servers\n'
+    addresses=$(deploy/dev/servers.sh) || exit 1
+    while IFS= read -r line; do export "${line?}"; done <<<"$addresses"
+}
+
+tests() { # PATH…
+    .venv/bin/pytest -q -p randomly --randomly-seed="$SEED" --numprocesses "$WORKERS" --dist loadfile \
+        --durations 5 --durations-min 5 "$@"
+}
+
+forget_the_callers_hub
+start_servers
+case ${1:-all} in
+    all)
+        section 'ruff check' .venv/bin/ruff check --quiet .
+        section 'ruff format' .venv/bin/ruff format --quiet --check .
+        section 'mypy --strict' .venv/bin/mypy --no-error-summary
+        section 'import contracts' .venv/bin/lint-imports --no-logo
+        section 'routing rules' .venv/bin/hub routes test
+        section 'tests' tests tests --ignore=tests/faults
+        section 'crash points, a sample' env HUB_FAULTS="${HUB_FAULTS:-sample}" .venv/bin/pytest -q \
+            -p randomly --randomly-seed="$SEED" --numprocesses "$WORKERS" tests/faults
+        ;;
+    faults) section 'crash points, all' env HUB_FAULTS=all .venv/bin/pytest -q -rA -p randomly --randomly-seed="$SEED" tests/faults ;;
+    bench) section 'benchmarks' .venv/bin/python -m benchmarks ;;
+    *) echo "test.sh: unknown part '$1', expected faults or bench" >&2; exit 2 ;;
+esac
+finish
