@@ -1,0 +1,109 @@
+"""The hub's errors. The class says what to do; the fields say what happened.
+
+HubError
+├── ConfigError            a person must correct a file or a setting; nothing was started or changed
+├── UsageError             the call cannot be carried out as asked (unknown id, wrong state)
+├── UnreadableError        an authenticated message that cannot be read: keep it, park it, say where
+├── RetryableError         nothing is decided; try the delivery again after ``delay_s``
+│   ├── BusyError               the other side cannot be asked now (429, a pause); no attempt is used up
+│   └── StoreUnavailableError   the database refused or did not answer; nothing was committed; no attempt is used up
+├── NotYet                 the delivery must wait for something else, without holding up its chain
+├── PermanentError         trying again cannot help: park at once
+├── RefusedCommand         a command is answered with a reason; nothing is stored
+└── LedgerError            the books refuse it (see ``hub/ledger/errors.py``)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class HubError(Exception):
+    """Base of every error that the hub raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file: where it is, what was found and what was expected."""
+
+    message: str
+    file: str = ""
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part not in ("", None))
+        return f"{place}: {self.message}" if place else self.message
+
+
+class ConfigError(HubError):
+    """A file or a setting is wrong; ``problems`` lists every mistake that was found, each with its place."""
+
+    def __init__(self, problems: list[Problem] | str) -> None:
+        self.problems = [Problem(problems)] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class UsageError(HubError):
+    """The call cannot be carried out as asked: an unknown id, a wrong state, a missing argument."""
+
+
+class UnreadableError(HubError):
+    """An authenticated message that cannot be read; ``line`` and ``column`` or ``field`` say where."""
+
+    def __init__(
+        self, message: str, *, line: int | None = None, column: int | None = None, field: str | None = None
+    ) -> None:
+        self.line, self.column, self.field = line, column, field
+        if line is not None:
+            message = f"line {line}, column {column}: {message}"
+        elif field is not None:
+            message = f"{field}: {message}"
+        super().__init__(message)
+
+
+class RetryableError(HubError):
+    """Nothing is decided: try the delivery again, after ``delay_s`` seconds where given, else by its route's rule."""
+
+    def __init__(self, message: str, *, delay_s: float | None = None) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
+
+
+class BusyError(RetryableError):
+    """The other side cannot be asked now: it answered 429, its circuit is open, it is paused. Nothing was tried."""
+
+
+class StoreUnavailableError(RetryableError):
+    """The database refused or did not answer (locked, read-only, disk full, gone): nothing was committed."""
+
+
+class NotYet(HubError):
+    """The delivery must wait for something else; its chain goes on without it.
+
+    It is tried again by its route's retry rule and parks when ``within_s`` seconds have passed since the event was
+    received; with ``on_deadline`` set, it ends with that outcome instead. No attempt is used up.
+    """
+
+    def __init__(self, reason: str, *, within_s: float = 86_400.0, on_deadline: str = "park") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.within_s = within_s
+        self.on_deadline = on_deadline
+
+
+class PermanentError(HubError):
+    """Trying again cannot help: the delivery is parked at once, with this text as its reason."""
+
+
+class RefusedCommand(HubError):
+    """A command cannot be carried out, for a reason that its sender understands: nothing is stored.
+
+    ``code`` is a word for programs, ``detail`` a sentence for people, ``extra`` further members of the answer.
+    """
+
+    def __init__(self, code: str, detail: str, **extra: object) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.extra = extra

@@ -1,0 +1,138 @@
+"""The event: what came in, exactly as it came, with its name, its identity and how its sender was proven.
+
+Source: docs/guarantees.md, G1 and G7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from hub.jsonbody import parse_json
+
+LANES = 256
+"""How many lanes the work is divided into. Fixed for ever: the number is stored in every row."""
+
+
+class Verdict(StrEnum):
+    """How the sender of an event was proven."""
+
+    VALID = "valid"  # the source's scheme accepted it
+    TRUSTED = "trusted"  # made by the hub, by an operator or read from a queue that needs a login
+    NONE = "none"  # the source allows unauthenticated senders, by an explicit switch
+    UNDECIDED = "undecided"  # to be proven by a handler
+    SIMULATED = "simulated"  # a provider's simulator, where that is switched on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One accepted event.
+
+    ``payload`` holds the bytes as received; ``data`` is what they say (numbers with a fraction are ``Decimal``).
+    ``seq`` is the order of acceptance, drawn from the database; 0 before that.
+    ``key`` names the thing whose order matters, ``after`` further things whose earlier events must be done first.
+    """
+
+    id: UUID
+    source: str
+    type: str
+    key: str | None
+    dedupe_id: str | None
+    occurred_at: datetime
+    received_at: datetime
+    content_type: str
+    payload: bytes
+    headers: Mapping[str, str]
+    traceparent: str
+    verdict: Verdict
+    after: tuple[str, ...] = ()
+    hops: int = 0
+    seq: int = 0
+    routing_key: str = ""
+    message_id: str = ""
+    _data: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def data(self) -> Any:
+        """The parsed payload, read once. Raises UnreadableError when it is not JSON."""
+        if not self._data:
+            self._data.append(parse_json(self.payload))
+        return self._data[0]
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id, 32 hex digits."""
+        return self.traceparent[3:35]
+
+    @property
+    def lane(self) -> int:
+        """The unit of ownership this event belongs to; an event without a key is its own."""
+        return lane_of(self.chain_key)
+
+    @property
+    def chain_key(self) -> str:
+        """What names this event's chain on each route: its key, or itself when it has none."""
+        return self.key if self.key is not None else str(self.id)
+
+
+def uuid7(now_s: float | None = None) -> UUID:
+    """A time-ordered UUID (RFC 9562, version 7): 48 bits of milliseconds, 74 random bits."""
+    now_ms = int((time.time() if now_s is None else now_s) * 1000)
+    random_bits = int.from_bytes(os.urandom(10), "big")
+    value = (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random_bits >> 68 & 0xFFF) << 64 | 0b10 << 62
+    return UUID(int=value | random_bits & (2**62 - 1))
+
+
+def stable_hash(*parts: str | bytes) -> bytes:
+    """16 bytes that stand for these parts for ever: lengths are hashed too, so ("a", "bc") differs from ("ab", "c")."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.digest()
+
+
+def stable_uuid(*parts: str | bytes) -> UUID:
+    """A UUID that stands for these parts for ever (RFC 9562, version 8)."""
+    value = int.from_bytes(stable_hash(*parts), "big")
+    return UUID(int=value & ~(0xF << 76) & ~(0b11 << 62) | 0x8 << 76 | 0b10 << 62)
+
+
+ROUTE_BITS = 16
+
+
+def delivery_id_of(event_seq: int, route_id: int) -> int:
+    """A delivery's number: its event's followed by its route's, so that the pair itself is the primary key."""
+    return event_seq << ROUTE_BITS | route_id
+
+
+def route_id_of(delivery_id: int) -> int:
+    return delivery_id & (1 << ROUTE_BITS) - 1
+
+
+def lane_of(key: str) -> int:
+    """The lane of everything that shares this key, so that a chain never crosses a lane."""
+    return stable_hash(key)[0] % LANES
+
+
+def chain_of(route_id: int, key: str) -> int:
+    """A signed 64-bit name of the chain (route, key). Two chains that collide merely wait for each other."""
+    return int.from_bytes(stable_hash(str(route_id), key)[:8], "big", signed=True)
+
+
+def outbox_chain_of(destination: str, key: str) -> int:
+    """A signed 64-bit name of the chain (destination, key): the order in which messages leave."""
+    return int.from_bytes(stable_hash("outbox", destination, key)[:8], "big", signed=True)
+
+
+def new_traceparent() -> str:
+    """A fresh W3C trace context, sampled."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"

@@ -1,0 +1,50 @@
+"""In-process signals: which lanes have work. The sweep over the database stands behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+ANY_LANE = -1
+"""No lane: something was stored somewhere, look at all of them. Also what wakes a loop that is to stop."""
+
+
+async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait until the event is set, or the time is over; answers which it was."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+class LaneSignal:
+    """Lanes that somebody said have work, taken in the order in which they were named."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[int, None] = {}
+        self._event = asyncio.Event()
+
+    def add(self, lanes: Iterable[int]) -> None:
+        """Say that these lanes have work."""
+        for lane in lanes:
+            self._lanes[lane] = None
+        if self._lanes:
+            self._event.set()
+
+    def take(self, most: int) -> list[int]:
+        """Up to ``most`` lanes, which are forgotten here."""
+        taken = list(self._lanes)[:most]
+        for lane in taken:
+            del self._lanes[lane]
+        if not self._lanes:
+            self._event.clear()
+        return taken
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until a lane is named, or the time is over."""
+        await is_set_within(self._event, timeout_s)
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
