@@ -1,0 +1,96 @@
+"""Engines for both databases, with every connection set up so that the promises hold.
+
+SQLite: write-ahead log, synchronous FULL (a commit is on the disk), foreign keys on, ``BEGIN IMMEDIATE`` for the one
+writer. Errors of either never quote a statement's parameters: they may be payloads.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from hub.errors import ConfigError
+
+SQLITE_READERS = 4
+CONNECT_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 60.0
+
+
+def open_engines(url: str, *, pool_size: int, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine that writes and the engine that reads. Raises ConfigError for a database that is not known."""
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite(parsed, busy_timeout_s)
+    if backend == "postgresql":
+        engine = _postgresql(parsed, pool_size)
+        # Several statements of one reading see one moment.
+        return engine, engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    raise ConfigError(f"HUB_DATABASE_URL: expected a sqlite or postgresql URL, found {backend}")
+
+
+def _sqlite(url: URL, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
+    url = url.set(drivername="sqlite+aiosqlite")
+    arguments = {"timeout": busy_timeout_s}
+    writer = create_async_engine(
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args=arguments,
+    )
+    reader = create_async_engine(
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=SQLITE_READERS,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args=arguments,
+    )
+    _set_up_sqlite(writer, begin="BEGIN IMMEDIATE")
+    _set_up_sqlite(reader, begin="BEGIN")
+    return writer, reader
+
+
+def _set_up_sqlite(engine: AsyncEngine, *, begin: str) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        # The driver must not begin or commit by itself: the hub decides where a transaction starts.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def end_transaction(connection: Any, _record: Any, _error: Any) -> None:
+        # A cancelled statement lives on until its cursor is collected, and a closed connection with it, lock and all:
+        # without this, the next writer was refused for as long as that took (seen: 15 s).
+        with suppress(Exception):  # it may be broken already, which is why it is given up
+            connection.rollback()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _postgresql(url: URL, pool_size: int) -> AsyncEngine:
+    return create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=False,
+        hide_parameters=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": COMMAND_TIMEOUT_S,
+            "server_settings": {"application_name": "hub", "timezone": "UTC", "lock_timeout": "10s"},
+        },
+    )

@@ -1,0 +1,1 @@
+"""The hub's own branch, in order of their numbers."""

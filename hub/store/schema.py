@@ -1,0 +1,182 @@
+"""Bringing the database's tables to what this program expects: one chain of migrations per branch.
+
+The hub is one branch, each capability that routing.yaml names is another. A branch keeps its place in a table of its
+own (``alembic_version``, ``alembic_version_<capability>``), so that a capability may be taken out of routing.yaml and
+put back later. Everything that is missing runs in one transaction, under a lock that a second process waits for.
+Source: docs/operations.md, "Upgrades".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import ResolutionError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from hub.capability import Capability
+from hub.errors import ConfigError, StoreUnavailableError
+from hub.store.engines import CONNECT_TIMEOUT_S
+from hub.store.store import Store, unavailable
+
+T = TypeVar("T")
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+HUB_BRANCH = "hub"
+TURN_S_MAX = 300
+"""How long a process waits on PostgreSQL while another one upgrades."""
+LOCK_S_MAX = 10
+"""How long a migration waits for a table that a running hub uses, before it gives up and changes nothing."""
+_TURN = 0x687562  # "hub": the advisory lock of upgrades
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One chain of migrations: its name, its folder and the table that says how far the database has come."""
+
+    name: str
+    folder: Path
+    version_table: str
+
+    @property
+    def scripts(self) -> ScriptDirectory:
+        return ScriptDirectory(MIGRATIONS, version_locations=[self.folder])
+
+
+def branches_of(capabilities: Iterable[Capability]) -> list[Branch]:
+    """The hub's branch, then those of the capabilities that have tables, in their order."""
+    own = Branch(HUB_BRANCH, MIGRATIONS / "versions", "alembic_version")
+    return [
+        own,
+        *(
+            Branch(one.name, one.migrations, f"alembic_version_{one.name}")
+            for one in capabilities
+            if one.migrations is not None
+        ),
+    ]
+
+
+async def upgrade(store: Store, capabilities: Iterable[Capability]) -> list[str]:
+    """Run every migration that is missing, all or none; returns their names (``hub 0001``), oldest first.
+
+    Safe to run twice, and by two processes at once: the second waits for the first and finds nothing to do. Raises
+    ConfigError when the database is newer than this program, StoreUnavailableError when it does not answer.
+    """
+    branches = branches_of(capabilities)
+    async with store.reading() as conn:
+        missing = await conn.run_sync(_pending, branches)
+    if not missing:
+        return []
+    if store.dialect == "sqlite":
+        # BEGIN IMMEDIATE: the whole file is locked for writing from here on.
+        done = await store.write(lambda conn: conn.run_sync(_upgrade, branches))
+    else:
+        async with _upgrading(store) as conn:
+            done = await conn.run_sync(_upgrade, branches)
+    if done:
+        log.info("database_upgraded", migrations=done)
+    return done
+
+
+async def prepare(store: Store, capabilities: Iterable[Capability], *, may_upgrade: bool = True) -> list[str]:
+    """What a hub does at its start: upgrade, unless it may not.
+
+    SQLite and an empty database are always upgraded. Raises ConfigError when something is missing and ``may_upgrade``
+    is false: then ``hub db upgrade`` is a step of the deployment.
+    """
+    members = tuple(capabilities)
+    if not may_upgrade and store.dialect != "sqlite":
+        missing = await pending(store, members)
+        if missing and any((await current(store, members)).values()):
+            raise ConfigError(f"the database lacks {', '.join(missing)}: run `hub db upgrade` first")
+    return await upgrade(store, members)
+
+
+async def current(store: Store, capabilities: Iterable[Capability]) -> dict[str, str | None]:
+    """How far each branch has come; None where it has not begun."""
+    branches = branches_of(capabilities)
+    async with store.reading() as conn:
+        return await conn.run_sync(lambda sync: {branch.name: _revision(sync, branch) for branch in branches})
+
+
+async def pending(store: Store, capabilities: Iterable[Capability]) -> list[str]:
+    """The migrations that ``upgrade`` would run. Raises ConfigError when the database is newer than this program."""
+    branches = branches_of(capabilities)
+    async with store.reading() as conn:
+        return await conn.run_sync(_pending, branches)
+
+
+@asynccontextmanager
+async def _upgrading(store: Store) -> AsyncIterator[AsyncConnection]:
+    """A transaction on PostgreSQL that has the turn to upgrade, without the store's bound on a statement's time."""
+    engine = create_async_engine(
+        store.writer.url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": {"application_name": "hub upgrade"}},
+    )
+    try:
+        async with engine.begin() as conn:
+            await conn.execute(text(f"SET LOCAL lock_timeout = '{TURN_S_MAX}s'"))
+            await conn.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+            await conn.execute(text(f"SET LOCAL lock_timeout = '{LOCK_S_MAX}s'"))
+            yield conn
+    except DBAPIError as error:
+        raise unavailable(error) or error from error
+    except OSError as error:
+        raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, branches: Sequence[Branch]) -> list[str]:
+    done: list[str] = []
+    for branch in branches:
+        missing = _missing(connection, branch)
+        if not missing:
+            continue
+        scripts = branch.scripts
+        context = _context(connection, branch, lambda revision, _, s=scripts: s._upgrade_revs("head", revision))
+        with Operations.context(context):
+            context.run_migrations()
+        done += [f"{branch.name} {revision}" for revision in missing]
+    return done
+
+
+def _pending(connection: Connection, branches: Sequence[Branch]) -> list[str]:
+    return [f"{branch.name} {revision}" for branch in branches for revision in _missing(connection, branch)]
+
+
+def _missing(connection: Connection, branch: Branch) -> list[str]:
+    scripts, revision = branch.scripts, _revision(connection, branch)
+    try:
+        newer = [script.revision for script in scripts.iterate_revisions("head", revision or "base")]
+    except ResolutionError as error:
+        known = scripts.get_current_head() or "nothing"
+        raise ConfigError(
+            f"the database is newer than this program: {branch.name} is at {revision}, known is up to {known};"
+            " run the newer program, or restore a backup of before its upgrade"
+        ) from error
+    return newer[::-1]
+
+
+def _revision(connection: Connection, branch: Branch) -> str | None:
+    return _context(connection, branch, None).get_current_revision()
+
+
+def _context(connection: Connection, branch: Branch, steps: Callable[..., object] | None) -> MigrationContext:
+    return MigrationContext.configure(
+        connection, opts={"version_table": branch.version_table, "fn": steps, "transactional_ddl": True}
+    )

@@ -1,0 +1,193 @@
+"""Transactions on the one database, the same way on SQLite and PostgreSQL.
+
+``write`` runs a closure in one transaction and may run it again (deadlock, serialisation failure), so a closure must
+build its results afresh each time. ``reading`` gives a snapshot. Source: docs/guarantees.md, G2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hub.errors import HubError, StoreUnavailableError
+from hub.store.engines import open_engines
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
+Dialect: TypeAlias = Literal["sqlite", "postgresql"]
+
+RERUNS_MAX = 10
+RERUN_DELAY_S = 0.01
+IDLE_S_MAX = 13
+"""How long a fenced transaction may lie idle: more than a handler may take, less than a lease lasts."""
+_RERUN_STATES = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
+
+log = structlog.get_logger(__name__)
+
+
+class FencedError(HubError):
+    """Another worker took over: this one's epoch is over and nothing of it may commit."""
+
+
+class Fence:
+    """A worker's right to write for its lanes: its row in ``workers`` under the epoch it was given."""
+
+    def __init__(self, worker_id: UUID, epoch: int) -> None:
+        self.worker_id = worker_id
+        self.epoch = epoch
+
+    async def hold(self, conn: AsyncConnection) -> None:
+        """Read the row and keep it until the commit. Raises FencedError when the epoch is over.
+
+        A process that is stopped in the middle would keep the row locked. PostgreSQL ends such a transaction before the
+        lease is over, so that its successor need not wait.
+        """
+        mine = {"id": _as_stored(self.worker_id, conn), "epoch": self.epoch}
+        if conn.dialect.name == "postgresql":
+            row = await conn.execute(_HOLD_POSTGRESQL, mine | {"idle": f"{IDLE_S_MAX}s"})
+        else:
+            row = await conn.execute(_HOLD_SQLITE, mine)
+        if row.first() is None:
+            raise FencedError(f"worker {self.worker_id} lost its lanes: epoch {self.epoch} is over")
+
+
+_HOLD_SQLITE = text("SELECT 1 FROM workers WHERE id = :id AND epoch = :epoch")
+_HOLD_POSTGRESQL = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', :idle, true)"
+    " FROM workers WHERE id = :id AND epoch = :epoch FOR SHARE"
+)
+
+
+class Store:
+    """One database. On SQLite a single connection writes, one closure after another, in order of asking."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self.writer = writer
+        self.reader = reader
+        self.dialect = cast(Dialect, writer.dialect.name)
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    def open(cls, url: str, *, pool_size: int = 10, busy_timeout_s: float = 5.0) -> Store:
+        """Prepare the connections; nothing is opened yet. ``url`` is an SQLAlchemy URL with an async driver."""
+        return cls(*open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s))
+
+    async def write(self, work: Work[T], *, fence: Fence | None = None) -> T:
+        """Run ``work`` in one transaction and commit it.
+
+        Raises StoreUnavailableError when the database does not answer, FencedError when ``fence`` is over, and
+        whatever ``work`` raises; in each case nothing was committed.
+        """
+        for rerun in range(RERUNS_MAX):
+            try:
+                return await self._transaction(work, fence)
+            except DBAPIError as error:
+                if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
+                    await asyncio.sleep(RERUN_DELAY_S * 2**rerun * random.uniform(0.5, 1))  # noqa: S311
+                    continue
+                raise unavailable(error) or error from error
+            except (OSError, PoolTimeoutError) as error:
+                raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
+        raise AssertionError("unreachable: the last round returns or raises")
+
+    async def _transaction(self, work: Work[T], fence: Fence | None) -> T:
+        if self.dialect == "sqlite":
+            async with self._turn, self.writer.begin() as conn:
+                return await self._fenced(conn, work, fence)
+        async with self.writer.begin() as conn:
+            return await self._fenced(conn, work, fence)
+
+    async def _fenced(self, conn: AsyncConnection, work: Work[T], fence: Fence | None) -> T:
+        if fence is not None:
+            await fence.hold(conn)
+        return await work(conn)
+
+    async def rehearse(self, work: Work[T]) -> T:
+        """Run ``work`` in a transaction that is rolled back: what would happen, without its happening."""
+        result: list[T] = []
+
+        async def run(conn: AsyncConnection) -> None:
+            result.append(await work(conn))
+            raise _RolledBack
+
+        with suppress(_RolledBack):
+            await self.write(run)
+        return result[0]
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that sees one moment and changes nothing."""
+        try:
+            async with self.reader.connect() as conn, conn.begin():
+                yield conn
+        except DBAPIError as error:
+            raise unavailable(error) or error from error
+        except (OSError, PoolTimeoutError) as error:
+            raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
+
+    async def close(self) -> None:
+        await self.writer.dispose()
+        await self.reader.dispose()
+
+
+class _RolledBack(Exception):
+    pass
+
+
+def interrupt(conn: AsyncConnection) -> None:
+    """Stop the statement under way. On SQLite its thread would go on with it, and hold the lock of the one writer.
+
+    Elsewhere nothing is needed: a driver that is cancelled tells the server.
+    """
+    if conn.dialect.name == "sqlite" and conn.sync_connection is not None and not conn.invalidated:
+        driver: Any = conn.sync_connection.connection.driver_connection
+        driver._conn.interrupt()  # the driver's own ``interrupt`` must be awaited, which is too late
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's five-character code, or an empty text."""
+    original = error.orig
+    for candidate in (original, getattr(original, "__cause__", None)):
+        state = getattr(candidate, "sqlstate", None) or getattr(candidate, "pgcode", None)
+        if isinstance(state, str):
+            return state
+    return ""
+
+
+def unavailable(error: SQLAlchemyError) -> StoreUnavailableError | None:
+    """The error as the hub's own when the database could not do its work, None when the statement was at fault."""
+    if not isinstance(error, DBAPIError):
+        return None
+    state = sqlstate(error)
+    words = str(error.orig)
+    # Classes 08 (connection), 53 (resources), 57 (operator), 25006 (read-only), 55P03 (lock timeout), 40 (rerun).
+    if state[:2] in {"08", "53", "57", "40"} or state in {"25006", "25P03", "55P03", "58030"}:
+        return StoreUnavailableError(f"the database refused: {words}", delay_s=1.0)
+    if error.statement is None and (state in _NOT_LET_IN or state[:2] == "28"):
+        return StoreUnavailableError(f"the database lets nobody in: {words}", delay_s=1.0)
+    # A value that the driver cannot encode is an InterfaceError too, and no fault of the connection.
+    is_bad_value = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    if error.connection_invalidated or (isinstance(error, InterfaceError) and not is_bad_value):
+        return StoreUnavailableError(f"the database connection was lost: {words}", delay_s=1.0)
+    if isinstance(error, OperationalError) and any(sign in words for sign in _SQLITE_SIGNS):
+        return StoreUnavailableError(f"the database refused: {words}", delay_s=1.0)
+    return None
+
+
+_NOT_LET_IN = frozenset({"3D000", "55000"})
+"""While connecting: no such database (yet), or it accepts no connections (yet). Class 28 is about the login."""
+_SQLITE_SIGNS = ("locked", "readonly", "disk is full", "disk I/O", "unable to open")
+
+
+def _as_stored(value: UUID, conn: AsyncConnection) -> object:
+    return value.hex if conn.dialect.name == "sqlite" else value
