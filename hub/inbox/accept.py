@@ -1,0 +1,175 @@
+"""Accepting with group commit: what has arrived while the last commit ran shares the next one. No timer waits.
+
+Source: docs/guarantees.md, G1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.clock import Clock
+from hub.errors import StoreUnavailableError
+from hub.event import Event
+from hub.inbox import metrics
+from hub.inbox.draft import Draft
+from hub.inbox.drafting import Drafter
+from hub.inbox.received import Accepted, OverloadedError, Received
+from hub.inbox.rows import store_drafts
+from hub.signal import LaneSignal
+from hub.store.store import Store
+from hub.store.words import words_of
+
+BATCH_MAX = 500
+RETRY_AFTER_S = 2.0
+ACCEPT_S_MAX = 20.0
+ERROR_CHARS_MAX = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Messages that came together and are stored together, or not at all."""
+
+    drafts: list[Draft]
+    answers: asyncio.Future[list[Accepted]]
+
+
+class GroupCommit:
+    """Takes messages one by one and commits them in groups. An answer means that the commit is on the disk."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        drafter: Callable[[], Drafter],
+        route_ids: Callable[[], Mapping[str, int]],
+        to_deliver: LaneSignal,
+        *,
+        queue_max: int = 2_000,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._drafter = drafter
+        self._route_ids = route_ids
+        self._to_deliver = to_deliver
+        self._queue_max = queue_max
+        self._queue: deque[_Waiting] = deque()
+        self._waiting_messages = 0
+        self._arrived = asyncio.Event()
+        self._stopping = False
+
+    async def accept(self, received: Received) -> Accepted:
+        """Store one message. Raises OverloadedError when too many wait, StoreUnavailableError when none was stored."""
+        return (await self.accept_all([received]))[0]
+
+    async def accept_all(self, messages: Sequence[Received]) -> list[Accepted]:
+        """Store several messages in one commit, in this order: all of them or none."""
+        # A batch larger than the bound gets in when nothing else waits: it could never come in otherwise.
+        is_full = self._waiting_messages and self._waiting_messages + len(messages) > self._queue_max
+        if self._stopping or is_full:
+            metrics.OVERLOADED.inc()
+            raise OverloadedError("the inbox has as much in hand as it may", delay_s=RETRY_AFTER_S)
+        drafter, loop = self._drafter(), asyncio.get_running_loop()
+        waiting = _Waiting([drafter.draft(one) for one in messages], loop.create_future())
+        self._queue.append(waiting)
+        self._waiting_messages += len(messages)
+        self._arrived.set()
+        # A sender that goes away takes nothing back: its message is stored all the same.
+        try:
+            async with asyncio.timeout(ACCEPT_S_MAX):
+                return await asyncio.shield(waiting.answers)
+        except TimeoutError as error:
+            # It may still be stored; its identity tells when it comes again.
+            raise StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S) from error
+
+    async def run(self) -> None:
+        """Commit groups until ``stop``, then what is still waiting. Cut short, it refuses what waits at once."""
+        try:
+            while not (self._stopping and not self._queue):
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._queue:
+                    await self._commit(self._next_group())
+        finally:
+            self._stopping = True
+            self._refuse(self._queue, StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S))
+            self._queue.clear()
+
+    def stop(self) -> None:
+        """Take nothing new."""
+        self._stopping = True
+        self._arrived.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for the next commit."""
+        return self._waiting_messages
+
+    def _next_group(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        room = BATCH_MAX
+        while self._queue and (not group or len(self._queue[0].drafts) <= room):
+            group.append(self._queue.popleft())
+            room -= len(group[-1].drafts)
+        self._waiting_messages -= sum(len(one.drafts) for one in group)
+        return group
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        try:
+            await self._store_group(group)
+        except asyncio.CancelledError:
+            self._refuse(group, StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S))
+            raise
+
+    async def _store_group(self, group: Sequence[_Waiting]) -> None:
+        drafts = [draft for one in group for draft in one.drafts]
+        route_ids = self._route_ids()
+
+        async def work(conn: AsyncConnection) -> list[tuple[Accepted, Event]]:
+            return await store_drafts(conn, drafts, route_ids=route_ids, now=self._clock.now())
+
+        try:
+            answers = await self._store.write(work)
+        except StoreUnavailableError as error:
+            self._refuse(group, error)
+        except Exception as error:
+            if len(group) == 1:
+                self._refuse(group, error)
+                return
+            # One of them is something that the database will not hold: it must not take its neighbours with it.
+            half = len(group) // 2
+            await self._store_group(group[:half])
+            await self._store_group(group[half:])
+        else:
+            self._answer(group, answers)
+
+    def _answer(self, group: Sequence[_Waiting], answers: Sequence[tuple[Accepted, Event]]) -> None:
+        given = iter(answers)
+        for one in group:
+            own = [accepted for accepted, _ in islice(given, len(one.drafts))]
+            for draft, accepted in zip(one.drafts, own, strict=True):
+                metrics.ACCEPTED.labels(source=draft.event.source, kind=accepted.kind).inc()
+            if not one.answers.done():
+                one.answers.set_result(own)
+        self._to_deliver.add({event.lane for accepted, event in answers if accepted.kind == "event"})
+
+    def _refuse(self, group: Collection[_Waiting], error: Exception) -> None:
+        if not group:
+            return
+        log.warning("accept_failed", error=words_of(error)[:ERROR_CHARS_MAX], groups=len(group))
+        refusal = (
+            error
+            if isinstance(error, StoreUnavailableError)
+            else StoreUnavailableError("the inbox could not store it", delay_s=RETRY_AFTER_S)
+        )
+        for one in group:
+            if not one.answers.done():
+                one.answers.set_exception(refusal)

@@ -1,0 +1,24 @@
+"""A draft: an event that has been read and routed, and waits to be accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hub.event import Event
+from hub.routing.router import RouteMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One event on its way into the inbox.
+
+    ``id_hash`` is None when the message has no identity of its own. ``problem`` says why it could not be read; such an
+    event has no matches and is parked.
+    """
+
+    event: Event
+    matches: Sequence[RouteMatch]
+    id_hash: bytes | None = None
+    same_hash: bytes = b""
+    problem: str = ""

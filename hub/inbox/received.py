@@ -1,0 +1,63 @@
+"""What reaches the inbox from outside, before it is an event, and what the inbox answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+from uuid import UUID
+
+from hub.errors import RetryableError
+from hub.event import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One authenticated message: the bytes as they came, with what the carrier said about them.
+
+    ``headers`` are already cleaned (lower-case names, no secrets). ``routing_key``, ``message_id`` and ``timestamp``
+    are the carrier's own properties: empty or None over plain HTTP. ``redelivered`` is the broker's flag.
+    ``carrier_ref`` names this message within its queue for ever, where the transport can: it recognises one that is
+    handed out again and has no id of its own.
+    """
+
+    source: str
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    routing_key: str = ""
+    message_id: str = ""
+    timestamp: datetime | None = None
+    verdict: Verdict = Verdict.VALID
+    redelivered: bool = False
+    carrier_ref: str = ""
+    traceparent: str = ""
+
+
+Kind: TypeAlias = Literal["event", "duplicate", "conflict", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The inbox's answer, given only after the commit.
+
+    event       stored as a new event
+    duplicate   this identity was accepted before with the same content; ``event_id`` is the first one
+    conflict    this identity was accepted before with other content: kept, a person decides
+    unreadable  stored and parked; ``problem`` says what is wrong and where
+    """
+
+    kind: Kind
+    event_id: UUID
+    problem: str = ""
+
+
+class OverloadedError(RetryableError):
+    """The inbox has as much in hand as it may; come again after ``delay_s`` seconds."""
+
+
+class Acceptor(Protocol):
+    """Takes messages into the inbox. Answers after the commit; raises OverloadedError or StoreUnavailableError."""
+
+    async def accept(self, received: Received) -> Accepted: ...

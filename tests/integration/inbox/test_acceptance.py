@@ -1,0 +1,186 @@
+"""Accepting: nothing that was answered is lost, one commit serves many, and a bad message hurts only itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hub.errors import StoreUnavailableError, UsageError
+from hub.inbox.received import OverloadedError
+from hub.store import tables as t
+from hub.store.store import Store
+from tests.integration.inbox.inboxes import CountingStore, an_inbox, message
+
+
+@pytest.fixture
+async def counting(store: Store) -> CountingStore:
+    """The database behind a store that counts commits; closed with ``store``, whose connections it uses."""
+    return CountingStore(store.writer, store.reader)
+
+
+async def test_events_are_numbered_in_the_order_in_which_they_came(store: Store) -> None:
+    async with an_inbox(store) as inbox:
+        await asyncio.gather(*(inbox.send({"n": number}, f"m-{number}") for number in range(300)))
+
+        rows = await inbox.rows(t.inbox)
+        assert [row.message_id for row in rows] == [f"m-{number}" for number in range(300)]
+
+
+async def test_what_arrives_during_a_commit_shares_the_next_one(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        before = counting.commits
+        await asyncio.gather(*(inbox.send({"n": number}) for number in range(400)))
+
+        assert counting.commits - before <= 3
+        assert len(await inbox.rows(t.inbox)) == 400
+
+
+async def test_messages_that_came_together_are_stored_in_one_commit_even_across_a_full_group(
+    counting: CountingStore,
+) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        first = asyncio.create_task(inbox.send({"n": 0}))
+        await asyncio.sleep(0.01)
+        single = [asyncio.create_task(inbox.send({"n": number})) for number in range(498)]
+        together = asyncio.create_task(inbox.acceptor.accept_all([message({"n": number}) for number in range(5)]))
+        await asyncio.sleep(0.01)
+
+        # The group in front of the five is stored, the one that holds them is refused: all five are, or none.
+        counting.failures = [None, None, StoreUnavailableError("gone")]
+        counting.gate.set()
+        with pytest.raises(StoreUnavailableError):
+            await together
+        await asyncio.gather(first, *single)
+        assert len(await inbox.rows(t.inbox)) == 499
+
+
+async def test_nothing_is_answered_before_the_commit(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        answer = asyncio.create_task(inbox.send({"n": 1}))
+        await asyncio.sleep(0.05)
+
+        assert not answer.done()
+        counting.gate.set()
+        assert (await answer).kind == "event"
+
+
+async def test_a_sender_that_goes_away_leaves_its_message_stored_once_or_not_at_all(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        sender = asyncio.create_task(inbox.send({"n": 1}, "m-1"))
+        neighbour = asyncio.create_task(inbox.send({"n": 2}, "m-2"))
+        await asyncio.sleep(0.01)
+        sender.cancel()
+        counting.gate.set()
+        await neighbour
+
+        assert (await inbox.send({"n": 1}, "m-1")).kind in ("duplicate", "event")
+        assert sorted(row.message_id for row in await inbox.rows(t.inbox)) == ["m-1", "m-2"]
+
+
+async def test_too_many_waiting_messages_are_turned_away_and_the_rest_is_stored(counting: CountingStore) -> None:
+    async with an_inbox(counting, queue_max=10) as inbox:
+        counting.gate = asyncio.Event()
+        first = asyncio.create_task(inbox.send({"n": 0}))
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(inbox.send({"n": number})) for number in range(10)]
+        await asyncio.sleep(0)
+
+        with pytest.raises(OverloadedError) as refused:
+            await inbox.send({"n": 99})
+        assert refused.value.delay_s is not None
+        counting.gate.set()
+        await asyncio.gather(first, *waiting)
+        assert len(await inbox.rows(t.inbox)) == 11
+        assert (await inbox.send({"n": 100})).kind == "event"
+
+
+async def test_when_the_database_is_away_the_whole_group_is_refused_and_the_next_one_works(
+    counting: CountingStore,
+) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        counting.failures = [StoreUnavailableError("the disk is full")]
+        group = [asyncio.create_task(inbox.send({"n": number}, f"m-{number}")) for number in range(5)]
+        await asyncio.sleep(0.01)
+        counting.gate.set()
+
+        answers = await asyncio.gather(*group, return_exceptions=True)
+        assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
+        assert await inbox.rows(t.inbox) == []
+        assert [(await inbox.send({"n": n}, f"m-{n}")).kind for n in range(5)] == ["event"] * 5
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"content_type": "text/" + "x" * 500},
+        {"headers": {"x-name": "half a pair \udc80"}},
+        {"headers": {"x-name": "nul \x00"}},
+        {"routing_key": "order.\x00placed"},
+        {"message_id": "m\x00"},
+        {"message_id": "m\udc80"},
+        {"body": b'{"key": "a\\u0000b"}'},
+        {"traceparent": "00-" + "a" * 200},
+    ],
+    ids=lambda poison: next(iter(poison)),
+)
+async def test_a_message_that_the_database_would_refuse_does_not_take_its_neighbours_with_it(
+    counting: CountingStore, poison: dict[str, object]
+) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        bad = {"body": b"{}", **poison}
+        sends = [
+            inbox.send({"n": 1}, "m-1"),
+            inbox.send(**bad),  # type: ignore[arg-type]
+            inbox.send({"n": 2}, "m-2"),
+        ]
+        tasks = [asyncio.create_task(send) for send in sends]
+        await asyncio.sleep(0.01)
+        counting.gate.set()
+
+        first, poisoned, second = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not isinstance(first, BaseException), first
+        assert not isinstance(second, BaseException), second
+        # The poisoned one is stored too, or refused alone: it must not claim to be stored when it is not.
+        stored = {row.id for row in await inbox.rows(t.inbox)}
+        assert {first.event_id, second.event_id} <= stored
+        assert isinstance(poisoned, StoreUnavailableError) or getattr(poisoned, "event_id", None) in stored
+
+
+async def test_a_source_that_is_not_declared_is_the_callers_mistake(store: Store) -> None:
+    async with an_inbox(store) as inbox:
+        with pytest.raises(UsageError, match="declared are bank, shop"):
+            await inbox.send({}, source="nobody")
+
+
+async def test_what_waits_at_the_stop_is_stored_before_the_loop_ends(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        waiting = [asyncio.create_task(inbox.send({"n": number})) for number in range(3)]
+        await asyncio.sleep(0.01)
+        inbox.acceptor.stop()
+        with pytest.raises(OverloadedError):
+            await inbox.send({"n": 9})
+        counting.gate.set()
+
+        assert [answer.kind for answer in await asyncio.gather(*waiting)] == ["event"] * 3
+
+
+async def test_when_the_loop_is_cut_every_sender_is_told_so_at_once(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        await inbox.send({"n": 0})
+        counting.gate = asyncio.Event()
+        first = asyncio.create_task(inbox.send({"n": 1}))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(inbox.send({"n": 2}))
+        await asyncio.sleep(0.01)
+        inbox.loop.cancel()
+
+        async with asyncio.timeout(1.0):
+            answers = await asyncio.gather(first, second, return_exceptions=True)
+        assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
