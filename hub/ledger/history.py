@@ -1,0 +1,129 @@
+"""Entries of the past: reading them back with their moves, and saying why the database refused new ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.ledger.errors import (
+    AlreadyReversedError,
+    DuplicateReferenceError,
+    LedgerError,
+    RefusedByDatabaseError,
+    UnknownEntryError,
+)
+from hub.ledger.model import Account, Move, PostedEntry, Side
+from hub.ledger.rows import EntryRow, Record, as_list, in_texts
+from hub.ledger.tables import accounts, entries, moves
+from hub.money import Money
+
+
+async def find_entry(conn: AsyncConnection, reference: str) -> PostedEntry | None:
+    """The entry with this reference, with its moves."""
+    found = await load_entries(conn, select(entries).where(entries.c.reference == reference))
+    return found[0] if found else None
+
+
+async def load_entries(conn: AsyncConnection, query: Select[*tuple[Any, ...]]) -> list[PostedEntry]:
+    """The entries that ``query`` selects (all columns of ``entries``, bounded by the caller), in its order."""
+    records = list(await conn.execute(query))
+    by_entry: dict[int, list[Record]] = {record.id: [] for record in records}
+    if records:
+        debit, credit = accounts.alias("debit"), accounts.alias("credit")
+        joined = (
+            select(
+                moves,
+                *(column.label(f"debit_{column.name}_of") for column in debit.c),
+                *(column.label(f"credit_{column.name}_of") for column in credit.c),
+            )
+            .join(debit, debit.c.id == moves.c.debit_account)
+            .join(credit, credit.c.id == moves.c.credit_account)
+            .where(moves.c.entry_id.in_(list(by_entry)))
+            .order_by(moves.c.entry_id, moves.c.position)
+        )
+        for move in await conn.execute(joined):
+            by_entry[move.entry_id].append(move)
+    return [_entry(record, by_entry[record.id]) for record in records]
+
+
+def _entry(record: Record, move_records: Sequence[Record]) -> PostedEntry:
+    return PostedEntry(
+        reference=record.reference,
+        kind=record.kind,
+        moves=tuple(
+            Move(_account(move, "debit"), _account(move, "credit"), Money(move.amount, move.currency))
+            for move in move_records
+        ),
+        afters=tuple((move.debit_after, move.credit_after) for move in move_records),
+        posted_at=record.posted_at,
+        event_id=record.event_id,
+        delivery_id=record.delivery_id,
+        reverses=record.reverses,
+        hold_id=record.hold_id,
+        note=record.note,
+        data=record.data,
+        id=record.id,
+    )
+
+
+def _account(record: Record, prefix: str) -> Account:
+    values = record._mapping
+    return Account(
+        values[f"{prefix}_code_of"],
+        values[f"{prefix}_currency_of"],
+        cast(Side, values[f"{prefix}_side_of"]),
+        bool(values[f"{prefix}_running_of"]),
+        bool(values[f"{prefix}_may_go_negative_of"]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reversals:
+    """What has been given back of an entry before."""
+
+    count: int
+    is_full: bool
+
+
+async def lock_entry(conn: AsyncConnection, entry_id: int) -> Reversals:
+    """Keep others from reversing this entry until the transaction ends; says what was reversed before.
+
+    Raises UnknownEntryError.
+    """
+    # SQLite drops FOR UPDATE without a word, and needs none: its one writer has the database to itself.
+    if (await conn.execute(select(entries.c.id).where(entries.c.id == entry_id).with_for_update())).first() is None:
+        raise UnknownEntryError(entry_id)
+    flags = (await conn.scalars(select(entries.c.reverses_fully).where(entries.c.reverses == entry_id))).all()
+    return Reversals(len(flags), any(flags))
+
+
+async def entry_refused(conn: AsyncConnection, error: IntegrityError, written: Sequence[EntryRow]) -> LedgerError:
+    """The database's refusal in the ledger's words."""
+    cause = error.orig.__cause__ if error.orig is not None else None
+    constraint = str(getattr(cause, "constraint_name", None) or error.orig)
+    if "uq_entries_reference" in constraint:
+        found = _KEY_DETAIL.search(str(getattr(cause, "detail", "")))
+        return DuplicateReferenceError(found.group(1) if found else "")
+    if "uq_entries_full_reversal" in constraint:
+        return AlreadyReversedError(", ".join(str(row.entry.reverses) for row in written if row.reverses_fully))
+    if "entries has this row already" in constraint:
+        return DuplicateReferenceError(await _known_reference(conn, written))
+    return RefusedByDatabaseError(str(error.orig))
+
+
+_KEY_DETAIL = re.compile(r"Key \(reference\)=\((.*)\) already exists", re.DOTALL)
+
+
+async def _known_reference(conn: AsyncConnection, written: Sequence[EntryRow]) -> str:
+    # Some rows of this batch may have gone in before one was refused; they are not the older ones we look for.
+    query = select(entries.c.reference).where(
+        in_texts(conn, entries.c.reference, "references"), entries.c.id < min(row.entry.id for row in written)
+    )
+    references = as_list(conn, [row.entry.reference for row in written])
+    return str(await conn.scalar(query.limit(1), {"references": references}) or "")
