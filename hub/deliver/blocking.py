@@ -1,0 +1,83 @@
+"""The ``blocked`` rows: one per chain that waits, whatever the number of deliveries behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.store import tables as t
+from hub.store.upserts import insert_for
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Why a chain waits, behind which delivery, and when to look again (None: when somebody acts)."""
+
+    chain: int
+    lane: int
+    head: int
+    state: Literal["backoff", "calling", "parked", "barrier"]
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A ready delivery that stands behind the head of its chain."""
+
+    id: int
+    chain: int
+
+
+async def block_chains(conn: AsyncConnection, blocks: Sequence[Block], *, behind: Sequence[Behind] = ()) -> None:
+    """Let these chains wait; those ``behind`` are read from their chain's head from now on.
+
+    A chain's ``blocked`` row is the lock for everything that decides whether its deliveries wait: one is turned
+    ``waiting`` only while that row is held, so that none can be left waiting with nothing to wake it.
+    """
+    if blocks:
+        new = insert_for(conn.dialect.name, t.blocked)
+        changed = {name: new.excluded[name] for name in ("lane", "head", "state", "next_at")}
+        statement = new.on_conflict_do_update(index_elements=["chain"], set_=changed)
+        # Sorted: two transactions that block the same chains must not wait for each other in a ring.
+        rows = [asdict(block) for block in sorted(blocks, key=lambda block: block.chain)]
+        await conn.execute(statement, rows)
+    blocked = await _hold(conn, {one.chain for one in behind})
+    waiting = [{"delivery": one.id} for one in behind if one.chain in blocked]
+    if waiting:
+        await conn.execute(
+            update(t.deliveries)
+            .where(t.deliveries.c.id == bindparam("delivery"), t.deliveries.c.state == "ready")
+            .values(state="waiting"),
+            waiting,
+        )
+
+
+async def release_chains(conn: AsyncConnection, chains: Iterable[int], *, now: datetime) -> None:
+    """Let these chains go on: the row goes when nothing waits behind it, else the chain is due at once."""
+    held = await _hold(conn, set(chains))
+    if not held:
+        return
+    # One look into the index per chain; an EXISTS might be planned as a hash over everything that waits.
+    first_behind = (
+        select(t.deliveries.c.id)
+        .where(t.deliveries.c.chain == t.blocked.c.chain, t.in_state(t.deliveries, *t.BEHIND_STATES))
+        .order_by(t.deliveries.c.id)
+        .limit(1)
+        .correlate(t.blocked)
+        .scalar_subquery()
+    )
+    await conn.execute(delete(t.blocked).where(t.blocked.c.chain.in_(held), first_behind.is_(None)))
+    await conn.execute(update(t.blocked).where(t.blocked.c.chain.in_(held)).values(state="backoff", next_at=now))
+
+
+async def _hold(conn: AsyncConnection, chains: set[int]) -> set[int]:
+    """Lock the rows of these chains, in order, until the commit; answers those that are blocked."""
+    if not chains:
+        return set()
+    query = select(t.blocked.c.chain).where(t.blocked.c.chain.in_(chains)).order_by(t.blocked.c.chain)
+    return {row[0] for row in await conn.execute(query.with_for_update())}

@@ -1,0 +1,306 @@
+"""What a handler holds in its hands: the event, the time, the books, and everything it may cause.
+
+Effects are collected here and written by the hub when the handler has returned, all in one transaction with the mark
+that the delivery is done. A handler that raises causes nothing. Source: docs/guarantees.md, G2; docs/extending.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hub.calls.outcome import Outcome
+from hub.calls.record import CALL_S_MAX, CallRecorder, Key, Lookup, Send, Step
+from hub.clock import Clock
+from hub.deliver.books import LedgerUnit
+from hub.deliver.effects import Effects, OutgoingMessage, Timer
+from hub.errors import PermanentError
+from hub.event import Event, route_id_of, stable_uuid
+from hub.inbox.drafting import Drafter
+from hub.jsonbody import write_json
+from hub.ledger import Book
+from hub.routing import CompiledRoute, DestinationConfig
+from hub.store.store import Store
+
+Payload: TypeAlias = BaseModel | Mapping[str, Any] | bytes
+DELAY_S_MAX = 400 * 86_400.0
+CALM_S_MIN = 1.0
+"""A timer of at least this long is no step of a loop."""
+PAYLOAD_BYTES_MAX = 1_048_576
+
+
+class Transaction(Protocol):
+    """The transaction that a delivery's effects belong to; opened when it is first needed."""
+
+    async def ledger(self) -> Book: ...
+
+    def session(self) -> AsyncSession: ...
+
+    async def begin(self) -> None: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every delivery of a process shares."""
+
+    store: Store
+    clock: Clock
+    drafter: Callable[[], Drafter]
+    destinations: Callable[[], Mapping[str, DestinationConfig]]
+    settings_of: Callable[[str], Any]
+
+
+class Context:
+    """One attempt of one delivery, as its handler sees it. Not to be kept after the handler has returned."""
+
+    def __init__(
+        self,
+        event: Event,
+        route: CompiledRoute,
+        delivery_id: int,
+        around: Surroundings,
+        transaction: Transaction,
+        *,
+        recorder: CallRecorder | None = None,
+        provider: str = "",
+    ) -> None:
+        self.event = event
+        self.route = route.name
+        self.options: Mapping[str, object] = route.options
+        self.delivery_id = delivery_id
+        self.effects = Effects()
+        self.ledger = LedgerUnit(transaction.ledger, event.id, delivery_id)
+        self._route = route
+        self._around = around
+        self._transaction = transaction
+        self._recorder = recorder
+        self._provider = provider
+        self._emitted = 0
+        self._published = 0
+        self._is_closed = False
+
+    def close(self) -> None:
+        """The handler has ended: whoever kept this context can cause nothing with it any more."""
+        self._is_closed = True
+
+    def _refuse_late_use(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the delivery has ended: its context cannot be used any more")
+
+    @property
+    def now(self) -> datetime:
+        """Aware UTC, from the hub's clock."""
+        return self._around.clock.now()
+
+    @property
+    def settings(self) -> Any:
+        """The settings object of the handler's capability."""
+        return self._around.settings_of((self._route.handle or "").partition(".")[0])
+
+    @property
+    def session(self) -> AsyncSession:
+        """State of the capability's own tables, in the same transaction as everything else."""
+        return self._transaction.session()
+
+    async def begin(self) -> None:
+        """In a calling handler: open the transaction for the effects, after the last call and before ``session``."""
+        await self._transaction.begin()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A read-only look at the tables, for a calling handler before its call: no transaction stays open."""
+        async with self._around.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+            yield session
+
+    def new_id(self) -> UUID:
+        """A fresh, time-ordered id."""
+        return self._around.clock.new_id()
+
+    async def emit(
+        self,
+        type: str,
+        payload: Payload,
+        *,
+        key: str | None = None,
+        after: Sequence[str] = (),
+        dedupe_id: str | None = None,
+    ) -> UUID:
+        """A new internal event, stored and routed by the rules in this transaction.
+
+        Its identity is stable: by default it is made from this event, this route and the number of the emission.
+        """
+        self._refuse_late_use()
+        self._emitted += 1
+        draft = self._around.drafter().internal(
+            type,
+            encode(payload),
+            key=key,
+            after=after,
+            dedupe_id=dedupe_id or f"{self.event.id}/{route_id_of(self.delivery_id)}/{self._emitted}",
+            traceparent=self.event.traceparent,
+            hops=self.event.hops + 1,
+        )
+        self.effects.drafts.append(draft)
+        return draft.event.id
+
+    async def publish(
+        self,
+        message: Payload,
+        *,
+        routing_key: str | None = None,
+        to: str | None = None,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """A message to the destinations of this delivery's route (``publish:``), or to the one called ``to``.
+
+        Returns its message id, which is the same however often the delivery is tried. Order is kept per ``key``, by
+        default the event's. Raises PermanentError when there is no such destination.
+        """
+        names = [to] if to is not None else list(self._route.publish)
+        if not names:
+            raise PermanentError(f"route {self.route} has no `publish:` that says where its handler's messages go")
+        self._refuse_late_use()
+        self._published += 1
+        number = self._published
+        for name in names:
+            self.effects.messages.append(
+                self._message(name, number, encode(message), routing_key=routing_key, key=key, headers=headers or {})
+            )
+        return message_id(self.event.id, self.delivery_id, number)
+
+    def _message(
+        self,
+        name: str,
+        number: int,
+        payload: bytes,
+        *,
+        routing_key: str | None,
+        key: str | None,
+        headers: Mapping[str, str],
+    ) -> OutgoingMessage:
+        destination = self._around.destinations().get(name)
+        if destination is None:
+            raise PermanentError(f"no destination is called {name!r}")
+        event = self.event
+        return OutgoingMessage(
+            message_id=message_id(event.id, self.delivery_id, number),
+            destination=name,
+            routing_key=destination.routing_key_for(
+                type_=routing_key or event.type, key=key or event.key, source=event.source
+            ),
+            key=key or event.chain_key,
+            content_type="application/json",
+            payload=payload,
+            headers={"traceparent": event.traceparent, **headers},
+        )
+
+    async def after(
+        self,
+        delay_s: float,
+        type: str,
+        payload: Payload,
+        *,
+        key: str | None = None,
+        dedupe_id: str | None = None,
+    ) -> None:
+        """An internal event that comes ``delay_s`` seconds from now."""
+        if not 0 <= delay_s <= DELAY_S_MAX:
+            raise PermanentError(f"a timer runs from 0 to {DELAY_S_MAX:g} s, not {delay_s:g}")
+        self._refuse_late_use()
+        self._emitted += 1
+        self.effects.timers.append(
+            Timer(
+                due_at=self.now + timedelta(seconds=delay_s),
+                draft_type=type,
+                key=key,
+                dedupe_id=dedupe_id or f"{self.event.id}/{route_id_of(self.delivery_id)}/{self._emitted}",
+                payload=encode(payload),
+                traceparent=self.event.traceparent,
+                # A poll that sets its own timer again is no loop, and cannot run hot.
+                hops=self.event.hops + (1 if delay_s < CALM_S_MIN else 0),
+            )
+        )
+
+    def tag(self, name: str, value: str) -> None:
+        """A name by which a person will look for this event, such as an order code."""
+        self._refuse_late_use()
+        self.effects.tags.add((name, value))
+
+    def conclude(self, outcome: str) -> None:
+        """The delivery's outcome in a word."""
+        self.effects.outcome = outcome
+
+    def review(self, outcome: str, reason: str) -> None:
+        """A business refusal: the delivery is done, and its result is on a person's list."""
+        self.effects.outcome = outcome
+        self.effects.review = (outcome, reason)
+
+    async def call(
+        self,
+        step: str,
+        fn: Send,
+        request: Any,
+        *,
+        key: Key = None,
+        lookup: Lookup | None = None,
+        timeout_s: float = CALL_S_MAX,
+    ) -> Outcome:
+        """Call a provider: the only way out. ``fn`` and ``lookup`` are awaited with (request, key).
+
+        The call is on record before it is sent. On a later attempt a decided step returns its stored outcome, and an
+        undecided one asks ``lookup`` before anything is sent again; see ``hub/calls/record.py``. Only in a handler
+        marked with ``@calls``, and before it first touches the ledger or the session.
+        """
+        self._refuse_late_use()
+        if self._recorder is None:
+            raise PermanentError(f"the handler of route {self.route} makes a call: mark it with @calls")
+        if self._transaction.is_open:
+            raise PermanentError(f"step {step!r}: make every call before the ledger or the session is touched")
+        return await self._recorder.run(
+            Step(
+                delivery_id=self.delivery_id,
+                event=self.event,
+                provider=self._provider,
+                name=step,
+                send=fn,
+                request=request,
+                key=key,
+                lookup=lookup,
+                timeout_s=timeout_s,
+            )
+        )
+
+
+def message_id(event_id: UUID, delivery_id: int, number: int) -> str:
+    """The id of a published message: stable, so that a consumer recognises a repeat.
+
+    A route is meant by its number, which a rename does not change.
+    """
+    route = str(route_id_of(delivery_id))
+    return str(stable_uuid("message", str(event_id), route, str(number)))
+
+
+def encode(payload: Payload) -> bytes:
+    """A message's bytes: a model by its aliases, a mapping as compact JSON, bytes as they are."""
+    match payload:
+        case bytes():
+            data = payload
+        case BaseModel():
+            data = payload.model_dump_json(by_alias=True, exclude_none=True).encode()
+        case _:
+            # A number that came with a fraction is a Decimal, and goes out with every digit.
+            data = write_json(payload, is_compact=True).encode()
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise PermanentError(f"a message of {len(data)} bytes is larger than {PAYLOAD_BYTES_MAX}")
+    return data

@@ -1,0 +1,49 @@
+"""What one delivery wants to happen, collected in memory and written with the whole batch as sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from hub.inbox.draft import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One message for one destination."""
+
+    message_id: str
+    destination: str
+    routing_key: str
+    key: str | None
+    content_type: str
+    payload: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """An event that becomes one only when it is due."""
+
+    due_at: datetime
+    draft_type: str
+    key: str | None
+    dedupe_id: str
+    payload: bytes
+    traceparent: str
+    hops: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """Everything that is written with a delivery, apart from the ledger and the capability's own tables."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    messages: list[OutgoingMessage] = field(default_factory=list)
+    timers: list[Timer] = field(default_factory=list)
+    tags: set[tuple[str, str]] = field(default_factory=set)
+    outcome: str = "applied"
+    review: tuple[str, str] | None = None
+    result: Any = None

@@ -1,0 +1,209 @@
+"""A unit of work: one transaction for a batch of deliveries, with their effects written as sets at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from hub.deliver.effects import Effects, OutgoingMessage
+from hub.event import Event, lane_of, outbox_chain_of, uuid7
+from hub.inbox.received import Accepted
+from hub.inbox.rows import store_drafts
+from hub.ledger import Book
+from hub.store import tables as t
+from hub.store.sequences import draw
+from hub.store.store import interrupt
+from hub.store.upserts import insert_for
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Effects with the delivery that they belong to."""
+
+    delivery_id: int
+    event_id: UUID
+    effects: Effects
+
+
+class UnitOfWork:
+    """The books, the sessions and the effects of one transaction. The caller commits or rolls back."""
+
+    def __init__(self, conn: AsyncConnection, route_ids: Mapping[str, int], now: datetime, slot: int = 0) -> None:
+        self.conn = conn
+        self.book = Book(conn, now=now, slot=slot)
+        self._route_ids = route_ids
+        self._now = now
+        self._slot = slot
+
+    async def flush(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
+        """Write everything; the answers are those of the events that were emitted."""
+        await self.book.flush()
+        emitted = await self._store_events(owned)
+        await self._store_messages(owned)
+        await self._store_timers(owned)
+        await self._store_tags(owned)
+        await self._store_reviews(owned)
+        return emitted
+
+    async def _store_events(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
+        drafts = [draft for one in owned for draft in one.effects.drafts]
+        if not drafts:
+            return []
+        answers = await store_drafts(self.conn, drafts, route_ids=self._route_ids, now=self._now, slot=self._slot)
+        return list(answers)
+
+    async def _store_messages(self, owned: Sequence[Owned]) -> None:
+        messages = [(one, message) for one in owned for message in one.effects.messages]
+        numbers = await draw(self.conn, "outbox_seq", len(messages))
+        if messages:
+            rows = [
+                message_row(number, one.delivery_id, one.event_id, message, self._now)
+                for number, (one, message) in zip(numbers, messages, strict=True)
+            ]
+            await self.conn.execute(insert(t.outbox), rows)
+
+    async def _store_timers(self, owned: Sequence[Owned]) -> None:
+        rows = [
+            {
+                "id": uuid7(),
+                "due_at": timer.due_at,
+                "type": timer.draft_type,
+                "key": timer.key,
+                "dedupe_id": timer.dedupe_id,
+                "payload": timer.payload,
+                "traceparent": timer.traceparent,
+                "hops": timer.hops,
+            }
+            for one in owned
+            for timer in one.effects.timers
+        ]
+        if rows:
+            await self.conn.execute(insert(t.timers), rows)
+
+    async def _store_tags(self, owned: Sequence[Owned]) -> None:
+        rows = [
+            {"name": name, "value": value, "event_id": one.event_id}
+            for one in owned
+            for name, value in sorted(one.effects.tags)
+        ]
+        if rows:
+            await self.conn.execute(insert_for(self.conn.dialect.name, t.tags).on_conflict_do_nothing(), rows)
+
+    async def _store_reviews(self, owned: Sequence[Owned]) -> None:
+        rows = [
+            {
+                "delivery_id": one.delivery_id,
+                "event_id": one.event_id,
+                "outcome": one.effects.review[0],
+                "reason": one.effects.review[1],
+                "state": "open",
+                "created_at": self._now,
+            }
+            for one in owned
+            if one.effects.review is not None
+        ]
+        if rows:
+            await self.conn.execute(insert(t.reviews), rows)
+
+
+def message_row(
+    number: int, delivery_id: int, event_id: UUID, message: OutgoingMessage, now: datetime
+) -> dict[str, Any]:
+    """An outbox row. Its chain is (destination, key): the order that consumers are promised."""
+    key = message.key if message.key is not None else message.message_id
+    return {
+        "seq": number,
+        "message_id": message.message_id,
+        "delivery_id": delivery_id,
+        "event_id": event_id,
+        "destination": message.destination,
+        "routing_key": message.routing_key,
+        "key": message.key,
+        "lane": lane_of(key),
+        "chain": outbox_chain_of(message.destination, key),
+        "content_type": message.content_type,
+        "payload": message.payload,
+        "headers": dict(message.headers),
+        "state": "ready",
+        "attempts": 0,
+        "created_at": now,
+    }
+
+
+class BatchTransaction:
+    """A delivery's share of a batch: the batch's book, and a session with a savepoint of its own if it asks for one."""
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        self._unit = unit
+        self._session: AsyncSession | None = None
+        self._is_closed = False
+        self._is_releasing = False
+
+    async def ledger(self) -> Book:
+        self._refuse_late_use()
+        return self._unit.book
+
+    def session(self) -> AsyncSession:
+        self._refuse_late_use()
+        if self._session is None:
+            self._session = AsyncSession(
+                bind=self._unit.conn,
+                expire_on_commit=False,
+                join_transaction_mode="create_savepoint",
+                # A handler that keeps it finds it closed, instead of a new savepoint in the batch of others.
+                close_resets_only=False,
+            )
+        return self._session
+
+    async def begin(self) -> None:
+        """It is open: the batch opened it."""
+        self._refuse_late_use()
+
+    @property
+    def is_open(self) -> bool:
+        return True
+
+    @property
+    def has_savepoint(self) -> bool:
+        """Whether an error of the database can be undone without losing the whole batch."""
+        return self._session is not None and self._session.in_transaction() and not self._is_releasing
+
+    @property
+    def is_lost(self) -> bool:
+        """The connection is gone, as after a statement that was cut off: nothing of the batch can be kept."""
+        return self._unit.conn.invalidated
+
+    def interrupt(self) -> None:
+        """Stop the statement that is under way, so that its connection can be given back."""
+        interrupt(self._unit.conn)
+
+    async def keep(self) -> None:
+        """Write what the session holds and release its savepoint."""
+        if self._session is not None:
+            await self._session.flush()
+            # A savepoint that cannot be released cannot be gone back to either.
+            self._is_releasing = True
+            await self._session.commit()
+            await self._session.close()
+        self._is_closed = True
+
+    async def drop(self) -> None:
+        """Undo what the session did, to its savepoint."""
+        if self._session is not None:
+            await self._session.rollback()
+            await self._session.close()
+        self._is_closed = True
+
+    def close(self) -> None:
+        """Nothing may be done through this any more, such as by a handler that outlived its time."""
+        self._is_closed = True
+
+    def _refuse_late_use(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the delivery has ended: its context cannot be used any more")

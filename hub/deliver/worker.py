@@ -1,0 +1,319 @@
+"""The delivery loop: pick, run, settle, again.
+
+One worker owns lanes and runs their deliveries in batches, each in one transaction that holds its fence. Deliveries
+whose handlers call a provider are handed to tasks of their own. Source: docs/decisions/0003-chains-and-lanes.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+
+import structlog
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failure
+from hub.deliver.blocking import release_chains
+from hub.deliver.caller import Callers
+from hub.deliver.context import Surroundings
+from hub.deliver.ownership import Ownership
+from hub.deliver.picker import lanes_with_work, pick
+from hub.deliver.registry import Rules
+from hub.deliver.settle import Settler
+from hub.deliver.telling import tell
+from hub.deliver.work import Work
+from hub.errors import StoreUnavailableError
+from hub.ledger import Account
+from hub.signal import ANY_LANE, LaneSignal, is_set_within
+from hub.store import tables as t
+from hub.store.store import sqlstate, unavailable
+
+LANES_PER_BATCH = 64
+PAUSE_S_FIRST = 0.1
+PAUSE_S_MAX = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one transaction of the worker did."""
+
+    result: BatchResult = field(default_factory=BatchResult)
+    works: list[Work] = field(default_factory=list)
+    found: bool = False
+
+
+class Worker:
+    """Delivers the lanes of one ownership until it is told to stop."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        rules: Callable[[], Rules],
+        ownership: Ownership,
+        *,
+        to_deliver: LaneSignal,
+        to_publish: LaneSignal,
+        batch_size: int = 100,
+        sweep_s: float = 0.5,
+        calls_max: int = 64,
+    ) -> None:
+        self._around = around
+        self._rules = rules
+        self._ownership = ownership
+        self._to_deliver = to_deliver
+        self._to_publish = to_publish
+        self._batch_size = batch_size
+        self._sweep_s = sweep_s
+        self._suspects = set(ownership.suspects)
+        self._runner = BatchRunner(around)
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._last: list[Work] = []
+        self.callers = Callers(around, rules, ownership.fence, to_deliver, to_publish, calls_max=calls_max)
+
+    async def run(self) -> None:
+        """Deliver until ``stop``. Raises FencedError when another worker has taken over."""
+        try:
+            await self._loop()
+        finally:
+            self._ended.set()
+
+    async def _loop(self) -> None:
+        pause_s = 0.0
+        next_sweep = 0.0
+        while not self._stopping.is_set():
+            try:
+                if self._around.clock.monotonic() >= next_sweep:
+                    await self._give_back_lost_calls()
+                    await self._sweep()
+                    next_sweep = self._around.clock.monotonic() + self._sweep_s
+                lanes = self._to_deliver.take(LANES_PER_BATCH)
+                if lanes:
+                    await self._deliver(lanes)
+                else:
+                    await self._to_deliver.wait(max(0.0, next_sweep - self._around.clock.monotonic()))
+                pause_s = 0.0
+            except StoreUnavailableError as error:
+                pause_s = min(PAUSE_S_MAX, max(PAUSE_S_FIRST, pause_s * 2))
+                log.warning("delivery_paused", error=str(error), pause_s=pause_s)
+                await is_set_within(self._stopping, pause_s)
+
+    def stop(self) -> None:
+        """Take nothing new; what is in hand comes to its end."""
+        self._stopping.set()
+        self._to_deliver.add([ANY_LANE])
+
+    async def ended(self, timeout_s: float) -> None:
+        """Until the loop has ended, or the time is over."""
+        if not await is_set_within(self._ended, timeout_s):
+            log.warning("worker_cut", timeout_s=timeout_s)
+
+    async def _sweep(self) -> None:
+        async with self._around.store.reading() as conn:
+            self._to_deliver.add(await lanes_with_work(conn, self._ownership.lanes, self._around.clock.now()))
+
+    async def _give_back_lost_calls(self) -> None:
+        """Deliveries marked as calling that no task runs: their batch was committed although it did not hear so."""
+        in_flight = self.callers.in_flight
+        calling = select(t.blocked).where(t.blocked.c.state == "calling", t.blocked.c.lane.in_(self._ownership.lanes))
+        async with self._around.store.reading() as conn:
+            lost = [row for row in await conn.execute(calling) if row.head not in in_flight]
+        if not lost:
+            return
+        log.warning("calls_given_back", deliveries=len(lost))
+
+        async def work(conn: AsyncConnection) -> None:
+            mine = t.deliveries.c.id.in_([row.head for row in lost]) & (t.deliveries.c.state == "calling")
+            await conn.execute(update(t.deliveries).where(mine).values(state="retrying"))
+            await release_chains(conn, [row.chain for row in lost], now=self._around.clock.now())
+
+        await self._around.store.write(work, fence=self._ownership.fence)
+
+    async def _deliver(self, lanes: Sequence[int]) -> None:
+        """One batch of these lanes. They are looked at again until nothing of theirs can run."""
+        try:
+            done = await self._round(lanes)
+        except FlushError as error:
+            log.warning("batch_halved", cause=type(error.cause).__name__, deliveries=len(self._last))
+            await self._search(lanes, [work.id for work in self._last], error)
+            self._to_deliver.add(lanes)
+            return
+        except StoreUnavailableError:
+            self._to_deliver.add(lanes)
+            raise
+        self._after(done)
+        if done.found:
+            self._to_deliver.add(lanes)
+
+    async def _search(self, lanes: Sequence[int], ids: Sequence[int], error: FlushError) -> None:
+        """Run the deliveries of a batch that could not be written in halves, until the one at fault stands alone.
+
+        Always in their order: what stands before the culprit in its chain has to run, or fail, before it is refused.
+        """
+        if error.culprit is None and len(ids) > 1:
+            await self._search_part(lanes, ids[: len(ids) // 2])
+            await self._search_part(lanes, ids[len(ids) // 2 :])
+            return
+        culprit = ids[0] if error.culprit is None else error.culprit.id
+        at = ids.index(culprit)
+        await self._search_part(lanes, ids[:at])
+        self._after(await self._round(lanes, only={culprit}, refused=error))
+        await self._search_part(lanes, ids[at + 1 :])
+
+    async def _search_part(self, lanes: Sequence[int], ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        try:
+            self._after(await self._round(lanes, only=set(ids)))
+        except FlushError as error:
+            # What was run is what was picked of these; the rest waits behind something, or has been run.
+            await self._search(lanes, [work.id for work in self._last], error)
+
+    async def _round(
+        self, lanes: Sequence[int], *, only: set[int] | None = None, refused: FlushError | None = None
+    ) -> _Round:
+        """One transaction. ``only`` these deliveries; with ``refused``, write their failure instead of running them."""
+        rules = self._rules()
+        settler = Settler(self._around.clock, rules.routes_by_id)
+        counted = await self._count_suspects(lanes, only)
+
+        lock_first: tuple[Account, ...] = ()
+
+        async def work(conn: AsyncConnection) -> _Round:
+            nonlocal lock_first
+            await self._exclude_earlier_round(conn)
+            now = self._around.clock.now()
+            picked = await pick(
+                conn,
+                lanes,
+                limit=self._batch_size,
+                now=now,
+                leave=self._routes_without_room(rules),
+                targets=rules.targets_of,
+            )
+            works = self._within_call_bounds(self._chosen(picked.works, only, counted), rules)
+            self._last = works
+            if refused is not None:
+                result = BatchResult(attempts=[single_failure(one, refused, now) for one in works])
+            elif counted and _is_used_up(works, rules):
+                killed = FlushError(RuntimeError("the process ended each time while this ran"))
+                result = BatchResult(attempts=[single_failure(one, killed, now) for one in works])
+            else:
+                try:
+                    result = await self._runner.run(conn, works, rules, lock_first=lock_first)
+                finally:
+                    # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
+                    lock_first = self._runner.touched
+            settling = settler.settle(conn, result.attempts, picked.drained)
+            await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
+            is_held_up = bool(picked.works) and not works and bool(self._suspects)
+            return _Round(result, works, bool(result.attempts) or picked.is_worth_another_look or is_held_up)
+
+        return await self._around.store.write(work, fence=self._ownership.fence)
+
+    def _chosen(self, works: Sequence[Work], only: set[int] | None, counted: frozenset[int]) -> list[Work]:
+        """Those of the picked deliveries that run now: suspects apart, and none before what stands in front of it."""
+        if only is not None:
+            return [one for one in works if one.id in only]
+        if works and works[0].id in counted:
+            # Their attempts are counted already.
+            chosen = takewhile(lambda one: one.id in counted, works)
+            return [replace(one, attempts=one.attempts - 1) for one in chosen]
+        return list(takewhile(lambda one: one.id not in self._suspects, works))
+
+    def _routes_without_room(self, rules: Rules) -> frozenset[int]:
+        """While as many calls as allowed are out, what calls a provider is not even read: others stand behind it."""
+        if self.callers.room > 0:
+            return frozenset()
+        routes = rules.routes_by_id
+        return frozenset(one for one in routes if (spec := rules.handler_of(one)) is not None and spec.kind == "calls")
+
+    def _within_call_bounds(self, works: list[Work], rules: Rules) -> list[Work]:
+        """Leave out what calls a provider when as many calls as allowed are out; it stays where it is."""
+        room = self.callers.room
+        allowed: list[Work] = []
+        for one in works:
+            spec = rules.handler_of(one.route_id)
+            if spec is not None and spec.kind == "calls":
+                if room <= 0:
+                    self.callers.left_out.add(one.lane)
+                    continue
+                room -= 1
+            allowed.append(one)
+        return allowed
+
+    async def _exclude_earlier_round(self, conn: AsyncConnection) -> None:
+        """Wait for a round of this worker whose commit is still under way on a connection that was lost.
+
+        Its rows would be read as ready here, and its effects written a second time. The fence does not exclude it: both
+        hold it in share mode.
+        """
+        if conn.dialect.name == "postgresql":
+            key = self._ownership.fence.worker_id.int >> 65
+            await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+    async def _count_suspects(self, lanes: Sequence[int], only: set[int] | None) -> frozenset[int]:
+        """After an unclean take-over: count the attempts of suspects before they run, in case one kills again.
+
+        Only of those that are picked first; what is picked before a suspect runs before it, as an ordinary batch.
+        """
+        if not self._suspects or only is not None:
+            return frozenset()
+
+        async def work(conn: AsyncConnection) -> frozenset[int]:
+            now, targets = self._around.clock.now(), self._rules().targets_of
+            picked = await pick(conn, lanes, limit=self._batch_size, now=now, targets=targets)
+            together = frozenset(one.id for one in self._run_together(picked.works))
+            if together:
+                those = update(t.deliveries).where(t.deliveries.c.id.in_(together))
+                await conn.execute(those.values(attempts=t.deliveries.c.attempts + 1))
+            return together
+
+        counted = await self._around.store.write(work, fence=self._ownership.fence)
+        self._suspects -= counted
+        return counted
+
+    def _run_together(self, works: Sequence[Work]) -> list[Work]:
+        """Suspects may share a batch until one was tried before: a process may have died of it, so it runs alone.
+
+        All of them alone would take minutes for the backlog of a minute, and each further kill would begin again.
+        """
+        suspects = list(takewhile(lambda one: one.id in self._suspects, works))
+        fresh = list(takewhile(lambda one: one.attempts == 0, suspects))
+        return fresh or suspects[:1]
+
+    def _after(self, done: _Round) -> None:
+        """Tell those who wait, now that it is committed."""
+        result = done.result
+        self._to_deliver.add(event.lane for event in result.emitted)
+        if result.published:
+            # Messages take the lane of their key, which need not be the delivery's.
+            self._to_publish.add([ANY_LANE])
+        for attempt in result.attempts:
+            tell(attempt, self._rules())
+        for one in result.calling:
+            self.callers.start(one)
+
+
+async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
+    """Write the endings; where a handler has hidden that its transaction is lost, it shows here at the latest."""
+    try:
+        await settling
+    except DBAPIError as error:
+        if not may_be_blamed or sqlstate(error)[:2] == "40" or unavailable(error) is not None:
+            raise
+        raise FlushError(error) from error
+
+
+def _is_used_up(works: Sequence[Work], rules: Rules) -> bool:
+    for one in works:
+        route = rules.routes_by_id.get(one.route_id)
+        if route is not None and one.attempts >= route.attempts:
+            return True
+    return False

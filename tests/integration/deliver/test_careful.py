@@ -1,0 +1,100 @@
+"""After a process died or failed, the next one is careful with what was in hand, and quick with the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from hub.capability import handler
+from hub.deliver.batch import BatchRunner
+from hub.deliver.context import Context
+from hub.deliver.ownership import take_lanes
+from hub.event import Event
+from hub.store import tables as t
+from hub.store.store import Store
+from tests.support.clock import SettableClock
+from tests.support.parts import assemble
+from tests.support.running import environment, running, until
+
+ROUTE = """
+routes:
+  - { name: act, match: act, handle: test.act, retry: { attempts: 3, first: 1s, longest: 1s } }
+"""
+
+
+@handler
+async def act(event: Event, ctx: Context) -> None:
+    """All is well."""
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many deliveries each batch ran, in order; looks that found nothing left out."""
+    sizes: list[int] = []
+    run = BatchRunner.run
+
+    async def counting(self: BatchRunner, conn: Any, works: Sequence[Any], *rest: Any, **more: Any) -> Any:
+        sizes.extend([len(works)] if works else [])
+        return await run(self, conn, works, *rest, **more)
+
+    monkeypatch.setattr(BatchRunner, "run", counting)
+    return sizes
+
+
+async def leave_behind(store: Store, clock: SettableClock, number: int) -> None:
+    """A worker has died, and so many deliveries are ready."""
+    async with assemble(store, ROUTE, {"act": act}, clock=clock, start=False) as parts:
+        accepting = asyncio.create_task(parts.inbox.run())
+        await asyncio.gather(*(parts.send("act", {"key": "one customer"}) for _ in range(number)))
+        parts.inbox.stop()
+        await accepting
+    assert await take_lanes(store, clock) is not None
+
+
+async def test_the_backlog_of_a_dead_process_is_delivered_in_batches(
+    store: Store, clock: SettableClock, batches: list[int]
+) -> None:
+    await leave_behind(store, clock, 100)
+
+    async with assemble(store, ROUTE, {"act": act}, clock=clock) as parts:
+        assert parts.ownership is not None
+        assert len(parts.ownership.suspects) == 100
+        await parts.settle()
+
+        assert batches == [100]
+        assert {(row.state, row.attempts) for row in await parts.deliveries()} == {("done", 1)}
+
+
+async def test_what_was_tried_when_a_process_died_runs_alone(
+    store: Store, clock: SettableClock, batches: list[int]
+) -> None:
+    await leave_behind(store, clock, 10)
+    async with store.reading() as conn:
+        ids = sorted([row.id for row in await conn.execute(t.deliveries.select())])
+    tried = update(t.deliveries).where(t.deliveries.c.id.in_(ids[4:6])).values(attempts=1)
+    await store.write(lambda conn: conn.execute(tried))
+
+    async with assemble(store, ROUTE, {"act": act}, clock=clock) as parts:
+        await parts.settle()
+
+        assert batches == [4, 1, 1, 4]
+        assert [row.attempts for row in await parts.deliveries()] == [1] * 4 + [2] * 2 + [1] * 4
+
+
+async def test_a_process_that_fails_leaves_its_successor_careful(database_url: str, tmp_path: Path) -> None:
+    environ = environment(tmp_path, database_url)
+    async with running(environ) as one:
+        await until(lambda: one.hub._ownership is not None)
+        one.hub.failed.set()
+
+    async with running(environ) as other:
+        await until(lambda: other.hub._ownership is not None, deadline_s=5.0)
+        states = [row.state for row in await other.rows(t.workers)]
+
+    # At once, and not as after a stop in order.
+    assert sorted(states) == ["lost", "running"]
