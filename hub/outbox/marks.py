@@ -1,0 +1,146 @@
+"""What becomes of messages after a round, written in one transaction: exactly the rows that were judged, never a range.
+
+A chain's ``outbox_blocked`` row is the lock for everything that decides whether its rows wait: whoever turns rows
+``waiting`` or lets the chain go holds it, so that no row can be left waiting with nothing to wake it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.deliver.barriers import lift
+from hub.outbox.picker import Head, among, is_blocked
+from hub.store import tables as t
+from hub.store.tables import in_state
+from hub.store.upserts import insert_for
+
+REASON_CHARS_MAX = 2_000
+
+_o, _b = t.outbox, t.outbox_blocked
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Why a chain waits and when to look again (None: when somebody acts)."""
+
+    chain: int
+    lane: int
+    state: Literal["backoff", "parked"]
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The first message of a chain that did not go, and what its chain does now."""
+
+    head: Head
+    reason: str
+    block: Block
+
+
+@dataclass(slots=True)
+class Marks:
+    """One round's verdicts. ``waiting`` are rows behind a blocked one; ``released`` are due chains that went well."""
+
+    sent: list[int] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    waiting: list[Head] = field(default_factory=list)
+    released: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.sent or self.failures or self.blocks or self.waiting or self.released)
+
+
+async def write_marks(conn: AsyncConnection, marks: Marks, *, now: datetime) -> None:
+    """Write the verdicts. The caller's transaction holds the fence and commits."""
+    touched = {head.chain for head in marks.waiting} | marks.released
+    await _lock(conn, touched)
+    await _mark_sent(conn, marks.sent, now)
+    await _mark_failed(conn, marks.failures)
+    await _block(conn, [failure.block for failure in marks.failures] + marks.blocks)
+    await _let_wait(conn, [head.seq for head in marks.waiting])
+    await release(conn, marks.released, now=now)
+
+
+async def release(conn: AsyncConnection, chains: Iterable[int], *, now: datetime) -> None:
+    """Let these chains go on: the row goes when nothing waits behind it, else the chain is due at once."""
+    wanted = sorted(set(chains))
+    if not wanted:
+        return
+    await _lock(conn, wanted)
+    of_chain = select(_o.c.seq).where(_o.c.chain == _b.c.chain, in_state(_o, "waiting", "parked"))
+    first_behind = of_chain.order_by(_o.c.seq).limit(1).correlate(_b).scalar_subquery()
+    await conn.execute(delete(_b).where(among(conn, _b.c.chain, wanted), first_behind.is_(None)))
+    await conn.execute(update(_b).where(among(conn, _b.c.chain, wanted)).values(state="backoff", next_at=now))
+
+
+async def _lock(conn: AsyncConnection, chains: Iterable[int]) -> None:
+    """Hold these chains' rows, in one order. SQLite needs none: it has one writer."""
+    wanted = sorted(set(chains))
+    if wanted and conn.dialect.name == "postgresql":
+        query = select(_b.c.chain).where(among(conn, _b.c.chain, wanted)).order_by(_b.c.chain).with_for_update()
+        await conn.execute(query)
+
+
+async def _mark_sent(conn: AsyncConnection, seqs: Sequence[int], now: datetime) -> None:
+    if not seqs:
+        return
+    # By primary key alone: a condition on the state would tempt the planner into the index of the backlog.
+    marked = await conn.execute(
+        update(_o).where(among(conn, _o.c.seq, seqs)).values(state="sent", sent_at=now, reason=None)
+    )
+    if marked.rowcount != len(seqs):
+        raise RuntimeError(f"{len(seqs)} messages were confirmed, {marked.rowcount} rows of theirs found")
+    await lift_behind(conn, seqs)
+
+
+async def lift_behind(conn: AsyncConnection, seqs: Sequence[int]) -> None:
+    """Let go what waits until these messages have left (a merge of two customers holds back later events of both)."""
+    if await conn.scalar(select(exists(select(t.barriers.c.chain)))):
+        left = await conn.scalars(select(_o.c.delivery_id).where(among(conn, _o.c.seq, seqs)).distinct())
+        await lift(conn, left.all())
+
+
+async def _mark_failed(conn: AsyncConnection, failures: Sequence[Failure]) -> None:
+    if not failures:
+        return
+    rows = [
+        {
+            "row": failure.head.seq,
+            "new_state": "parked" if failure.block.state == "parked" else "waiting",
+            "used": failure.head.attempts + 1,
+            "why": failure.reason[:REASON_CHARS_MAX],
+        }
+        for failure in failures
+    ]
+    await conn.execute(
+        update(_o)
+        .where(_o.c.seq == bindparam("row"))
+        .values(state=bindparam("new_state"), attempts=bindparam("used"), reason=bindparam("why")),
+        rows,
+    )
+
+
+async def _block(conn: AsyncConnection, blocks: Sequence[Block]) -> None:
+    if not blocks:
+        return
+    new = insert_for(conn.dialect.name, _b)
+    changed = {name: new.excluded[name] for name in ("lane", "state", "next_at")}
+    rows = [asdict(block) for block in sorted(blocks, key=lambda block: block.chain)]
+    await conn.execute(new.on_conflict_do_update(index_elements=["chain"], set_=changed), rows)
+
+
+async def _let_wait(conn: AsyncConnection, seqs: Sequence[int]) -> None:
+    """Ready rows wait, where their chain is blocked still: a person may have let it go since they were read."""
+    if not seqs:
+        return
+    await conn.execute(
+        update(_o).where(among(conn, _o.c.seq, seqs), in_state(_o, "ready"), is_blocked()).values(state="waiting")
+    )

@@ -1,0 +1,239 @@
+"""Which messages may be sent now: the ready ones of unblocked chains, and the heads of chains that are due.
+
+First the rows without their payloads, to decide; then the payloads of those that go out. A ready row of a blocked chain
+is met once: it turns ``waiting`` and is read again from its chain's head, so a million of them cost nothing. A chain is
+(destination, key). Source: docs/decisions/0003-chains-and-lanes.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    TableValuedAlias,
+    bindparam,
+    column,
+    func,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.routing.config import DestinationConfig
+from hub.store import tables as t
+from hub.store.tables import in_state
+from hub.transports.base import OutboundMessage
+
+DUE_CHAINS_MAX = 50
+PER_CHAIN_MAX = 50
+PER_LANE_MIN = 8
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+"""Payloads of one batch in memory; a single larger message still goes, alone."""
+
+_o, _b = t.outbox, t.outbox_blocked
+_SIZE = func.length(_o.c.payload).label("size")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An outbox row without its payload."""
+
+    seq: int
+    chain: int
+    lane: int
+    destination: str
+    attempts: int
+    size: int
+
+
+@dataclass(slots=True)
+class Picked:
+    """What one round may send, in order, and what it met on the way.
+
+    ``due``: blocked chains that are tried again. ``behind``: ready rows of blocked chains. ``stuck``: due chains whose
+    head turned out to be parked. ``lanes``: where something was found.
+    """
+
+    heads: list[Head] = field(default_factory=list)
+    due: set[int] = field(default_factory=set)
+    behind: list[Head] = field(default_factory=list)
+    stuck: list[Head] = field(default_factory=list)
+    lanes: set[int] = field(default_factory=set)
+
+
+async def pick(
+    conn: AsyncConnection,
+    lanes: Sequence[int],
+    *,
+    limit: int,
+    now: datetime,
+    destinations: Mapping[str, DestinationConfig],
+) -> Picked:
+    """Read up to ``limit`` rows of these lanes, within the bounds of each destination. Writes nothing."""
+    picked = Picked()
+    due = await _due_heads(conn, lanes, now, picked)
+    ready = await _ready(conn, lanes, limit, picked)
+    picked.lanes = {head.lane for head in (*due, *ready, *picked.behind, *picked.stuck)}
+    picked.heads = _within_bounds(sorted(due + ready, key=lambda head: head.seq), limit, destinations)
+    # A due chain of which nothing fits this time is left as it is, due.
+    picked.due = {head.chain for head in due} & {head.chain for head in picked.heads}
+    return picked
+
+
+async def load_messages(
+    conn: AsyncConnection, heads: Sequence[Head], destinations: Mapping[str, DestinationConfig]
+) -> dict[int, OutboundMessage]:
+    """The messages of these rows, by their number, in order. A row whose destination is not declared has none."""
+    wanted = [head.seq for head in heads if head.destination in destinations]
+    if not wanted:
+        return {}
+    query = select(*_MESSAGE).where(among(conn, _o.c.seq, wanted)).order_by(_o.c.seq)
+    return {
+        row.seq: OutboundMessage(
+            message_id=row.message_id,
+            exchange=destinations[row.destination].exchange_name,
+            routing_key=row.routing_key,
+            content_type=row.content_type,
+            payload=row.payload,
+            headers=row.headers,
+            key=row.key if row.key is not None else row.message_id,
+        )
+        for row in await conn.execute(query)
+    }
+
+
+async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
+    """The lanes that have something to send: one look into an index per lane, however much lies there."""
+    wanted = _numbers(conn, lanes, Integer, name="wanted")
+    lane = wanted.c[0]
+    # Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
+    ready = select(_o.c.seq).where(_o.c.lane == lane, in_state(_o, "ready")).order_by(_o.c.seq).limit(1)
+    due = select(_b.c.chain).where(_b.c.lane == lane, _b.c.next_at <= now).order_by(_b.c.next_at).limit(1)
+    first_ready, first_due = (one.correlate(wanted).scalar_subquery() for one in (ready, due))
+    return set(await conn.scalars(select(lane).where(first_ready.is_not(None) | first_due.is_not(None))))
+
+
+async def _due_heads(conn: AsyncConnection, lanes: Sequence[int], now: datetime, picked: Picked) -> list[Head]:
+    """The rows of due chains from their heads on. Behind a parked one nothing may go."""
+    query = (
+        select(_b.c.chain)
+        .where(among(conn, _b.c.lane, lanes), _b.c.next_at <= now)
+        .order_by(_b.c.next_at)
+        .limit(DUE_CHAINS_MAX)
+    )
+    chains = list(await conn.scalars(query))
+    if not chains:
+        return []
+    heads: list[Head] = []
+    stopped: set[int] = set()
+    for row in await conn.execute(_first_of_chains(conn, chains)):
+        if row.state == "parked" and row.chain not in stopped:
+            stopped.add(row.chain)
+            if all(head.chain != row.chain for head in heads):
+                picked.stuck.append(_head(row))
+        elif row.chain not in stopped:
+            heads.append(_head(row))
+    return heads
+
+
+def _first_of_chains(conn: AsyncConnection, chains: Sequence[int]) -> Any:
+    wanted = _numbers(conn, chains, BigInteger, name="wanted")
+    own = _o.alias("own")
+    first = (
+        select(own.c.seq)
+        .where(own.c.chain == wanted.c[0], in_state(own, "waiting", "parked"))
+        .order_by(own.c.seq)
+        .limit(PER_CHAIN_MAX)
+    )
+    return _joined(conn, select(*_LEAN), wanted, first).order_by(_o.c.seq)
+
+
+async def _ready(conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked) -> list[Head]:
+    """Ready rows, lane by lane in one ordered look into the index each, split into those that may go and must wait."""
+    # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
+    per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
+    wanted = _numbers(conn, lanes, Integer, name="wanted")
+    own = _o.alias("own")
+    first = (
+        select(own.c.seq).where(own.c.lane == wanted.c[0], in_state(own, "ready")).order_by(own.c.seq).limit(per_lane)
+    )
+    blocked = is_blocked().label("is_blocked")
+    query = _joined(conn, select(*_LEAN, blocked), wanted, first).where(in_state(_o, "ready"))
+    ready: list[Head] = []
+    for row in await conn.execute(query.order_by(_o.c.seq).limit(limit)):
+        (picked.behind if row.is_blocked else ready).append(_head(row))
+    return ready
+
+
+def _within_bounds(heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig]) -> list[Head]:
+    """The first rows in order that fit: so many in all, so many bytes, so many in flight at each destination."""
+    chosen: list[Head] = []
+    size = 0
+    in_flight: Counter[str] = Counter()
+    for head in heads:
+        destination = destinations.get(head.destination)
+        if destination is not None and in_flight[head.destination] >= destination.max_in_flight:
+            continue
+        if len(chosen) >= limit or (chosen and size + head.size > BATCH_BYTES_MAX):
+            break
+        in_flight[head.destination] += 1
+        size += head.size
+        chosen.append(head)
+    return chosen
+
+
+_MESSAGE = (
+    _o.c.seq,
+    _o.c.message_id,
+    _o.c.destination,
+    _o.c.routing_key,
+    _o.c.key,
+    _o.c.content_type,
+    _o.c.payload,
+    _o.c.headers,
+)
+_LEAN = (_o.c.seq, _o.c.chain, _o.c.lane, _o.c.destination, _o.c.attempts, _o.c.state, _SIZE)
+
+
+def _head(row: Any) -> Head:
+    return Head(row.seq, row.chain, row.lane, row.destination, row.attempts, row.size)
+
+
+def _joined(conn: AsyncConnection, query: Any, wanted: TableValuedAlias, first: Any) -> Any:
+    """The rows of the outbox that ``first`` names for each of ``wanted``."""
+    if conn.dialect.name == "postgresql":
+        named = first.correlate(wanted).lateral("first")
+        return query.select_from(wanted.join(named, true()).join(_o, _o.c.seq == named.c.seq))
+    return query.select_from(wanted.join(_o, _o.c.seq.in_(first.correlate(wanted))))
+
+
+def is_blocked() -> ColumnElement[bool]:
+    """Whether a row's chain is blocked: one look by key per row, and never a scan of all blocked chains."""
+    return select(_b.c.chain).where(_b.c.chain == _o.c.chain).correlate(_o).scalar_subquery().is_not(None)
+
+
+def among(conn: AsyncConnection, value: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
+    """``value IN numbers`` from one parameter, so that the statement is the same for any count."""
+    if conn.dialect.name == "postgresql":
+        return value == func.any(bindparam(None, list(numbers), ARRAY(BigInteger), unique=True))
+    return value.in_(select(_numbers(conn, numbers, BigInteger, name="among").c[0]))
+
+
+def _numbers(conn: AsyncConnection, numbers: Sequence[int], kind: type[Any], *, name: str) -> TableValuedAlias:
+    """Numbers as a table of one column, from one parameter."""
+    if conn.dialect.name == "postgresql":
+        return (
+            func.unnest(bindparam(None, list(numbers), ARRAY(kind), unique=True))
+            .table_valued("number", name=name)
+            .render_derived()
+        )
+    return func.json_each(json.dumps(list(numbers))).table_valued(column("value", Integer), name=name)

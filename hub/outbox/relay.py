@@ -1,0 +1,238 @@
+"""The relay: read what may go, publish it outside any transaction, mark exactly what was confirmed, again.
+
+A crash between publishing and marking sends the same messages again under the same ids. After a message that was not
+confirmed, everything of its chain from it on is sent again. Source: docs/guarantees.md, G3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.clock import Clock
+from hub.deliver.ownership import Ownership
+from hub.errors import StoreUnavailableError
+from hub.outbox import metrics
+from hub.outbox.marks import Marks, write_marks
+from hub.outbox.picker import Picked, lanes_with_work, load_messages, pick
+from hub.outbox.verdicts import judge, word_for
+from hub.routing.config import DestinationConfig
+from hub.signal import ANY_LANE, LaneSignal, is_set_within
+from hub.store.store import Store
+from hub.transports.base import (
+    HELD_BACK,
+    PUBLISH_TIMEOUT_S,
+    Confirmed,
+    NotConfirmed,
+    OutboundMessage,
+    PublishResult,
+    Transport,
+    TransportUnavailableError,
+)
+
+LANES_PER_ROUND = 64
+PAUSE_S_FIRST = 0.1
+PAUSE_S_MAX = 5.0
+ANSWER_GRACE_S = 5.0
+"""How much longer than its own time-out a transport may take to answer before it counts as gone."""
+
+log = structlog.get_logger(__name__)
+
+Destinations = Callable[[], Mapping[str, DestinationConfig]]
+
+
+class Relay:
+    """Sends the messages of one ownership's lanes until it is told to stop."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        transport: Transport,
+        destinations: Destinations,
+        *,
+        ownership: Ownership,
+        signal: LaneSignal,
+        batch_size: int = 200,
+        sweep_s: float = 0.5,
+        publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._transport = transport
+        self._destinations = destinations
+        self._ownership = ownership
+        self._owned = frozenset(ownership.lanes)
+        self._signal = signal
+        self._batch_size = batch_size
+        self._sweep_s = sweep_s
+        self._publish_timeout_s = publish_timeout_s
+        self._stopping = asyncio.Event()
+        # One round at a time: two would send the messages of one chain side by side.
+        self._turn = asyncio.Lock()
+        self.paused_because: str | None = None
+
+    async def run(self) -> None:
+        """Send until ``stop``. Raises FencedError when another worker has taken over."""
+        pause_s = 0.0
+        next_sweep = 0.0
+        while not self._stopping.is_set():
+            try:
+                if self._clock.monotonic() >= next_sweep:
+                    await self._sweep()
+                    next_sweep = self._clock.monotonic() + self._sweep_s
+                if not await self._step():
+                    await self._signal.wait(max(0.0, next_sweep - self._clock.monotonic()))
+                pause_s = 0.0
+            except (StoreUnavailableError, TransportUnavailableError) as error:
+                pause_s = min(PAUSE_S_MAX, max(PAUSE_S_FIRST, pause_s * 2))
+                await self._pause(pause_s * self._clock.jitter(), str(error))
+                next_sweep = 0.0
+
+    def stop(self) -> None:
+        """Take nothing new; the round in hand comes to its end."""
+        self._stopping.set()
+        self._signal.add([ANY_LANE])
+
+    async def round_ended(self) -> None:
+        """Return when the round in hand, if there is one, is over; the next one sees today's destinations."""
+        async with self._turn:
+            return
+
+    async def drain(self, within_s: float) -> bool:
+        """Send what is ready, after ``run`` has ended or beside it. True when nothing ready is left.
+
+        Ends after ``within_s`` seconds, at the first sign that the broker or the database is away, or when what is
+        left has to wait for its back-off.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    await self._sweep()
+                    if not await self._step():
+                        return True
+        except (TimeoutError, StoreUnavailableError, TransportUnavailableError) as error:
+            log.warning("outbox_left", error=type(error).__name__)
+            return False
+
+    async def _pause(self, seconds: float, reason: str) -> None:
+        """Wait for the broker or the database to come back; no message is at fault, so nothing is counted."""
+        self.paused_because = reason
+        metrics.PAUSED.set(1)
+        log.warning("relay_paused", error=reason, pause_s=round(seconds, 3))
+        await is_set_within(self._stopping, seconds)
+
+    def _go_on(self) -> None:
+        if self.paused_because is not None:
+            self.paused_because = None
+            metrics.PAUSED.set(0)
+            log.info("relay_resumed")
+
+    async def _sweep(self) -> None:
+        async with self._store.reading() as conn:
+            self._signal.add(await lanes_with_work(conn, self._ownership.lanes, self._clock.now()))
+
+    async def _step(self) -> bool:
+        """One round of the lanes that were named; False when none was."""
+        async with self._turn:
+            lanes = await self._take()
+            if not lanes:
+                return False
+            try:
+                found = await self._round(lanes)
+            except (StoreUnavailableError, TransportUnavailableError):
+                self._signal.add(lanes)
+                raise
+            self._signal.add(sorted(found))
+            self._go_on()
+            return True
+
+    async def _take(self) -> list[int]:
+        lanes = self._signal.take(LANES_PER_ROUND)
+        if ANY_LANE in lanes:
+            self._signal.add(lane for lane in lanes if lane != ANY_LANE)
+            await self._sweep()
+            lanes = self._signal.take(LANES_PER_ROUND)
+            if ANY_LANE in lanes:
+                # Said again while the sweep read, perhaps of something that was committed behind its snapshot.
+                self._signal.add([ANY_LANE])
+        return [lane for lane in lanes if lane in self._owned]
+
+    async def _round(self, lanes: Sequence[int]) -> set[int]:
+        """Read, publish, mark. Returns the lanes in which anything was found, so that they are looked at again."""
+        destinations = self._destinations()
+        async with self._store.reading() as conn:
+            picked = await pick(conn, lanes, limit=self._batch_size, now=self._clock.now(), destinations=destinations)
+            messages = await load_messages(conn, picked.heads, destinations)
+        results = dict(zip(messages, await self._publish(list(messages.values())), strict=True))
+        marks = judge(picked, results, self._clock)
+        if marks:
+            now = self._clock.now()
+
+            async def work(conn: AsyncConnection) -> None:
+                await write_marks(conn, marks, now=now)
+
+            await self._store.write(work, fence=self._ownership.fence)
+        _tell(picked, results, marks)
+        return picked.lanes
+
+    async def _publish(self, messages: Sequence[OutboundMessage]) -> list[PublishResult]:
+        if not messages:
+            return []
+        with metrics.PUBLISH_SECONDS.time():
+            try:
+                async with asyncio.timeout(self._publish_timeout_s + ANSWER_GRACE_S):
+                    return await self._transport.publish(messages, timeout_s=self._publish_timeout_s)
+            except TimeoutError as error:
+                raise TransportUnavailableError("the broker did not answer in time") from error
+            except (TransportUnavailableError, StoreUnavailableError):
+                raise
+            except Exception as error:
+                # Against its contract; most likely one message that it cannot put into words. The others must not wait.
+                log.error("publish_raised", error=type(error).__name__, messages=len(messages))
+                return await self._publish_apart(messages)
+
+    async def _publish_apart(self, messages: Sequence[OutboundMessage]) -> list[PublishResult]:
+        """One by one, to find the message at fault. Those behind it in its key are held back."""
+        results: list[PublishResult] = []
+        halted: set[tuple[str, str]] = set()
+        for message in messages:
+            if (message.exchange, message.key) in halted:
+                results.append(HELD_BACK)
+                continue
+            result = await self._publish_alone(message)
+            results.append(result)
+            if not isinstance(result, Confirmed):
+                halted.add((message.exchange, message.key))
+        return results
+
+    async def _publish_alone(self, message: OutboundMessage) -> PublishResult:
+        try:
+            async with asyncio.timeout(self._publish_timeout_s + ANSWER_GRACE_S):
+                return (await self._transport.publish([message], timeout_s=self._publish_timeout_s))[0]
+        except TimeoutError as error:
+            raise TransportUnavailableError("the broker did not answer in time") from error
+        except (TransportUnavailableError, StoreUnavailableError):
+            raise
+        except Exception as error:
+            return NotConfirmed(f"the transport raised {type(error).__name__}")
+
+
+def _tell(picked: Picked, results: Mapping[int, PublishResult], marks: Marks) -> None:
+    """Tell those who watch, now that it is committed."""
+    for head in picked.heads:
+        result = word_for(results.get(head.seq))
+        if result is not None:
+            metrics.PUBLISHED.labels(destination=head.destination, result=result).inc()
+    for failure in marks.failures:
+        head = failure.head
+        fields = {"seq": head.seq, "destination": head.destination, "attempt": head.attempts + 1}
+        if failure.block.state == "parked":
+            log.error("message_parked", reason=failure.reason, **fields)
+        else:
+            log.warning("message_refused", reason=failure.reason, **fields)
+    if marks:
+        log.debug("round_done", sent=len(marks.sent), failed=len(marks.failures), waiting=len(marks.waiting))

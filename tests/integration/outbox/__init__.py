@@ -1,0 +1,1 @@
+"""The relay on both databases, with a broker whose faults are scripted."""

@@ -1,0 +1,66 @@
+"""What routing.yaml asks the broker for."""
+
+from __future__ import annotations
+
+from hub.routing import load_text
+from hub.transports import Binding, QueueSpec, topology_of
+
+ROUTING = """
+version: 1
+sources:
+  loyalty:
+    queue: { name: hub.loyalty, exchange: loyalty.events, bind: ["member.#", "card.*"] }
+    event: { type: routing_key }
+  returns:
+    queue: { name: shop.returns }
+    event: { type: routing_key }
+  old:
+    queue: { name: old.system, ordered: false }
+    event: { type: routing_key }
+  wide:
+    queue: { name: wide, exchange: wide.events, partitions: 8, by: header customer }
+    event: { type: routing_key, key: headers.customer }
+destinations:
+  shop: { queue: shop }
+  returns: { queue: shop.returns }
+  bank: { exchange: bank.events, bind: { bank.all: "#", bank.paid: ["order.paid", "order.refunded"] } }
+"""
+
+topology = topology_of(load_text(ROUTING, environ={}).config)
+queues = {queue.name: queue for queue in topology.queues}
+
+
+def test_a_queue_destination_has_an_exchange_of_its_own() -> None:
+    assert Binding("hub.shop", "shop", "#") in topology.bindings
+    assert queues["shop"] == QueueSpec("shop")
+
+
+def test_an_exchange_destination_binds_its_queues_by_their_patterns() -> None:
+    of_bank = [binding for binding in topology.bindings if binding.exchange == "bank.events"]
+    assert of_bank == [
+        Binding("bank.events", "bank.all", "#"),
+        Binding("bank.events", "bank.paid", "order.paid"),
+        Binding("bank.events", "bank.paid", "order.refunded"),
+    ]
+
+
+def test_a_source_binds_its_queue_and_reads_it_alone() -> None:
+    assert Binding("loyalty.events", "hub.loyalty", "member.#") in topology.bindings
+    assert Binding("loyalty.events", "hub.loyalty", "card.*") in topology.bindings
+    assert queues["hub.loyalty"] == QueueSpec("hub.loyalty", single_consumer=True)
+
+
+def test_a_source_without_an_exchange_reads_a_queue_of_somebody_else() -> None:
+    assert queues["old.system"] == QueueSpec("old.system", is_foreign=True)
+
+
+def test_a_queue_that_the_hub_feeds_and_reads_is_its_own() -> None:
+    assert queues["shop.returns"] == QueueSpec("shop.returns", single_consumer=True)
+
+
+def test_a_partitioned_source_names_what_divides_it() -> None:
+    assert queues["wide"] == QueueSpec("wide", partitions=8, partition_path="headers.customer")
+
+
+def test_every_exchange_is_named_once_in_order() -> None:
+    assert topology.exchanges == ("bank.events", "hub.shop", "hub.shop.returns", "loyalty.events", "wide.events")
