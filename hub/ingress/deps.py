@@ -1,0 +1,68 @@
+"""What the HTTP endpoints need from the rest of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from hub.capability import CheckResult
+from hub.clock import Clock
+from hub.inbox.received import Acceptor
+from hub.ingress.bodies import Room
+from hub.ingress.endpoints import EndpointTable
+from hub.ingress.metrics import IngressMetrics
+from hub.ingress.tokens import Doorman
+from hub.settings import Settings
+
+ReadyChecks = Callable[[], Awaitable[Sequence[CheckResult]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngressDeps:
+    """Everything that ``build_app`` is given.
+
+    ``ready`` says how the parts of the hub are; ``routes`` are the capabilities' own. ``table`` may be filled later and
+    is swapped on reload.
+    """
+
+    settings: Settings
+    clock: Clock
+    acceptor: Acceptor
+    doorman: Doorman
+    table: EndpointTable
+    ready: ReadyChecks
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    routes: Sequence[web.AbstractRouteDef] = ()
+
+
+class Door:
+    """The state of one HTTP application: its dependencies, the room it has, what it counts."""
+
+    def __init__(self, deps: IngressDeps) -> None:
+        settings = deps.settings
+        self.deps = deps
+        self.room = Room(requests_max=settings.requests_max, bytes_max=settings.bodies_bytes_max)
+        self.in_hand = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.metrics = IngressMetrics(deps.registry, self.room, lambda: self.in_hand)
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Counts a request for as long as it is being answered, so that a stop can wait for it."""
+        self.in_hand += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.in_hand -= 1
+            if not self.in_hand:
+                self.idle.set()
+
+
+DOOR = web.AppKey("door", Door)

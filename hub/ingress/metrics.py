@@ -1,0 +1,47 @@
+"""What the way in counts and measures. Labels are names from routing.yaml, never anything that a sender chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from hub.ingress.bodies import Room
+
+ACK_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class IngressMetrics:
+    """Prometheus metrics of the HTTP endpoints.
+
+    ``result`` is what the inbox answered (event, duplicate, conflict, unreadable), or why it was not asked:
+    unauthorized, too_large, slow, compressed, broken, headers, method, overloaded, unavailable, error.
+    """
+
+    def __init__(self, registry: CollectorRegistry, room: Room, in_hand: Callable[[], int]) -> None:
+        self.webhooks = Counter(
+            "hub_webhook_requests_total",
+            "Requests to a source's webhook, by how they ended.",
+            ("source", "result"),
+            registry=registry,
+        )
+        self.posted = Counter(
+            "hub_posted_events_total",
+            "Events that came through POST /events, by how they ended.",
+            ("source", "result"),
+            registry=registry,
+        )
+        self.ack = Histogram(
+            "hub_ingress_ack_seconds",
+            "From the first byte of the request to the answer that acknowledges it.",
+            ("source",),
+            buckets=ACK_BUCKETS_S,
+            registry=registry,
+        )
+        self.problems = Counter(
+            "hub_http_problems_total", "Requests that ended in an error, by status.", ("status",), registry=registry
+        )
+        requests = Gauge("hub_http_requests_in_hand", "Requests that are being answered.", registry=registry)
+        requests.set_function(in_hand)
+        size = Gauge("hub_http_body_bytes_in_hand", "Bytes of request bodies in memory.", registry=registry)
+        size.set_function(lambda: room.bytes)

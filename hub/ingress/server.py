@@ -1,0 +1,141 @@
+"""The HTTP application and the socket it listens on. Begin here: every request enters through ``build_app``."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+
+import structlog
+from aiohttp import web
+
+from hub.errors import ConfigError
+from hub.ingress.deps import DOOR, Door, IngressDeps
+from hub.ingress.endpoints import without_slash
+from hub.ingress.events import post_events
+from hub.ingress.headers import HEADER_BYTES_MAX, HEADERS_MAX
+from hub.ingress.health import healthz, metrics, readyz
+from hub.ingress.middleware import bodies, bounds, errors, webhooks
+from hub.signal import is_set_within
+
+__all__ = ["IngressDeps", "Serving", "build_app", "serve"]
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
+
+LINGER_S = 5.0
+"""How long the rest of a refused body is read away, so that its sender sees the answer."""
+BACKLOG = 512
+CUT_S = 0.5
+"""How long requests that are still running at the deadline have to notice that they were cancelled."""
+
+
+def build_app(deps: IngressDeps) -> web.Application:
+    """The application: the sources' webhooks, ``POST /events``, probes, metrics and the capabilities' routes."""
+    app = web.Application(middlewares=[errors, bounds, webhooks, bodies], client_max_size=deps.settings.body_bytes_max)
+    app[DOOR] = Door(deps)
+    own = [
+        web.post("/events", post_events),
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+    ]
+    app.add_routes([*both_slashes(own), *both_slashes(deps.routes)])
+    app.on_response_prepare.append(_say_less)
+    return app
+
+
+async def serve(app: web.Application, host: str, port: int) -> Serving:
+    """Listen on ``host`` and ``port`` (0 = any free one). Raises ConfigError when that is not possible."""
+    settings = app[DOOR].deps.settings
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_QuietLogger(),
+        keepalive_timeout=settings.idle_s_max,
+        lingering_time=LINGER_S,
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
+        max_headers=HEADERS_MAX,
+        auto_decompress=False,
+        shutdown_timeout=CUT_S,
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+    try:
+        await site.start()
+    except (OSError, OverflowError) as error:
+        await runner.cleanup()
+        raise ConfigError(_listen_problem(error, host, port)) from error
+    return Serving(runner, site, app[DOOR])
+
+
+class Serving:
+    """A running server."""
+
+    def __init__(self, runner: web.AppRunner, site: web.TCPSite, door: Door) -> None:
+        self._runner = runner
+        self._site = site
+        self._door = door
+        self.host, self.port = runner.addresses[0][:2]
+
+    @property
+    def url(self) -> str:
+        """Where it can be reached from this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    async def stop(self, deadline_s: float) -> None:
+        """Stop listening, answer what is in hand, then close; what is not done by the deadline is cancelled."""
+        # The rest of the hub must still work while this waits: what was sent is stored and acknowledged.
+        if self._runner.server is None:
+            return
+        await self._site.stop()
+        self._runner.server.pre_shutdown()
+        if not await is_set_within(self._door.idle, deadline_s):
+            log.warning("requests_cut", requests=self._door.in_hand)
+        await self._runner.cleanup()
+
+
+def both_slashes(routes: Iterable[web.AbstractRouteDef]) -> list[web.AbstractRouteDef]:
+    """Every route with and without a slash at its end: a redirect would lose the body of a POST."""
+    given = list(routes)
+    taken = {(route.method, route.path) for route in given if isinstance(route, web.RouteDef)}
+    doubled: list[web.AbstractRouteDef] = []
+    for route in given:
+        doubled.append(route)
+        if isinstance(route, web.RouteDef) and route.path != "/" and not route.path.endswith("*}"):
+            plain = without_slash(route.path)
+            other = plain if plain != route.path else f"{plain}/"
+            unnamed = {name: value for name, value in route.kwargs.items() if name != "name"}
+            if (route.method, other) not in taken:
+                doubled.append(web.RouteDef(route.method, other, route.handler, unnamed))
+    return doubled
+
+
+async def _say_less(_request: web.Request, response: web.StreamResponse) -> None:
+    # Which software and version answers is of use to attackers alone.
+    response.headers.pop("Server", None)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+def _listen_problem(error: OSError | OverflowError, host: str, port: int) -> str:
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EADDRINUSE:
+        return f"HUB_PORT: port {port} on {host} is in use by another program; stop that one, or set HUB_PORT"
+    if code == errno.EACCES:
+        return f"HUB_PORT: this user may not listen on port {port}; set HUB_PORT to 1024 or above"
+    if code == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return f"HUB_HOST: {host} is no address of this machine; 127.0.0.1 and 0.0.0.0 always are"
+    return f"HUB_HOST, HUB_PORT: cannot listen on {host}:{port}: {error}"
+
+
+class _QuietLogger:
+    """Takes what aiohttp logs about broken requests: kind only, as its texts quote headers that may be secrets."""
+
+    def debug(self, *_args: object, **_fields: object) -> None: ...
+
+    def exception(self, message: str, *_args: object, exc_info: object = None, **_fields: object) -> None:
+        log.warning("http_request_broken", reason=message, error=type(exc_info).__name__)
+
+    warning = error = info = exception

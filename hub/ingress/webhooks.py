@@ -1,0 +1,135 @@
+"""One webhook request: read, prove, store, answer. The answer is given only after the inbox has committed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+
+import structlog
+from aiohttp import web
+
+from hub.errors import RetryableError, UnreadableError
+from hub.inbox.received import Accepted, OverloadedError, Received
+from hub.ingress.authentication import Request
+from hub.ingress.bodies import BodyRefusedError, read_body
+from hub.ingress.cloudevents import JSON, traceparent
+from hub.ingress.deps import Door
+from hub.ingress.endpoints import Endpoint
+from hub.ingress.headers import clean_headers
+from hub.ingress.problems import problem
+from hub.ingress.remote import client_address
+from hub.routing.sources import Reply
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
+
+ACK_S_MAX = 25.0
+"""How long the inbox may take. Senders wait for about 30 s; a later answer would reach nobody."""
+RETRY_AFTER_S = 5
+CONTENT_TYPE_CHARS_MAX = 255
+
+
+async def answer_webhook(request: web.Request, endpoint: Endpoint, door: Door) -> web.StreamResponse:
+    """Answer a request to ``endpoint``'s path; the source's ``reply`` decides what is said."""
+    started = door.deps.clock.monotonic()
+    result, response = await _answer(request, endpoint, door)
+    door.metrics.webhooks.labels(endpoint.source, result).inc()
+    if response.status < 300:
+        door.metrics.ack.labels(endpoint.source).observe(door.deps.clock.monotonic() - started)
+    return response
+
+
+async def _answer(request: web.Request, endpoint: Endpoint, door: Door) -> tuple[str, web.Response]:
+    if request.method != "POST":
+        return "method", problem(405, headers={"Allow": "POST"})
+    reply = endpoint.reply
+    try:
+        with door.room.share() as share:
+            seconds = door.deps.settings.body_s_max
+            body = await read_body(request, share, bytes_max=endpoint.body_bytes_max, seconds=seconds)
+            received = _prove(request, body, endpoint, door)
+            if received is None:
+                return "unauthorized", render(reply.unauthorized)
+            async with asyncio.timeout(ACK_S_MAX):
+                accepted = await door.deps.acceptor.accept(received)
+            return accepted.kind, _acknowledge(accepted, endpoint)
+    except BodyRefusedError as error:
+        return error.result, _refuse_body(error, endpoint)
+    except UnreadableError as error:
+        return "headers", problem(400, str(error))
+    except OverloadedError as error:
+        return "overloaded", render(reply.unavailable, retry_after_s=error.delay_s)
+    except (RetryableError, TimeoutError) as error:
+        log.error("webhook_not_stored", source=endpoint.source, error=type(error).__name__, reason=str(error))
+        return "unavailable", render(reply.unavailable, retry_after_s=getattr(error, "delay_s", None))
+    except (ConnectionError, web.HTTPException):
+        raise
+    except Exception:
+        # Nothing is known to be stored: whatever went wrong, the sender must come again.
+        log.exception("webhook_failed", source=endpoint.source)
+        return "error", render(reply.unavailable)
+
+
+def _prove(request: web.Request, body: bytes, endpoint: Endpoint, door: Door) -> Received | None:
+    """The message for the inbox; None when its sender is not proven."""
+    remote = sender(request, door)
+    # A header that is given twice is joined: no scheme then takes one of the two for the whole.
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
+    signed = Request(method=request.method, path=request.raw_path, headers=headers, body=body, remote=remote)
+    decision = endpoint.scheme.decide(signed, door.deps.clock.now())
+    if decision.verdict is None:
+        log.warning("webhook_refused", source=endpoint.source, remote=remote, reason=decision.reason)
+        return None
+    kept = clean_headers(request.headers.items(), drop=endpoint.headers_dropped, keep=endpoint.headers_kept)
+    return Received(
+        source=endpoint.source,
+        body=body,
+        content_type=headers.get("content-type", JSON)[:CONTENT_TYPE_CHARS_MAX],
+        headers=kept,
+        verdict=decision.verdict,
+        traceparent=traceparent(headers.get("traceparent", "")),
+    )
+
+
+def _acknowledge(accepted: Accepted, endpoint: Endpoint) -> web.Response:
+    if accepted.kind != "unreadable":
+        return render(endpoint.reply.ok)
+    log.warning("webhook_unreadable", source=endpoint.source, event_id=str(accepted.event_id))
+    reply = endpoint.reply.unreadable
+    if reply.body is None and reply.status >= 400:
+        return problem(reply.status, accepted.problem)
+    return render(reply)
+
+
+def _refuse_body(error: BodyRefusedError, endpoint: Endpoint) -> web.Response:
+    response = render(endpoint.reply.too_large) if error.status == 413 else problem(error.status, str(error))
+    # What is left of the body is not worth reading.
+    response.force_close()
+    return response
+
+
+def render(reply: Reply, *, retry_after_s: float | None = None) -> web.Response:
+    """The response for a reply of routing.yaml. An error without a body of its own is sent as a problem."""
+    headers = {"Retry-After": str(whole_seconds(retry_after_s))} if reply.status == 503 or retry_after_s else {}
+    if reply.body is None and reply.status >= 400:
+        return problem(reply.status, headers=headers)
+    if reply.body is None:
+        return web.Response(status=reply.status, headers=headers)
+    if isinstance(reply.body, str):
+        return web.Response(status=reply.status, text=reply.body, headers=headers)
+    body = json.dumps(reply.body, ensure_ascii=False).encode()
+    return web.Response(status=reply.status, body=body, content_type=JSON, headers=headers)
+
+
+def whole_seconds(delay_s: float | None) -> int:
+    """What Retry-After says: at least one second."""
+    return max(1, math.ceil(delay_s if delay_s is not None else RETRY_AFTER_S))
+
+
+def sender(request: web.Request, door: Door) -> str:
+    """The address of whoever sent the request."""
+    forwarded_for = request.headers.getall("X-Forwarded-For", [])
+    return client_address(request.remote or "", forwarded_for, door.deps.settings.trusted_proxies)
