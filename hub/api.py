@@ -1,0 +1,76 @@
+"""What a capability's HTTP handlers, commands of the CLI and sandboxes get of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from hub.clock import Clock
+from hub.deliver.command import run_command
+from hub.deliver.context import encode
+from hub.inbox.drafting import COMMAND
+from hub.ingress.tokens import User
+from hub.settings import Settings
+from hub.signal import ANY_LANE
+from hub.store.store import Store
+
+if TYPE_CHECKING:
+    from hub.app import Hub
+
+
+class HubApi:
+    """The hub as seen by its capabilities."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    @property
+    def settings(self) -> Settings:
+        return self._hub.settings
+
+    @property
+    def clock(self) -> Clock:
+        return self._hub.clock
+
+    @property
+    def store(self) -> Store:
+        return self._hub.store
+
+    def settings_of(self, capability: str) -> Any:
+        """The settings object of a capability, as it read it at start."""
+        return self._hub.settings_of(capability)
+
+    async def command(
+        self,
+        type: str,
+        payload: BaseModel,
+        *,
+        key: str | None,
+        dedupe_id: str | None = None,
+    ) -> object:
+        """Accept a command and run it at once; the answer is what its handler returned.
+
+        Raises RefusedCommand and whatever else the handler raises: nothing is stored then. UsageError when no route
+        takes it, RepeatedCommandError for a repeat of ``dedupe_id``, StoreUnavailableError.
+        """
+        draft = self._hub.wiring.drafter.internal(type, encode(payload), source=COMMAND, key=key, dedupe_id=dedupe_id)
+        done = await run_command(self._hub.around, self._hub.rules, draft)
+        self._hub.to_deliver.add({event.lane for event in (done.event, *done.result.emitted)})
+        if done.result.published:
+            self._hub.to_publish.add([ANY_LANE])
+        return done.answer
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A read-only look at the tables, at one moment."""
+        async with self._hub.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+            yield session
+
+    def user(self, request: web.Request) -> User:
+        """The end user whose token came with the request. Raises RefusedError (401)."""
+        return self._hub.doorman.user(request, self._hub.clock.now())

@@ -1,0 +1,363 @@
+"""The hub put together: settings, wiring, store, and the loops that make it work. Begin here.
+
+webhook, POST /events ─► ingress ─► GroupCommit ─► inbox + deliveries ─► Worker ─► ledger, outbox ─► Relay ─► queues
+timers, schedules ─────► Scheduler ───────┘              ▲                  │
+                                                         └── events that handlers emit
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import text
+
+from hub.api import HubApi
+from hub.capability import CheckResult
+from hub.clock import Clock, SystemClock
+from hub.deliver.backlog import Backlog, BacklogWatch
+from hub.deliver.context import Surroundings
+from hub.deliver.ownership import HEARTBEAT_S, Ownership, give_up, renew, take_lanes, walk_out
+from hub.deliver.registry import Rules
+from hub.deliver.worker import Worker
+from hub.environment import Environment
+from hub.errors import ConfigError, StoreUnavailableError
+from hub.inbox.accept import GroupCommit
+from hub.inbox.consumer import QueueConsumer
+from hub.inbox.route_ids import register_routes
+from hub.ingress.endpoints import EndpointTable
+from hub.ingress.server import IngressDeps, Serving, build_app, serve
+from hub.ingress.tokens import Doorman
+from hub.outbox.relay import Relay
+from hub.schedule.scheduler import Scheduler
+from hub.settings import Settings, load_settings, read_settings
+from hub.signal import LaneSignal
+from hub.store.schema import upgrade
+from hub.store.store import FencedError, Store
+from hub.transports import Transport
+from hub.transports.opening import open_transport
+from hub.transports.topology import Topology, topology_of
+from hub.wiring import Wiring, load_wiring
+
+ROLES = ("ingress", "worker", "relay", "scheduler")
+OWNERSHIP_RETRY_S = 1.0
+CHECK_S_MAX = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class Hub:
+    """One process of the hub: ``open`` reads and connects, ``start`` sets the loops going, ``stop`` ends in order."""
+
+    def __init__(
+        self, settings: Settings, environment: Environment, wiring: Wiring, store: Store, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.environment = environment
+        self.wiring = wiring
+        self.store = store
+        self.clock = clock
+        self.api = HubApi(self)
+        self.doorman = Doorman.of(settings)
+        self.to_deliver = LaneSignal()
+        self.to_publish = LaneSignal()
+        self.table = EndpointTable()
+        self.around = Surroundings(
+            store=store,
+            clock=clock,
+            drafter=lambda: self.wiring.drafter,
+            destinations=lambda: self.wiring.destinations,
+            settings_of=self.settings_of,
+        )
+        self.rules: Rules
+        self.transport: Transport
+        self.serving: Serving | None = None
+        self.backlog = BacklogWatch(store, clock)
+        self.failed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._capability_settings = _read_capability_settings(wiring, environment)
+        self._ownership: Ownership | None = None
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._reading: dict[tuple[str, str], asyncio.Event] = {}
+        self.acceptor = GroupCommit(
+            store,
+            clock,
+            lambda: self.wiring.drafter,
+            lambda: self.rules.route_ids,
+            self.to_deliver,
+            queue_max=settings.inbox_queue_max,
+        )
+        self._worker: Worker | None = None
+        self._relay: Relay | None = None
+        self._scheduler: Scheduler | None = None
+
+    @classmethod
+    async def open(cls, environ: Mapping[str, str], *, clock: Clock | None = None) -> Hub:
+        """Read the settings and routing.yaml, open and upgrade the database, declare the topology.
+
+        Raises ConfigError with every mistake that was found; StoreUnavailableError when the database is away.
+        """
+        environment = Environment(environ)
+        settings = load_settings(environ)
+        the_clock = clock or SystemClock()
+        wiring = load_wiring(settings.routing, environment, the_clock)
+        settings.home.mkdir(parents=True, exist_ok=True)
+        store = Store.open(
+            settings.database,
+            pool_size=settings.database_pool_size,
+            busy_timeout_s=settings.database_busy_timeout_s,
+        )
+        try:
+            hub = cls(settings, environment, wiring, store, the_clock)
+            await hub._prepare()
+        except BaseException:
+            await store.close()
+            raise
+        return hub
+
+    async def _prepare(self) -> None:
+        await upgrade(self.store, self.wiring.capabilities.members)
+        self.rules = await self._number_routes(self.wiring)
+        self.table.replace(self.wiring.config.sources, self.wiring.capabilities.schemes)
+        self.transport = open_transport(self.settings.broker, self.store, self.clock)
+        await self.transport.declare(topology_of(self.wiring.config))
+
+    async def _number_routes(self, wiring: Wiring) -> Rules:
+        return wiring.rules(await self.store.write(lambda conn: register_routes(conn, wiring.router.routes)))
+
+    def settings_of(self, capability: str) -> Any:
+        """The settings object of a capability."""
+        return self._capability_settings[capability]
+
+    async def start(self, roles: Sequence[str] = ROLES) -> None:
+        """Set the loops of these roles going. Raises ConfigError when the port cannot be had."""
+        self._spawn("acceptor", self.acceptor.run())
+        self._spawn("backlog", self.backlog.run(self._stopping))
+        if "ingress" in roles:
+            await self._serve()
+            self._consume()
+        if "worker" in roles or "relay" in roles:
+            self._spawn("owner", self._own(roles))
+        if "scheduler" in roles:
+            self._scheduler = Scheduler(
+                self.store,
+                self.clock,
+                drafter=lambda: self.wiring.drafter,
+                route_ids=lambda: self.rules.route_ids,
+                schedules=lambda: self.wiring.schedules,
+                to_deliver=self.to_deliver,
+            )
+            self._spawn("scheduler", self._scheduler.run())
+
+    async def _serve(self) -> None:
+        routes = [
+            route for one in self.wiring.capabilities.members if one.http is not None for route in one.http(self.api)
+        ]
+        deps = IngressDeps(
+            settings=self.settings,
+            clock=self.clock,
+            acceptor=self.acceptor,
+            doorman=self.doorman,
+            table=self.table,
+            ready=self.ready,
+            routes=routes,
+        )
+        self.serving = await serve(build_app(deps), self.settings.host, self.settings.port)
+
+    def _consume(self) -> None:
+        """Read the queues that the sources name, and no longer those that they have stopped naming."""
+        sources = self.wiring.config.sources.items()
+        wanted = {(name, source.queue.name) for name, source in sources if source.queue is not None}
+        for gone in set(self._reading) - wanted:
+            self._reading.pop(gone).set()
+        for name, queue in sorted(wanted - set(self._reading)):
+            self._reading[name, queue] = stopping = asyncio.Event()
+            consumer = QueueConsumer(name, queue, self.transport, self.acceptor)
+            self._spawn(f"queue {queue} of {name}", consumer.run(stopping), until=stopping)
+
+    async def _own(self, roles: Sequence[str]) -> None:
+        """Take the lanes as soon as no other worker lives, then deliver and relay them."""
+        awaited = ""
+        while self._ownership is None:
+            try:
+                self._ownership = await take_lanes(self.store, self.clock)
+                reason = "another worker owns them"
+            except StoreUnavailableError as error:
+                reason = str(error)
+            if self._ownership is None:
+                if reason != awaited:
+                    log.info("lanes_awaited", reason=reason)
+                awaited = reason
+                await asyncio.sleep(OWNERSHIP_RETRY_S)
+        log.info("lanes_taken", suspects=len(self._ownership.suspects))
+        await self._work(self._ownership, roles)
+
+    async def _work(self, ownership: Ownership, roles: Sequence[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._heartbeat(ownership))
+            if "worker" in roles:
+                self._worker = Worker(
+                    self.around,
+                    lambda: self.rules,
+                    ownership,
+                    to_deliver=self.to_deliver,
+                    to_publish=self.to_publish,
+                    batch_size=self.settings.batch_size,
+                )
+                group.create_task(self._worker.run())
+            if "relay" in roles:
+                self._relay = Relay(
+                    self.store,
+                    self.clock,
+                    self.transport,
+                    lambda: self.wiring.destinations,
+                    ownership=ownership,
+                    signal=self.to_publish,
+                )
+                group.create_task(self._relay.run())
+
+    async def _heartbeat(self, ownership: Ownership) -> None:
+        while not self._stopping.is_set():
+            try:
+                await renew(self.store, self.clock, ownership.fence)
+            except StoreUnavailableError as error:
+                log.warning("heartbeat_missed", error=str(error))
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def reload(self) -> None:
+        """Take over a changed routing.yaml, all or nothing. Raises ConfigError, and then nothing has changed.
+
+        The list of capabilities is fixed at start.
+        """
+        wiring = load_wiring(self.settings.routing, self.environment, self.clock)
+        if wiring.config.capabilities != self.wiring.config.capabilities:
+            raise ConfigError("capabilities: a change of this list needs a restart")
+        rules = await self._number_routes(wiring)
+        # What the relay has in hand still goes where the old rules send it: their bindings go last.
+        old, new = topology_of(self.wiring.config), topology_of(wiring.config)
+        await self.transport.declare(new.beside(old))
+        self.table.replace(wiring.config.sources, wiring.capabilities.schemes)
+        self.wiring, self.rules = wiring, rules
+        if self.serving is not None:
+            self._consume()
+        log.info("routing_reloaded", routes=len(wiring.router.routes))
+        await self._forget(old, new)
+
+    async def _forget(self, old: Topology, new: Topology) -> None:
+        """Take away the bindings that only the former rules had."""
+        if old == new:
+            return
+        if self._relay is not None:
+            await self._relay.round_ended()
+        try:
+            await self.transport.declare(new)
+        except StoreUnavailableError as error:
+            # They feed queues that nobody publishes to any more; the next start takes them away.
+            log.warning("old_bindings_kept", error=str(error))
+
+    def first_steps(self) -> list[str]:
+        """What the capabilities propose to try first, one line each."""
+        return [line for one in self.wiring.capabilities.members for line in one.first_steps]
+
+    async def ready(self) -> list[CheckResult]:
+        """How the parts are: the database, the lanes, the backlog of the inbox, the loops."""
+        checks = [await self._database_check()]
+        owns = self._ownership is not None
+        checks.append(CheckResult("lanes", owns or "owner" not in self._loops, "owned" if owns else "awaited"))
+        waiting = self.acceptor.waiting
+        checks.append(_backlog_check(self.backlog.latest))
+        checks.append(CheckResult("inbox", waiting < self.settings.inbox_queue_max, f"{waiting} wait for a commit"))
+        dead = sorted(name for name, task in self._loops.items() if task.done())
+        checks.append(CheckResult("loops", not dead, f"ended: {', '.join(dead)}" if dead else "running"))
+        return checks
+
+    async def _database_check(self) -> CheckResult:
+        try:
+            async with asyncio.timeout(CHECK_S_MAX), self.store.reading() as conn:
+                await conn.execute(text("SELECT 1"))
+        except (StoreUnavailableError, TimeoutError) as error:
+            return CheckResult("database", ok=False, detail=type(error).__name__)
+        return CheckResult("database", ok=True, detail=self.store.dialect)
+
+    async def stop(self, deadline_s: float | None = None) -> None:
+        """Stop in order: take nothing new, finish what is in hand, send what is ready, close."""
+        deadline_s = self.settings.stop_deadline_s if deadline_s is None else deadline_s
+        end = self.clock.monotonic() + deadline_s
+        self._stopping.set()
+        for reading in self._reading.values():
+            reading.set()
+        if self.serving is not None:
+            await self.serving.stop(max(0.1, (end - self.clock.monotonic()) / 2))
+        self.acceptor.stop()
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        if self._worker is not None:
+            self._worker.stop()
+            await self._worker.callers.finish(max(0.1, (end - self.clock.monotonic()) / 2))
+            await self._worker.ended(max(0.1, (end - self.clock.monotonic()) / 2))
+        if self._relay is not None:
+            # What the last deliveries caused is sent before the lanes are given up, if the broker lets it.
+            await self._relay.drain(max(0.1, (end - self.clock.monotonic()) / 2))
+            self._relay.stop()
+        await self._end_loops(end)
+        if self._ownership is not None:
+            await self._leave()
+        await self.transport.close()
+        await self.store.close()
+
+    async def _end_loops(self, end: float) -> None:
+        # The owner's group holds the heartbeat, which only sleeps: it is cancelled once the rest has ended.
+        loops = {task for name, task in self._loops.items() if name != "owner"}
+        if loops:
+            await asyncio.wait(loops, timeout=max(0.1, end - self.clock.monotonic()))
+        for task in self._loops.values():
+            task.cancel()
+        if self._loops:
+            await asyncio.wait(self._loops.values(), timeout=2.0)
+
+    async def _leave(self) -> None:
+        assert self._ownership is not None
+        try:
+            # What ended a loop by an error would end the next worker's too: that one has to find the delivery at fault.
+            if self.failed.is_set():
+                await walk_out(self.store, self.clock, self._ownership.fence)
+            else:
+                await give_up(self.store, self._ownership.fence)
+        except (StoreUnavailableError, FencedError) as error:
+            log.warning("lanes_not_given_up", error=str(error))
+
+    def _spawn(self, name: str, loop: Any, *, until: asyncio.Event | None = None) -> None:
+        """Run a loop, which ends with the hub or, where ``until`` is given, once that is set."""
+        task = asyncio.create_task(loop, name=name)
+        self._loops[name] = task
+        task.add_done_callback(partial(self._loop_ended, until or self._stopping))
+
+    def _loop_ended(self, until: asyncio.Event, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._stopping.is_set():
+            return
+        error = task.exception()
+        if error is None and until.is_set():
+            if self._loops.get(task.get_name()) is task:
+                del self._loops[task.get_name()]
+            return
+        log.error("loop_ended", loop=task.get_name(), error=repr(error))
+        # A hub without one of its loops only looks alive: the process ends, and its supervisor starts a new one.
+        self.failed.set()
+
+
+def _backlog_check(backlog: Backlog | None) -> CheckResult:
+    """A backlog does not make a process unready: it would only lose a worker. The figures are for people."""
+    if backlog is None:
+        return CheckResult("backlog", ok=True, detail="not looked at yet")
+    counts = ", ".join(f"{count} {state}" for state, count in backlog.deliveries.items() if count) or "nothing waits"
+    return CheckResult("backlog", ok=True, detail=f"{counts}; oldest ready {backlog.oldest_s:.0f} s")
+
+
+def _read_capability_settings(wiring: Wiring, environment: Environment) -> dict[str, Any]:
+    return {
+        one.name: read_settings(one.settings, environment) if one.settings is not None else None
+        for one in wiring.capabilities.members
+    }

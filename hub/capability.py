@@ -1,0 +1,130 @@
+"""What a capability hands to the hub, and how its handlers say what they do.
+
+A capability is a package named in ``routing.yaml`` that exports ``capability``. The hub loads it by name and learns
+everything about it from this one object.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from pydantic import BaseModel
+
+from hub.event import Event
+
+if TYPE_CHECKING:
+    import typer
+    from aiohttp import web
+    from sqlalchemy import MetaData
+
+    from hub.api import HubApi
+    from hub.deliver.context import Context
+    from hub.ingress.schemes import SchemeFactory
+    from hub.ledger import Account
+    from hub.settings import EnvironmentSettings
+
+HandlerFunction: TypeAlias = "Callable[[Any, Context], Awaitable[object]]"
+AccountsOf: TypeAlias = "Callable[[Any], Sequence[Account]]"
+
+HANDLER_S_MAX = 10.0
+"""How long a database handler may run before it is stopped; it holds a transaction open."""
+CALL_HANDLER_S_MAX = 120.0
+"""How long a calling handler may run in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """One handler: its function, what it touches and the model its events are read into (``Event`` = as it is)."""
+
+    function: HandlerFunction
+    kind: Literal["database", "calls"]
+    provider: str | None = None
+    model: type[BaseModel] | None = None
+    accounts: AccountsOf | None = None
+    timeout_s: float = HANDLER_S_MAX
+
+
+@overload
+def handler(function: HandlerFunction) -> HandlerSpec: ...
+@overload
+def handler(
+    *, accounts: AccountsOf | None = None, timeout_s: float = HANDLER_S_MAX
+) -> Callable[[HandlerFunction], HandlerSpec]: ...
+def handler(
+    function: HandlerFunction | None = None, *, accounts: AccountsOf | None = None, timeout_s: float = HANDLER_S_MAX
+) -> HandlerSpec | Callable[[HandlerFunction], HandlerSpec]:
+    """Mark a handler that touches only the database. It is batched with others and awaits nothing else.
+
+    ``accounts`` names the ledger accounts that it will move, so that a batch locks them in one order.
+    """
+
+    def mark(function: HandlerFunction) -> HandlerSpec:
+        return HandlerSpec(function, "database", None, _model_of(function), accounts, timeout_s)
+
+    return mark if function is None else mark(function)
+
+
+def calls(provider: str, *, timeout_s: float = CALL_HANDLER_S_MAX) -> Callable[[HandlerFunction], HandlerSpec]:
+    """Mark a handler that calls ``provider``. It runs as a task of its own, with no transaction open during a call."""
+
+    def mark(function: HandlerFunction) -> HandlerSpec:
+        return HandlerSpec(function, "calls", provider, _model_of(function), None, timeout_s)
+
+    return mark
+
+
+def _model_of(function: HandlerFunction) -> type[BaseModel] | None:
+    first = next(iter(inspect.signature(function).parameters), None)
+    annotation = typing.get_type_hints(function, localns={"Context": object}).get(first or "", Event)
+    if annotation is Event:
+        return None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    raise TypeError(f"{function.__qualname__}: the first parameter must be Event or a pydantic model, not {annotation}")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One finding of ``hub doctor``: what was checked, whether it holds, and what to do when it does not."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """Everything that one capability brings.
+
+    handlers     short name → HandlerSpec; routing.yaml calls it ``<capability>.<short name>``
+    schemas      short name → pydantic model, for ``schema:`` of a source (``<capability>.<short name>``)
+    http         builds the aiohttp routes of the capability's own API
+    cli          a typer group, shown as ``hub <capability>``
+    sandbox_cli  a typer group that plays the provider, shown as ``hub sandbox <capability>``
+    tables       the capability's SQLAlchemy metadata (None when it has none)
+    migrations   the folder of its Alembic branch
+    schemes      webhook authentication schemes of its own
+    sandbox      starts the local stand-in of the provider, under ``HUB_SANDBOX``
+    checks       what ``hub doctor <capability>`` asks
+    settings     its class of settings, read once at start
+    first_steps  what ``hub run`` proposes to try first
+    """
+
+    name: str
+    handlers: Mapping[str, HandlerSpec] = field(default_factory=dict)
+    schemas: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    http: Callable[[HubApi], Iterable[web.AbstractRouteDef]] | None = None
+    cli: typer.Typer | None = None
+    sandbox_cli: typer.Typer | None = None
+    tables: MetaData | None = None
+    migrations: Path | None = None
+    schemes: Mapping[str, SchemeFactory] = field(default_factory=dict)
+    sandbox: Callable[[HubApi], Awaitable[None]] | None = None
+    checks: Callable[[HubApi], Awaitable[Sequence[CheckResult]]] | None = None
+    settings: type[EnvironmentSettings] | None = None
+    first_steps: Sequence[str] = ()

@@ -1,0 +1,105 @@
+"""``hub run``: the daemon. Says where it listens and what to try; stops in order on SIGTERM; reloads on SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from sqlalchemy.engine import make_url
+
+from hub.app import ROLES, Hub
+from hub.cli.lock import HomeLock
+from hub.cli.logs import set_up_logs
+from hub.cli.output import EXIT_PROBLEM, console, run
+from hub.errors import ConfigError
+from hub.settings import load_settings
+
+log = structlog.get_logger(__name__)
+
+
+def run_command(
+    role: Annotated[
+        list[str] | None, typer.Option("--role", help=f"Run only these parts: {', '.join(ROLES)}. Default: all.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that deliver. More than one needs PostgreSQL.")] = 1,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_json: Annotated[bool | None, typer.Option("--log-json/--log-pretty", help="Default: by the terminal.")] = None,
+) -> None:
+    """Run the hub until it is told to stop."""
+    set_up_logs(level=log_level, as_json=log_json)
+    roles = tuple(role or ROLES)
+    code = run(lambda: _serve(roles, workers))
+    # The loops have ended and everything is written. A handler that refuses to die must not keep the process alive.
+    os._exit(code)
+
+
+async def _serve(roles: tuple[str, ...], workers: int) -> int:
+    unknown = sorted(set(roles) - set(ROLES))
+    if unknown:
+        raise ConfigError(f"--role: expected some of {', '.join(ROLES)}, found {', '.join(unknown)}")
+    if workers != 1:
+        raise ConfigError(f"--workers: expected 1 on this database, found {workers}: SQLite has one writer")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    settings = load_settings(os.environ)
+    lock = HomeLock(settings.home, make_url(settings.database).get_backend_name())
+    # Before anything is opened: a second daemon must not migrate the first one's tables, nor change its bindings.
+    lock.take()
+    hub = await Hub.open(os.environ)
+    try:
+        await hub.start(roles)
+    except BaseException:
+        await hub.stop(1.0)
+        raise
+    reloads: set[asyncio.Task[None]] = set()
+
+    def on_hangup() -> None:
+        task = asyncio.create_task(_reload(hub))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    _greet(hub)
+    failed = asyncio.create_task(hub.failed.wait())
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("hub_stopping", deadline_s=hub.settings.stop_deadline_s)
+    code = EXIT_PROBLEM if hub.failed.is_set() else 0
+    await hub.stop()
+    lock.release()
+    log.info("hub_stopped")
+    return code
+
+
+async def _reload(hub: Hub) -> None:
+    try:
+        await hub.reload()
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("routing_not_reloaded", problem=str(problem))
+    except Exception as error:
+        log.error("routing_not_reloaded", problem=f"{type(error).__name__}: {error}")
+
+
+def _greet(hub: Hub) -> None:
+    if hub.serving is None:
+        return
+    console.print(f"The hub listens on {hub.serving.url} and keeps its data in {_short(hub.settings.home)}.")
+    for problem in hub.wiring.loaded.warnings:
+        log.warning("routing_warning", problem=str(problem))
+    for line in hub.first_steps():
+        console.print(line)
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
