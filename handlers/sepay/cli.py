@@ -1,0 +1,185 @@
+"""``hub sepay …`` and ``hub sandbox sepay …``: wallets, money in suspense, and a bank to try things with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from handlers.sepay import operating
+from handlers.sepay.bank_values import bank_time
+from handlers.sepay.operating import PaymentOrder, SuspenseLine
+from handlers.sepay.sandbox import BANK_STYLES, Answer, Payment
+from handlers.sepay.views import WalletLine
+from hub.cli.opening import opened
+from hub.cli.options import ByOption, LimitOption, ReasonOption, actor
+from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
+from hub.errors import UsageError
+from schemas.sepay import WalletReply
+
+sepay_cli = typer.Typer(no_args_is_help=True, help="Wallets that bank transfers fill.")
+wallet_cli = typer.Typer(no_args_is_help=True, help="Wallets and their movements.")
+unmatched_cli = typer.Typer(no_args_is_help=True, help="Money that waits in suspense.")
+sandbox_cli = typer.Typer(no_args_is_help=True, help="Play SePay and the bank behind it.")
+sepay_cli.add_typer(wallet_cli, name="wallet")
+sepay_cli.add_typer(unmatched_cli, name="unmatched")
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+
+
+@wallet_cli.command("show")
+def show_wallet(user: UserArgument, as_json: JsonOption = False) -> None:
+    """Show a wallet: balance and status."""
+
+    async def work() -> WalletReply:
+        async with opened(needs_secrets=False) as hub:
+            return await operating.show_wallet(hub.api, user)
+
+    _print_wallet(run(work), user, as_json)
+
+
+@wallet_cli.command("history")
+def show_history(user: UserArgument, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
+    """Show the movements of a wallet, newest first."""
+
+    async def work() -> list[WalletLine]:
+        async with opened(needs_secrets=False) as hub:
+            return list(await operating.show_history(hub.api, user, limit))
+
+    lines = run(work)
+    if as_json:
+        print_json(lines)
+        return
+    print_table(
+        f"Wallet of user {user}",
+        ["time", "kind", "change", "balance", "reference"],
+        [
+            [line.posted_at, line.kind, f"{line.change_minor:+,}", f"{line.after_minor:,}", line.reference]
+            for line in lines
+        ],
+        empty="no movements",
+    )
+
+
+@wallet_cli.command("suspend")
+def suspend_wallet(
+    user: UserArgument, reason: ReasonOption = "", by: ByOption = "", as_json: JsonOption = False
+) -> None:
+    """Refuse credits and spending until the wallet is activated."""
+
+    async def work() -> WalletReply:
+        async with opened() as hub:
+            return await operating.suspend(hub.api, user, by=actor(by), reason=reason)
+
+    _print_wallet(run(work), user, as_json)
+
+
+@wallet_cli.command("activate")
+def activate_wallet(
+    user: UserArgument, reason: ReasonOption = "", by: ByOption = "", as_json: JsonOption = False
+) -> None:
+    """Make a wallet usable again and release the transfers that were held for it."""
+
+    async def work() -> tuple[WalletReply, int]:
+        async with opened() as hub:
+            return await operating.activate(hub.api, user, by=actor(by), reason=reason)
+
+    wallet, released = run(work)
+    if as_json:
+        print_json({**wallet.model_dump(mode="json"), "released": released})
+        return
+    _print_wallet(wallet, user, as_json)
+    say(f"Held transfers that are being released: {released}")
+
+
+@unmatched_cli.command("list")
+def list_unmatched(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+    """List the transfers whose money is in suspense, oldest first."""
+
+    async def work() -> list[SuspenseLine]:
+        async with opened(needs_secrets=False) as hub:
+            return list(await operating.list_unmatched(hub.api, limit))
+
+    lines = run(work)
+    if as_json:
+        print_json(lines)
+        return
+    print_table(
+        "Money in suspense",
+        ["transfer", "booked", "amount", "outcome", "content", "intent or suggestion"],
+        [
+            [
+                line.sepay_tx_id,
+                line.booked_at,
+                f"{line.amount_minor:,}",
+                line.outcome,
+                line.content,
+                line.intent_id or line.suggested_intent_id,
+            ]
+            for line in lines
+        ],
+    )
+
+
+@sandbox_cli.command("pay")
+def pay(
+    order_code: Annotated[str, typer.Argument(help="The order code of a top-up.")],
+    *,
+    amount: Annotated[int | None, typer.Option(min=1, help="Dong; default: what the intent asks for.")] = None,
+    content: Annotated[str | None, typer.Option(help="The whole text of the transfer instead of the bank's.")] = None,
+    id: Annotated[int | None, typer.Option(min=0, help="SePay's id of the transfer; default: a new one.")] = None,
+    bank: Annotated[str, typer.Option(help=f"Whose style: {', '.join(BANK_STYLES)}.")] = "bidv",
+    booked_at: Annotated[str | None, typer.Option(help="Vietnamese time, YYYY-MM-DD HH:MM:SS; default: now.")] = None,
+    is_out: Annotated[bool, typer.Option("--out", help="Money that leaves our account.")] = False,
+    duplicate: Annotated[bool, typer.Option("--duplicate", help="Deliver the same webhook twice.")] = False,
+    url: Annotated[str | None, typer.Option(help="Where the hub takes SePay's webhooks; default: here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play the bank: send the webhook of a transfer with this order code to the running hub."""
+
+    async def work() -> tuple[Payment, list[Answer]]:
+        order = PaymentOrder(
+            order_code=order_code,
+            amount_minor=amount,
+            content=content,
+            id=id,
+            bank=bank,
+            booked_at=_bank_time(booked_at),
+            is_out=is_out,
+            deliveries=2 if duplicate else 1,
+            url=url,
+        )
+        async with opened() as hub:
+            payment, answers = await operating.pay(hub.api, order)
+            return payment, list(answers)
+
+    payment, answers = run(work)
+    if as_json:
+        print_json({"id": payment.id, "amount": payment.amount_minor, "answers": answers})
+    else:
+        say(f"Transfer {payment.id} of {payment.amount_minor:,} VND for {payment.code}")
+        for answer in answers:
+            say(f"  the hub answered {answer.status} {answer.body}")
+    if not all(answer.is_success for answer in answers):
+        raise typer.Exit(EXIT_PROBLEM)
+
+
+def _bank_time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return bank_time(text)
+    except ValueError as error:
+        raise UsageError(f"--booked-at: {error}") from error
+
+
+def _print_wallet(wallet: WalletReply, user: str, as_json: bool) -> None:
+    if as_json:
+        print_json(wallet)
+        return
+    print_table(
+        f"Wallet of user {user}",
+        ["balance", "currency", "status", "changed", "wallet"],
+        [[f"{wallet.balance:,}", wallet.currency, wallet.status, wallet.updated_at, wallet.wallet_id]],
+    )

@@ -1,0 +1,84 @@
+"""SePay's settings, read once at start. Source: docs/providers/sepay.md, "Configuration"."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from handlers.sepay.accounts import Accounts, ReceivingAccount, check_accounts
+from handlers.sepay.bank_values import AMOUNT_MINOR_MAX
+from handlers.sepay.qr import QR_BASE
+from hub.settings import GENERATED, EnvironmentSettings
+
+INTENT_MINUTES_MAX: Final = 1440
+SANDBOX_ACCOUNT: Final = ReceivingAccount(
+    bank_code="BIDV", bank="BIDV", account_number="8880000001", va="96247SANDBOX", default=True
+)
+"""What ``make run`` receives money on when no account is configured: no bank has it."""
+
+
+def _json_list(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError("expected a JSON list of accounts") from error
+
+
+class SepaySettings(EnvironmentSettings):
+    """Environment variables ``SEPAY_…``. Amounts are whole dong.
+
+    ``SEPAY_ACCOUNTS`` is a JSON list of receiving accounts; ``SEPAY_ACCOUNT_NUMBER`` is short for one account at BIDV.
+    Secrets may hold two values, separated by a comma, while one is being replaced by the other.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SEPAY_")
+
+    webhook_auth: Literal["apikey", "hmac", "none"] = "apikey"
+    """How the sandbox proves itself; must say what ``auth:`` of the source in routing.yaml says."""
+    webhook_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("SEPAY_WEBHOOK_API_KEY", "SEPAY_API_KEY"),
+        json_schema_extra=GENERATED,
+    )
+    webhook_secret: SecretStr = SecretStr("")
+    accounts: Annotated[tuple[ReceivingAccount, ...], BeforeValidator(_json_list)] = ()
+    account_number: str = ""
+    content_form: Literal["normalised", "stored"] = "normalised"
+    late_policy: Literal["review", "credit_wallet"] = "review"
+    expiry_grace_seconds: int = Field(default=60, ge=0, le=86_400)
+    intent_minutes: int = Field(default=60, ge=1, le=INTENT_MINUTES_MAX)
+    intents_per_minute_max: int = Field(default=10, ge=0, le=100_000)
+    """How many intents one user may open within a minute; 0 = no limit."""
+    min_amount: int = Field(default=2_000, ge=1, le=AMOUNT_MINOR_MAX)
+    max_topup: int = Field(default=100_000_000, ge=1, le=AMOUNT_MINOR_MAX)
+    qr_base: str = QR_BASE
+    deep_link_template: str = ""
+    sandbox: bool = Field(default=False, validation_alias=AliasChoices("HUB_SANDBOX"))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.accounts and self.account_number:
+            raise ValueError("set SEPAY_ACCOUNTS or SEPAY_ACCOUNT_NUMBER, not both")
+        if self.min_amount > self.max_topup:
+            raise ValueError("SEPAY_MIN_AMOUNT is above SEPAY_MAX_TOPUP")
+        check_accounts(self.accounts)
+        return self
+
+    @property
+    def receiving(self) -> Accounts:
+        """Our accounts; the sandbox's own when none is configured and the sandbox is on."""
+        if self.accounts:
+            return Accounts(self.accounts)
+        if self.account_number:
+            return Accounts((ReceivingAccount(bank_code="BIDV", account_number=self.account_number),))
+        return Accounts((SANDBOX_ACCOUNT,)) if self.sandbox else Accounts()
+
+
+def first_secret(secret: SecretStr) -> str:
+    """The secret that signs: the first of the values that verify."""
+    return secret.get_secret_value().split(",")[0].strip()

@@ -1,0 +1,92 @@
+"""A user asks to put money into the wallet: an intent, an order code and where to transfer the money.
+
+Source: docs/providers/sepay.md, "Top-up".
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from handlers.sepay.accounts import ReceivingAccount
+from handlers.sepay.books import VND
+from handlers.sepay.intents import IntentPlan, add_attempt, fresh_topup_code, open_intent, refuse_hurry
+from handlers.sepay.settings import INTENT_MINUTES_MAX, SepaySettings
+from handlers.sepay.tables import WALLET_TOPUP, PayPaymentAttempt, PayPaymentIntent
+from handlers.sepay.wallets import settings_of, wallet_for_update
+from hub.capability import handler
+from hub.errors import RefusedCommand
+from schemas.sepay import TopupReply, TopupRequested
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
+
+
+@handler
+async def request_topup(request: TopupRequested, ctx: Context) -> TopupReply:
+    """Open an intent with one attempt, and the wallet when there is none; answers with what the payer needs.
+
+    Raises RefusedCommand with one of: invalid_amount, unsupported_currency, unknown_bank_code, invalid_request,
+    wallet_suspended, too_many_requests. Nothing is stored then.
+    """
+    settings = settings_of(ctx)
+    amount_minor = _amount(request, settings)
+    account = _account(request, settings)
+    lifetime = _lifetime(request, settings)
+
+    wallet = await wallet_for_update(ctx, request.user_id, request.currency)
+    if not wallet.is_active:
+        raise RefusedCommand("wallet_suspended", "Wallet is suspended")
+    await refuse_hurry(wallet, ctx)
+
+    plan = IntentPlan(WALLET_TOPUP, amount_minor, account, ctx.now + lifetime)
+    intent = await open_intent(wallet, await fresh_topup_code(ctx), plan, ctx)
+    attempt = await add_attempt(intent, account, ctx)
+    ctx.conclude("opened")
+    return topup_reply(intent, attempt)
+
+
+def topup_reply(intent: PayPaymentIntent, attempt: PayPaymentAttempt) -> TopupReply:
+    """The answer to the payer."""
+    link = attempt.qr_image_url or ""
+    return TopupReply(
+        intent_id=intent.intent_id,
+        order_code=intent.order_code,
+        amount=intent.amount_minor,
+        currency=intent.currency,
+        status=intent.status,
+        qr_image_url=link,
+        qr_code_url=link,
+        account_number=attempt.account_number or "",
+        account_name=attempt.account_name or "",
+        transfer_content=attempt.transfer_content or "",
+        bank_code=attempt.bank_code or "",
+        expires_at=intent.expires_at,
+    )
+
+
+def _amount(request: TopupRequested, settings: SepaySettings) -> int:
+    if request.currency != VND:
+        raise RefusedCommand("unsupported_currency", "Only VND can be paid by bank transfer")
+    amount = request.amount
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong")
+    if not settings.min_amount <= amount <= settings.max_topup:
+        raise RefusedCommand(
+            "invalid_amount", f"amount must be from {settings.min_amount:,} to {settings.max_topup:,} VND"
+        )
+    return amount
+
+
+def _account(request: TopupRequested, settings: SepaySettings) -> ReceivingAccount:
+    account = settings.receiving.for_payment(request.bank_code)
+    if account is None:
+        raise RefusedCommand("unknown_bank_code", "No receiving account is configured for this bank_code")
+    return account
+
+
+def _lifetime(request: TopupRequested, settings: SepaySettings) -> timedelta:
+    minutes = settings.intent_minutes if request.expires_in_minutes is None else request.expires_in_minutes
+    if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= INTENT_MINUTES_MAX:
+        raise RefusedCommand("invalid_request", f"expires_in_minutes must be from 1 to {INTENT_MINUTES_MAX}")
+    return timedelta(minutes=minutes)
