@@ -1,0 +1,36 @@
+"""The handler that is measured: one journal entry of one move per event, and one message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from hub.capability import handler
+from hub.ledger import Account, Move
+from hub.money import Money
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
+
+CLEARING = Account("bench:clearing", "VND", "debit", running=False)
+
+
+class Deposit(BaseModel):
+    """What the load sends: about 550 bytes of JSON."""
+
+    id: str
+    customer: str
+    amount: int
+
+
+def wallet_of(deposit: Deposit) -> Account:
+    return Account(f"bench:wallet:{deposit.customer}", "VND", "credit")
+
+
+@handler(accounts=lambda deposit: [wallet_of(deposit)])
+async def credit(deposit: Deposit, ctx: Context) -> None:
+    """Move the amount from clearing to the customer's wallet and say so."""
+    amount = Money(deposit.amount, "VND")
+    await ctx.ledger.post(f"bench:{deposit.id}", "deposit", [Move(CLEARING, wallet_of(deposit), amount)])
+    await ctx.publish({"id": deposit.id, "customer": deposit.customer}, routing_key="bench.credited")
