@@ -1,0 +1,114 @@
+"""Cut off at any point and started again, the hub ends as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import pytest
+
+from tests.faults.life import Lives, LivesHere
+from tests.faults.nursery import nursery
+from tests.faults.seams import Point
+from tests.faults.stage import Stage
+from tests.faults.trial import Verdict, clean_run, trial
+
+SHARES = 4
+"""Parts of the points of one scenario, so that processes can share the work."""
+THIN = {"sqlite": (1, 6), "postgresql": (3, 24)}
+"""When not all are tried: one in so many boundaries, and one in so many statements. Within a transaction all statements
+end in its rollback, and both databases run the same ones."""
+SAMPLE = 4
+"""Points at which a real process is killed when not all are: as many boundaries as statements."""
+TRIES_MAX = 2
+"""A run may take another way around a point, where two loops race; then it is tried again."""
+PASSED_BY_MAX = 0.05
+"""The part of the points that may not be met again, whatever is tried."""
+HALF_AN_HOUR_S, TWO_HOURS_S = 1_800, 7_200
+
+pytestmark = [
+    # Connections are closed under the hub's feet here.
+    pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.mark.timeout(HALF_AN_HOUR_S)
+@pytest.mark.parametrize("share", range(SHARES))
+async def test_a_hub_that_dies_at_any_point_loses_and_doubles_nothing(
+    stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
+) -> None:
+    points = await points_of(stage, with_opening=is_everything)
+    mine = points[share::SHARES]
+    chosen = mine if is_everything else thinned(mine, THIN[stage.dialect], chance)
+
+    found = await try_all(stage, LivesHere(), chosen, tally)
+
+    tally.update({"points": len(mine), "raised": len(chosen) - tally["passed by"]})
+    assert not found, report(found)
+    assert tally["passed by"] <= max(1, PASSED_BY_MAX * len(chosen))
+
+
+@pytest.mark.timeout(TWO_HOURS_S)
+async def test_a_hub_that_is_killed_loses_and_doubles_nothing(
+    stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
+) -> None:
+    points = await points_of(stage, with_opening=is_everything)
+    chosen = points if is_everything else sample(points, chance)
+
+    async with nursery() as apart:
+        found = await try_all(stage, apart, chosen, tally)
+
+    tally.update({"killed": len(chosen) - tally["passed by"]})
+    assert not found, report(found)
+    assert tally["passed by"] <= max(1, PASSED_BY_MAX * len(chosen))
+
+
+async def points_of(stage: Stage, *, with_opening: bool) -> list[Point]:
+    """Every point that two runs without a crash both meet, in an order that is the same each time."""
+    runs = [await clean_run(stage, LivesHere()) for _ in range(2)]
+    for verdict, _, _ in runs:
+        assert not verdict.violations, report([verdict])
+    met = [set(points if with_opening else points[opened:]) for _, points, opened in runs]
+    return sorted(met[0] & met[1])
+
+
+async def try_all(stage: Stage, lives: Lives, points: Iterable[Point], tally: Counter[str]) -> list[Verdict]:
+    """Try each point, and return the verdicts that found something."""
+    found = []
+    for point in points:
+        verdict = await reached(stage, lives, point)
+        tally["passed by"] += not verdict.was_reached
+        tally["violations"] += len(verdict.violations)
+        if verdict.violations:
+            found.append(verdict)
+    return found
+
+
+async def reached(stage: Stage, lives: Lives, point: Point) -> Verdict:
+    for _ in range(TRIES_MAX):
+        verdict = await trial(stage, lives, point)
+        if verdict.was_reached or verdict.violations:
+            break
+    return verdict
+
+
+def thinned(points: Sequence[Point], one_in: tuple[int, int], chance: Random) -> list[Point]:
+    """One in so many of the boundaries, and one in so many of the statements."""
+    kept: set[Point] = set()
+    for is_boundary, part in zip((True, False), one_in, strict=True):
+        group = [point for point in points if point.is_boundary is is_boundary]
+        kept |= set(chance.sample(group, -(-len(group) // part)))
+    return [point for point in points if point in kept]
+
+
+def sample(points: Sequence[Point], chance: Random) -> list[Point]:
+    boundaries = [point for point in points if point.is_boundary]
+    statements = [point for point in points if not point.is_boundary]
+    half = SAMPLE // 2
+    return sorted(chance.sample(boundaries, min(half, len(boundaries))) + chance.sample(statements, half))
+
+
+def report(found: Sequence[Verdict]) -> str:
+    return "\n".join(str(verdict) for verdict in found)
