@@ -1,0 +1,125 @@
+"""Migrations lead to exactly the tables that are defined, once, whoever runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+import hub.ledger.ddl
+import hub.store.tables
+from hub.errors import ConfigError
+from hub.store.metadata import metadata
+from hub.store.schema import current, pending, prepare, upgrade
+from hub.store.store import Store
+from tests.integration.store.catalogue import Catalogue, catalogue_of
+from tests.support.databases import DIALECTS, Databases, all_capabilities
+
+assert hub.ledger.ddl, hub.store.tables  # they define tables and what comes with them
+
+CAPABILITIES = all_capabilities()
+INITIAL = ["hub 0001", *(f"{one.name} 0001" for one in CAPABILITIES if one.migrations is not None)]
+
+
+@pytest.fixture(params=DIALECTS)
+async def empty_url(request: pytest.FixtureRequest, databases: Databases) -> AsyncIterator[str]:
+    """A database without any table."""
+    address = await databases.empty(request.param)
+    yield address
+    await databases.drop(address)
+
+
+@pytest.fixture
+async def empty(empty_url: str) -> AsyncIterator[Store]:
+    opened = Store.open(empty_url, pool_size=4)
+    yield opened
+    await opened.close()
+
+
+async def _catalogue(store: Store) -> Catalogue:
+    async with store.reading() as conn:
+        return await catalogue_of(conn)
+
+
+async def _define(store: Store) -> None:
+    async with store.writer.begin() as conn:
+        for tables in (metadata, *(one.tables for one in CAPABILITIES if one.tables is not None)):
+            await conn.run_sync(tables.create_all)
+
+
+async def test_the_migrated_schema_is_the_defined_one(store: Store, databases: Databases) -> None:
+    address = await databases.empty(store.dialect)
+    straight = Store.open(address, pool_size=2)
+
+    await _define(straight)
+
+    migrated, defined = await _catalogue(store), await _catalogue(straight)
+    await straight.close()
+    await databases.drop(address)
+    for name, lines in defined.items():
+        assert lines or name == "functions", f"nothing was read about {name}"
+        assert migrated[name] == lines, name
+
+
+async def test_every_capability_with_tables_brings_migrations() -> None:
+    lacking = [one.name for one in CAPABILITIES if one.tables is not None and one.migrations is None]
+
+    assert lacking == []
+
+
+async def test_an_upgrade_tells_what_it_ran_and_runs_it_once(empty: Store) -> None:
+    assert set((await current(empty, CAPABILITIES)).values()) == {None}
+    assert await pending(empty, CAPABILITIES) == INITIAL
+
+    first = await upgrade(empty, CAPABILITIES)
+    second = await upgrade(empty, CAPABILITIES)
+
+    assert (first, second) == (INITIAL, [])
+    assert await pending(empty, CAPABILITIES) == []
+    assert set((await current(empty, CAPABILITIES)).values()) == {"0001"}
+
+
+async def test_two_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
+    stores = [Store.open(empty_url, pool_size=2) for _ in range(4)]
+
+    done = await asyncio.gather(*(upgrade(store, CAPABILITIES) for store in stores))
+
+    assert sorted(done) == [[], [], [], INITIAL]
+    for store in stores:
+        await store.close()
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.ledger.ddl, "_CREATE", dict.fromkeys(DIALECTS, ("SELECT nonsense FROM nowhere",)))
+
+    with pytest.raises(Exception, match="nowhere"):
+        await upgrade(empty, CAPABILITIES)
+
+    assert all(not lines for lines in (await _catalogue(empty)).values())
+
+
+async def test_a_database_newer_than_the_program_is_refused(store: Store) -> None:
+    async with store.writer.begin() as conn:
+        await conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+
+    with pytest.raises(ConfigError, match="newer than this program: hub is at 0999, known is up to 0001"):
+        await upgrade(store, CAPABILITIES)
+
+
+async def test_a_capability_that_is_left_out_keeps_its_place(store: Store) -> None:
+    fewer = CAPABILITIES[:1]
+
+    assert await upgrade(store, fewer) == []
+    assert await upgrade(store, CAPABILITIES) == []
+
+
+async def test_a_start_that_may_not_upgrade_says_what_to_do(empty: Store) -> None:
+    assert await prepare(empty, (), may_upgrade=False) == ["hub 0001"]
+
+    if empty.dialect == "sqlite":
+        assert await prepare(empty, CAPABILITIES, may_upgrade=False) == INITIAL[1:]
+        return
+    with pytest.raises(ConfigError, match=r"lacks .*0001: run `hub db upgrade` first"):
+        await prepare(empty, CAPABILITIES, may_upgrade=False)

@@ -1,0 +1,1 @@
+"""The two flows from end to end, through a running hub."""

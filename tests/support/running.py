@@ -1,0 +1,109 @@
+"""A whole hub in this process, listening on a free port, with the project's own routing.yaml or another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from sqlalchemy import select
+
+from hub.app import ROLES, Hub
+from hub.clock import Clock
+from hub.event import LANES
+from hub.store import tables as t
+
+PROJECT = Path(__file__).resolve().parents[2]
+WEBHOOK_KEY = "test-webhook-key"
+API_KEY = "test-admin-key"
+SETTLE_S_MAX = 60.0
+
+
+def environment(home: Path, database_url: str = "", **more: str) -> dict[str, str]:
+    """What a hub of a test is started with: secrets of the test's own, nothing of this machine's."""
+    environ = {
+        "HUB_HOME": str(home),
+        "HUB_PORT": "0",
+        "HUB_SANDBOX": "1",
+        "HUB_ROUTING": str(PROJECT / "routing.yaml"),
+        "HUB_API_KEY": API_KEY,
+        "HUB_JWT_SECRET": "test-jwt-secret-of-32-characters!!",
+        "SEPAY_WEBHOOK_API_KEY": WEBHOOK_KEY,
+    }
+    if database_url:
+        environ["HUB_DATABASE_URL"] = database_url
+    return environ | more
+
+
+class RunningHub:
+    """A hub with its HTTP address. ``settled`` waits until nothing is left to do."""
+
+    def __init__(self, hub: Hub, http: aiohttp.ClientSession) -> None:
+        self.hub = hub
+        self.http = http
+
+    @property
+    def url(self) -> str:
+        assert self.hub.serving is not None
+        return self.hub.serving.url
+
+    def token(self, user_id: str) -> str:
+        return self.hub.doorman.tokens.issue(user_id, self.hub.clock.now())
+
+    async def post(self, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
+        """POST and read the answer: JSON where it is, else text."""
+        async with self.http.post(self.url + path, data=body, headers=headers) as response:
+            text = await response.text()
+            return response.status, (await response.json() if "json" in response.content_type else text)
+
+    async def settled(self, *, also: frozenset[str] = frozenset()) -> None:
+        """Wait until no delivery can run and no message is to be sent; states in ``also`` may stay."""
+        busy = {"ready", "waiting", "calling", "retrying"} - also
+        self.hub.to_deliver.add(range(LANES))
+        async with asyncio.timeout(SETTLE_S_MAX):
+            while await self._count(t.deliveries, busy) or await self._count(t.outbox, {"ready", "waiting"}):
+                assert not self.hub.failed.is_set(), "a loop of the hub has ended"
+                await asyncio.sleep(0.01)
+
+    async def _count(self, table: Any, states: set[str]) -> int:
+        async with self.hub.store.reading() as conn:
+            return len((await conn.execute(select(table.c.state).where(table.c.state.in_(states)))).all())
+
+    async def queue(self, name: str) -> list[Any]:
+        """The messages of an embedded queue, in order."""
+        async with self.hub.store.reading() as conn:
+            query = select(t.local_messages).where(t.local_messages.c.queue == name).order_by(t.local_messages.c.id)
+            return list(await conn.execute(query))
+
+    async def rows(self, table: Any) -> list[Any]:
+        async with self.hub.store.reading() as conn:
+            return list(await conn.execute(select(table)))
+
+
+@asynccontextmanager
+async def running(
+    environ: Mapping[str, str], *, clock: Clock | None = None, roles: tuple[str, ...] = ROLES
+) -> AsyncIterator[RunningHub]:
+    """Open, start, and in the end stop a hub."""
+    hub = await Hub.open(environ, clock=clock)
+    try:
+        await hub.start(roles)
+        async with aiohttp.ClientSession() as http:
+            yield RunningHub(hub, http)
+    finally:
+        await hub.stop(5.0)
+
+
+async def until(condition: Callable[[], Any], *, deadline_s: float = 20.0) -> None:
+    """Wait for a condition (a function, or one that returns an awaitable), with a deadline."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            found = condition()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.01)
