@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the crash sample draw
 WORKERS=${HUB_TEST_WORKERS:-2}
+CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a disk or a process
 
 failed=()
 summary=()
@@ -62,9 +63,10 @@ case ${1:-all} in
         section 'routing rules' .venv/bin/hub routes test
         section 'tests' tests tests --ignore=tests/faults
         section 'crash points, a sample' env HUB_FAULTS="${HUB_FAULTS:-sample}" .venv/bin/pytest -q \
-            -p randomly --randomly-seed="$SEED" --numprocesses "$WORKERS" tests/faults
+            -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults
         ;;
-    faults) section 'crash points, all' env HUB_FAULTS=all .venv/bin/pytest -q -rA -p randomly --randomly-seed="$SEED" tests/faults ;;
+    faults) section 'crash points, all' env HUB_FAULTS=all .venv/bin/pytest -q \
+        -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults ;;
     bench) section 'benchmarks' .venv/bin/python -m benchmarks ;;
     *) echo "test.sh: unknown part '$1', expected faults or bench" >&2; exit 2 ;;
 esac

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -16,15 +17,13 @@ from tests.faults.trial import Verdict, clean_run, trial
 
 SHARES = 4
 """Parts of the points of one scenario, so that processes can share the work."""
-THIN = {"sqlite": (1, 6), "postgresql": (3, 24)}
-"""When not all are tried: one in so many boundaries, and one in so many statements. Within a transaction all statements
-end in its rollback, and both databases run the same ones."""
 SAMPLE = 4
 """Points at which a real process is killed when not all are: as many boundaries as statements."""
 TRIES_MAX = 2
 """A run may take another way around a point, where two loops race; then it is tried again."""
-PASSED_BY_MAX = 0.05
-"""The part of the points that may not be met again, whatever is tried."""
+PASSED_BY_MAX = 0.1
+"""The part of the points that may not be met again, whatever is tried: more, and the harness misses what it aims at."""
+PASSED_BY_FEW = 4
 HALF_AN_HOUR_S, TWO_HOURS_S = 1_800, 7_200
 
 pytestmark = [
@@ -40,14 +39,13 @@ async def test_a_hub_that_dies_at_any_point_loses_and_doubles_nothing(
     stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    mine = points[share::SHARES]
-    chosen = mine if is_everything else thinned(mine, THIN[stage.dialect], chance)
+    chosen = (points if is_everything else one_of_each_place(points, chance))[share::SHARES]
 
     found = await try_all(stage, LivesHere(), chosen, tally)
 
-    tally.update({"points": len(mine), "raised": len(chosen) - tally["passed by"]})
+    tally.update({"points": len(points[share::SHARES]), "raised": len(chosen) - tally["passed by"]})
     assert not found, report(found)
-    assert tally["passed by"] <= max(1, PASSED_BY_MAX * len(chosen))
+    assert tally["passed by"] <= most_passed_by(chosen)
 
 
 @pytest.mark.timeout(TWO_HOURS_S)
@@ -62,7 +60,7 @@ async def test_a_hub_that_is_killed_loses_and_doubles_nothing(
 
     tally.update({"killed": len(chosen) - tally["passed by"]})
     assert not found, report(found)
-    assert tally["passed by"] <= max(1, PASSED_BY_MAX * len(chosen))
+    assert tally["passed by"] <= most_passed_by(chosen)
 
 
 async def points_of(stage: Stage, *, with_opening: bool) -> list[Point]:
@@ -94,13 +92,17 @@ async def reached(stage: Stage, lives: Lives, point: Point) -> Verdict:
     return verdict
 
 
-def thinned(points: Sequence[Point], one_in: tuple[int, int], chance: Random) -> list[Point]:
-    """One in so many of the boundaries, and one in so many of the statements."""
-    kept: set[Point] = set()
-    for is_boundary, part in zip((True, False), one_in, strict=True):
-        group = [point for point in points if point.is_boundary is is_boundary]
-        kept |= set(chance.sample(group, -(-len(group) // part)))
-    return [point for point in points if point in kept]
+def one_of_each_place(points: Sequence[Point], chance: Random) -> list[Point]:
+    """Every place, each at one of the times that it is reached."""
+    by_place: dict[str, list[Point]] = {}
+    for point in points:
+        by_place.setdefault(point.place, []).append(point)
+    return [chance.choice(times) for times in by_place.values()]
+
+
+def most_passed_by(chosen: Sequence[Point]) -> int:
+    """How many of so few may be passed by: a handful of racing loops is no verdict on the harness."""
+    return max(PASSED_BY_FEW, math.ceil(PASSED_BY_MAX * len(chosen)))
 
 
 def sample(points: Sequence[Point], chance: Random) -> list[Point]:
