@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from hub.clock import Clock
@@ -15,6 +16,8 @@ from hub.inbox.draft import Draft
 from hub.inbox.identity import carrier_identity, identity_hash, unreadable_identity
 from hub.inbox.received import Received
 from hub.routing import Condition, ConditionError, EventReader, Facts, Message, Router, SourceConfig, sameness_hash
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.inbox")
 
 HOPS_MAX = 32
 """How many events may follow from one another before the hub takes it for a loop."""
@@ -55,6 +58,11 @@ class Drafter:
             return self._readable(source, received, now)
         except (UnreadableError, ConditionError) as error:
             return self._unreadable(source, received, str(error), now)
+        except Exception as error:
+            # A mistake of ours. A queue would hand the message out for ever, and hold back all that lies behind it.
+            # Only the class is told: the words of a stranger's error may quote the message.
+            log.exception("message_not_read", source=source.name)
+            return self._unreadable(source, received, f"the hub failed to read it: {type(error).__name__}", now)
 
     def _readable(self, source: CompiledSource, received: Received, now: datetime) -> Draft:
         event = _plain_event(received, self._clock, now)
