@@ -37,6 +37,7 @@ from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal
 from hub.store.schema import upgrade
 from hub.store.store import FencedError, Store
+from hub.store.words import words_for_logs
 from hub.transports import Transport
 from hub.transports.opening import open_transport
 from hub.transports.topology import Topology, topology_of
@@ -343,7 +344,7 @@ class Hub:
             if self._loops.get(task.get_name()) is task:
                 del self._loops[task.get_name()]
             return
-        log.error("loop_ended", loop=task.get_name(), error=repr(error))
+        log.error("loop_ended", loop=task.get_name(), error=words_for_logs(error) if error else "", exc_info=error)
         # A hub without one of its loops only looks alive: the process ends, and its supervisor starts a new one.
         self.failed.set()
 

@@ -1,12 +1,15 @@
-"""Logs: structlog, pretty on a terminal, JSON otherwise, with the ids that are bound."""
+"""Logs: structlog, pretty on a terminal, JSON otherwise, with the ids that are bound; errors without data in them."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from types import TracebackType
 from typing import Any
 
 import structlog
+
+from hub.cli.tracebacks import SafeFormatter, told
 
 
 def set_up_logs(*, level: str = "info", as_json: bool | None = None) -> None:
@@ -18,17 +21,24 @@ def set_up_logs(*, level: str = "info", as_json: bool | None = None) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        structlog.processors.ExceptionRenderer(told),
     ]
-    last: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    # The pretty renderer's own tracebacks would show the values of local variables.
+    pretty = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[*shared, structlog.processors.JSONRenderer() if as_json else pretty],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through the standard library; only what is serious is let through.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    sys.excepthook = _print_told
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def _print_told(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
+    sys.stderr.write(told((kind, error, stack)) + "\n")

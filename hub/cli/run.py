@@ -18,6 +18,7 @@ from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, console, run
 from hub.errors import ConfigError
 from hub.settings import load_settings
+from hub.store.words import words_for_logs
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +86,7 @@ async def _reload(hub: Hub) -> None:
         for problem in error.problems:
             log.error("routing_not_reloaded", problem=str(problem))
     except Exception as error:
-        log.error("routing_not_reloaded", problem=f"{type(error).__name__}: {error}")
+        log.error("routing_not_reloaded", problem=words_for_logs(error), exc_info=error)
 
 
 def _greet(hub: Hub) -> None:

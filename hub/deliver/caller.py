@@ -33,6 +33,7 @@ from hub.ledger import Book
 from hub.signal import ANY_LANE, LaneSignal
 from hub.store import tables as t
 from hub.store.store import Fence, FencedError, interrupt
+from hub.store.words import words_for_logs
 
 SETTLE_PAUSE_S = 1.0
 RERUN_DELAY_S = 0.1
@@ -86,8 +87,8 @@ class Callers:
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
         self._to_deliver.add(self.left_out)
         self.left_out.clear()
-        if not task.cancelled() and task.exception() is not None:
-            log.error("calling_task_failed", error=repr(task.exception()))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("calling_task_failed", error=words_for_logs(error), exc_info=error)
 
     async def finish(self, deadline_s: float) -> None:
         """Let calls in flight end within the deadline; the rest is left on record as started, to be asked about."""

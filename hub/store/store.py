@@ -169,7 +169,8 @@ def unavailable(error: SQLAlchemyError) -> StoreUnavailableError | None:
     if not isinstance(error, DBAPIError):
         return None
     state = sqlstate(error)
-    words = str(error.orig)
+    # What follows the first line quotes rows.
+    words = str(error.orig).partition("\n")[0]
     # Classes 08 (connection), 53 (resources), 57 (operator), 25006 (read-only), 55P03 (lock timeout), 40 (rerun).
     if state[:2] in {"08", "53", "57", "40"} or state in {"25006", "25P03", "55P03", "58030"}:
         return StoreUnavailableError(f"the database refused: {words}", delay_s=1.0)
