@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handlers.sepay.cli import sandbox_cli, sepay_cli
 from handlers.sepay.crediting import release_held
-from handlers.sepay.http import routes
+from handlers.sepay.doors import all_routes
 from handlers.sepay.intents import expire_intents
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.settle import settle_transfer
@@ -37,7 +37,7 @@ capability = Capability(
         "WalletCredited": WalletCredited,
         "TransferNeedsReview": TransferNeedsReview,
     },
-    http=routes,
+    http=all_routes,
     cli=sepay_cli,
     sandbox_cli=sandbox_cli,
     tables=metadata,

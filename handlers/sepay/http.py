@@ -42,7 +42,7 @@ STATUSES: Final[Mapping[str, int]] = {
 }
 """Error code → HTTP status."""
 
-Endpoint: TypeAlias = Callable[[web.Request], Awaitable[BaseModel]]
+Endpoint: TypeAlias = Callable[[web.Request], Awaitable[BaseModel | web.Response]]
 Responder: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -103,7 +103,8 @@ def answered(endpoint: Endpoint) -> Responder:
     @wraps(endpoint)
     async def respond(request: web.Request) -> web.Response:
         try:
-            return _json(200, (await endpoint(request)).model_dump_json().encode())
+            reply = await endpoint(request)
+            return reply if isinstance(reply, web.Response) else _json(200, reply.model_dump_json().encode())
         except RefusedCommand as error:
             return _error(error.code, error.detail, error.extra)
         except RefusedError:

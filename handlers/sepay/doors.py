@@ -1,0 +1,20 @@
+"""Every HTTP route of the capability, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from handlers.sepay.http import routes
+from handlers.sepay.qr_images import qr_routes
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from hub.api import HubApi
+
+
+def all_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
+    """The wallet's API and the images of QR codes."""
+    yield from routes(api)
+    yield from qr_routes(api)
