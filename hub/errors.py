@@ -1,16 +1,33 @@
 """The hub's errors. The class says what to do; the fields say what happened.
 
+Those of a part are defined there and stand here with its name, so that this is the whole tree
+(``tests/unit/test_errors.py`` compares). What a delivery makes of each is in ``hub/deliver/batch.py``, ``ending_of``.
+
 HubError
-├── ConfigError            a person must correct a file or a setting; nothing was started or changed
-├── UsageError             the call cannot be carried out as asked (unknown id, wrong state)
-├── UnreadableError        an authenticated message that cannot be read: keep it, park it, say where
-├── RetryableError         nothing is decided; try the delivery again after ``delay_s``
-│   ├── BusyError               the other side cannot be asked now (429, a pause); no attempt is used up
-│   └── StoreUnavailableError   the database refused or did not answer; nothing was committed; no attempt is used up
-├── NotYet                 the delivery must wait for something else, without holding up its chain
-├── PermanentError         trying again cannot help: park at once
-├── RefusedCommand         a command is answered with a reason; nothing is stored
-└── LedgerError            the books refuse it (see ``hub/ledger/errors.py``)
+├── ConfigError                    a person must correct a file or a setting; nothing was started or changed
+├── UsageError                     the call cannot be carried out as asked (unknown id, wrong state)
+│   └── RepeatedCommandError            deliver: this command was given before under the same id
+├── UnreadableError                an authenticated message that cannot be read: keep it, park it, say where
+│   └── UnsupportedFormatError          ingress: the content type is not one that the hub reads
+├── RetryableError                 nothing is decided; try the delivery again after ``delay_s``
+│   ├── BusyError                       the other side cannot be asked now (429, a pause); no attempt is used up
+│   ├── StoreUnavailableError           the database refused or did not answer; nothing was committed; no attempt
+│   ├── OverloadedError                 inbox: as much in hand as it may have; the sender must come again
+│   ├── TransportUnavailableError       transports: the broker cannot be reached; no message is at fault
+│   ├── HandlerLateError                deliver: the handler did not end in time; told to stop, it did
+│   └── HandlerStuckError               deliver: it went on all the same and was left behind
+├── NotYet                         the delivery must wait for something else, without holding up its chain
+├── PermanentError                 trying again cannot help: park at once
+│   ├── ConditionError                  routing: a rule's condition cannot be compiled or evaluated
+│   └── MoneyError                      money: this is no amount of that currency
+│       └── MixedCurrenciesError             amounts of two currencies were added or compared
+├── RefusedCommand                 a command is answered with a reason; nothing is stored
+├── RefusedRequestError            a request over HTTP is answered with ``status``; nothing is stored
+│   ├── RefusedError                    ingress: the caller is not known (401) or may not do this (403)
+│   └── BodyRefusedError                ingress: the body is too large, too slow or broken off, and is not read
+├── FencedError                    store: another worker took over; leave the delivery to it, commit nothing
+├── FlushError                     deliver: a batch could not be written; run it again without its culprit
+└── LedgerError                    the books refuse it (see ``hub/ledger/errors.py``)
 """
 
 from __future__ import annotations
@@ -107,3 +124,11 @@ class RefusedCommand(HubError):
         self.code = code
         self.detail = detail
         self.extra = extra
+
+
+class RefusedRequestError(HubError):
+    """A request over HTTP is refused with this ``status``: nothing of it is stored. The text is for the log."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status

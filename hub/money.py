@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from babel.numbers import get_currency_precision, list_currencies
 
-from hub.errors import HubError
+from hub.errors import PermanentError
 
 AMOUNT_MINOR_MAX = 10**15
 """The largest amount that one move may carry, in minor units."""
@@ -28,7 +28,7 @@ _UNIT_CODE = re.compile(r"[A-Z][A-Z0-9]{2,11}", re.ASCII)
 _units: dict[str, int] = {"BONUS": 4, "POINT": 0}
 
 
-class MoneyError(HubError):
+class MoneyError(PermanentError):
     """This is not an amount of that currency: an unknown code, too many digits, out of bounds, not a number."""
 
 

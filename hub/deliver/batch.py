@@ -18,13 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.context import Context, Surroundings, message_id
-from hub.deliver.drive import HandlerLateError, HandlerStuckError, drive
+from hub.deliver.drive import HandlerStuckError, drive
 from hub.deliver.effects import Effects, OutgoingMessage
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Attempt
 from hub.deliver.unit import BatchTransaction, Owned, UnitOfWork
 from hub.deliver.work import Calling, Deferred, Discarded, Done, Ending, Failed, Work
-from hub.errors import BusyError, NotYet, PermanentError, RetryableError, StoreUnavailableError
+from hub.errors import BusyError, HubError, NotYet, PermanentError, RetryableError, StoreUnavailableError
 from hub.event import Event
 from hub.inbox.drafting import problem_of
 from hub.inbox.received import Accepted
@@ -32,7 +32,7 @@ from hub.ledger import Account, PostedEntry
 from hub.ledger.errors import LedgerError
 from hub.routing import CompiledRoute, ConditionError, DestinationConfig, Facts
 from hub.store.store import sqlstate, unavailable
-from hub.store.words import words_of
+from hub.store.words import words_for_logs, words_of
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +61,11 @@ class BatchResult:
     """The inbox's answer to each event that was emitted, repeats included."""
 
 
-class FlushError(Exception):
+class FlushError(HubError):
     """The batch as a whole could not be written; one of its deliveries is the cause, ``culprit`` where it is known."""
 
     def __init__(self, cause: BaseException, culprit: Work | None = None) -> None:
-        super().__init__(str(cause))
+        super().__init__(words_for_logs(cause))
         self.cause = cause
         self.culprit = culprit
 
@@ -251,8 +251,6 @@ def ending_of(error: BaseException) -> Ending:
             return Failed(str(error), retry_s=error.delay_s)
         case DBAPIError() if unavailable(error) is not None:
             return Failed(str(unavailable(error)), counts=False)
-        case HandlerLateError() | HandlerStuckError():
-            return Failed(str(error))
         case _:
             return Failed(words_of(error)[:ERROR_CHARS_MAX], kind=type(error).__name__)
 

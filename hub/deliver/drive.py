@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, cast
 
+from hub.errors import RetryableError
+
 GRACE_S = 2.0
 """How long a handler that was told to stop may take to clean up, such as to give back a database connection."""
 
 
-class HandlerLateError(Exception):
+class HandlerLateError(RetryableError):
     """The handler did not end in time; told to stop, it did."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"the handler did not end within {timeout_s:g} s")
 
 
-class HandlerStuckError(Exception):
+class HandlerStuckError(RetryableError):
     """The handler went on after it was cancelled. It was left behind, and its transaction must be rolled back."""
 
 

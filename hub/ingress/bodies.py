@@ -8,18 +8,17 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from hub.errors import HubError
+from hub.errors import RefusedRequestError
 from hub.inbox.received import OverloadedError
 
 COME_AGAIN_S = 1.0
 
 
-class BodyRefusedError(HubError):
+class BodyRefusedError(RefusedRequestError):
     """The body is not read; ``status`` is the answer, ``result`` its name in the metrics."""
 
     def __init__(self, status: int, result: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message)
         self.result = result
 
 

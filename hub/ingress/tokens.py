@@ -18,7 +18,7 @@ import jwt
 from aiohttp import web
 from jwt.algorithms import RSAAlgorithm
 
-from hub.errors import ConfigError, HubError, UsageError
+from hub.errors import ConfigError, RefusedRequestError, UsageError
 from hub.settings import Settings, revealed
 
 LEEWAY_S = 30
@@ -47,12 +47,8 @@ GRANTS: Mapping[Role, frozenset[Role]] = {
 """Which roles each role includes."""
 
 
-class RefusedError(HubError):
+class RefusedError(RefusedRequestError):
     """The caller is not known (401) or may not do this (403). The text is for the log, not for the caller."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)

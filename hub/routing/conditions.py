@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from cel_expr_python import cel
 
-from hub.errors import HubError, UnreadableError
+from hub.errors import PermanentError, UnreadableError
 from hub.event import Event
 from hub.routing.fields import MESSAGE_FIELDS, nearest
 
@@ -45,7 +45,7 @@ _MISTAKE: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
 
 
-class ConditionError(HubError):
+class ConditionError(PermanentError):
     """A condition cannot be compiled or evaluated. ``line`` and ``column`` start at 1, within the condition's text."""
 
     def __init__(self, message: str, *, line: int | None = None, column: int | None = None) -> None:
