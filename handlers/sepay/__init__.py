@@ -14,6 +14,7 @@ from handlers.sepay.doors import all_routes
 from handlers.sepay.intents import expire_intents
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.settle import settle_transfer
+from handlers.sepay.shop import HANDLERS, SCHEMAS
 from handlers.sepay.tables import metadata
 from handlers.sepay.topup import request_topup
 from handlers.sepay.wallets import activate_wallet, open_wallet, suspend_wallet
@@ -30,12 +31,14 @@ capability = Capability(
         "open_wallet": open_wallet,
         "suspend_wallet": suspend_wallet,
         "activate_wallet": activate_wallet,
+        **HANDLERS,
     },
     schemas={
         "Transfer": Transfer,
         "TopupRequested": TopupRequested,
         "WalletCredited": WalletCredited,
         "TransferNeedsReview": TransferNeedsReview,
+        **SCHEMAS,
     },
     http=all_routes,
     cli=sepay_cli,
