@@ -30,7 +30,7 @@ from hub.routing.fields import (
     wrong,
 )
 from hub.routing.model import Model
-from hub.routing.sources import SourceConfig
+from hub.routing.sources import QUEUE_TYPE_DEFAULT, QueueArguments, QueueType, SourceConfig
 
 ATTEMPTS_DEFAULT: Final = 12
 ATTEMPTS_LIMIT: Final = 1_000
@@ -55,6 +55,10 @@ class DestinationConfig(Model):
     """The routing key at that exchange; {event.type}, {event.key} and {event.source} are filled in."""
     bind: dict[QueueName, Patterns] = Field(default_factory=dict)
     """Queues of that exchange, each with the patterns it is bound by."""
+    type: QueueType = QUEUE_TYPE_DEFAULT
+    """RabbitMQ's kind of queue, for the queues that are named here."""
+    arguments: QueueArguments = Field(default_factory=dict)
+    """Further arguments of these RabbitMQ queues, such as x-max-length; null takes away one that the hub would set."""
     max_in_flight: int = Field(default=IN_FLIGHT_DEFAULT, ge=1, le=IN_FLIGHT_LIMIT)
     """How many messages may wait for the broker's confirm at once."""
 

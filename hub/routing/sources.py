@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     BeforeValidator,
@@ -33,6 +33,10 @@ from hub.routing.patterns import type_problem
 BODY_BYTES_DEFAULT: Final = 1_048_576
 BODY_BYTES_LIMIT: Final = 67_108_864
 PARTITIONS_LIMIT: Final = 256
+
+QueueType: TypeAlias = Literal["quorum", "classic", "stream"]
+QUEUE_TYPE_DEFAULT: Final = "quorum"
+QueueArguments: TypeAlias = dict[Annotated[str, Field(pattern=r"^x-[a-z0-9-]{1,60}$")], bool | int | str | None]
 
 BODY_HASH: Final = "body_hash"
 TYPE_PART: Final = "type"
@@ -96,6 +100,10 @@ class QueueConfig(Model):
     """Read the queue as this many partitions, each in order. Needs ``by``."""
     by: str | None = None
     """What decides the partition: ``header NAME`` or ``message_id``. Must be what the event's key is."""
+    type: Literal["quorum", "classic"] = QUEUE_TYPE_DEFAULT
+    """RabbitMQ's kind of queue. A stream cannot be read: its messages are not acknowledged one by one."""
+    arguments: QueueArguments = Field(default_factory=dict)
+    """Further arguments of a RabbitMQ queue, such as x-max-length; null takes away one that the hub would set."""
 
     @field_validator("by")
     @classmethod
@@ -108,6 +116,8 @@ class QueueConfig(Model):
     def _consistent(self) -> QueueConfig:
         if self.exchange is None and self.bind != ("#",):
             raise wrong("bind needs an exchange: without one there is nothing to bind the queue to")
+        if self.exchange is None and self.arguments:
+            raise wrong("arguments need an exchange: without one the queue is somebody else's")
         if (self.partitions is None) != (self.by is None):
             raise wrong("expected partitions and by together: how many, and what decides the partition")
         if self.partitions is not None and not self.ordered:

@@ -110,6 +110,9 @@ class Delivered:
 OnBatch: TypeAlias = Callable[[Sequence[Delivered]], Awaitable[None]]
 """Takes one batch. Returning means that every message of it is safe: they are acknowledged then, and not before."""
 
+OnProven: TypeAlias = Callable[[Sequence[int]], Awaitable[None]]
+"""Takes the tags whose acknowledgement the broker is known to have: these messages are not handed out again."""
+
 
 class TransportUnavailableError(RetryableError):
     """The broker cannot be reached or does not answer: nothing is known about this call, and no message is at fault."""
@@ -140,16 +143,28 @@ class Transport(Protocol):
         ...
 
     async def consume(
-        self, queue: str, on_batch: OnBatch, *, stopping: asyncio.Event, batch_size: int = CONSUME_BATCH_MAX
+        self,
+        queue: str,
+        on_batch: OnBatch,
+        *,
+        stopping: asyncio.Event,
+        batch_size: int = CONSUME_BATCH_MAX,
+        on_proven: OnProven | None = None,
     ) -> None:
         """Hand out the queue's messages in batches, one batch at a time, until ``stopping`` is set.
 
         When ``on_batch`` raises, the whole batch comes again after a pause. A batch in hand at the stop is finished.
+        A transport with ``REDELIVERED_FLAG`` and without ``STABLE_TAGS`` calls ``on_proven`` once it knows that an
+        acknowledgement has reached the broker; the others never do.
         """
         ...
 
     async def healthy(self) -> bool:
         """Whether the broker answers."""
+        ...
+
+    async def state(self) -> str:
+        """How the broker is, in a few words for people: whether it answers, and which queues are without a reader."""
         ...
 
     async def close(self) -> None:
@@ -179,6 +194,37 @@ class QueuedMessage:
     headers: Mapping[str, str] = field(repr=False)
     published_at: datetime
     deliveries: int
+
+
+class PlanState(StrEnum):
+    """What the broker has, compared with what routing.yaml asks for."""
+
+    MATCHES = "matches"
+    MISSING = "missing"
+    """It would be made."""
+    DIFFERS = "differs"
+    """Something else of that name is there: a person must decide."""
+    STALE = "stale"
+    """The hub made it by former rules; it would be taken away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanItem:
+    """One exchange, queue or binding of a plan. ``detail`` names both sides where they differ."""
+
+    kind: str
+    name: str
+    state: PlanState
+    detail: str = ""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Saying beforehand what ``declare`` would do: what a transport offers that can ask its broker."""
+
+    async def plan(self, topology: Topology) -> list[PlanItem]:
+        """Compare, and change nothing. Raises TransportUnavailableError when the broker is not there."""
+        ...
 
 
 @runtime_checkable

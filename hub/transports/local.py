@@ -32,7 +32,10 @@ from hub.transports.base import (
     Confirmed,
     Delivered,
     OnBatch,
+    OnProven,
     OutboundMessage,
+    PlanItem,
+    PlanState,
     PublishResult,
     Unroutable,
 )
@@ -76,8 +79,7 @@ class LocalTransport(LocalQueues):
 
         A queue that is no longer named takes no new messages and keeps those it has, until they are acknowledged.
         """
-        rows = {(binding.exchange, binding.queue, binding.pattern) for binding in topology.bindings}
-        rows |= {(DEFAULT_EXCHANGE, queue.name, queue.name) for queue in topology.queues}
+        rows = _rows_of(topology)
 
         async def work(conn: AsyncConnection) -> None:
             await _take_turn(conn)
@@ -90,6 +92,15 @@ class LocalTransport(LocalQueues):
                 await conn.execute(insert(_b), added)
 
         await self._store.write(work)
+
+    async def plan(self, topology: Topology) -> list[PlanItem]:
+        """What ``declare`` would add and take away; nothing can differ here."""
+        wanted = _rows_of(topology)
+        async with self._store.reading() as conn:
+            stored = {tuple(row) for row in await conn.execute(select(_b.c.exchange, _b.c.queue, _b.c.pattern))}
+        states = {row: PlanState.MATCHES if row in stored else PlanState.MISSING for row in wanted}
+        states |= dict.fromkeys(stored - wanted, PlanState.STALE)
+        return [_plan_item(*row, states[row]) for row in sorted(states)]
 
     async def publish(
         self, messages: Sequence[OutboundMessage], *, timeout_s: float = PUBLISH_TIMEOUT_S
@@ -141,7 +152,13 @@ class LocalTransport(LocalQueues):
         await conn.execute(new, rows)
 
     async def consume(
-        self, queue: str, on_batch: OnBatch, *, stopping: asyncio.Event, batch_size: int = CONSUME_BATCH_MAX
+        self,
+        queue: str,
+        on_batch: OnBatch,
+        *,
+        stopping: asyncio.Event,
+        batch_size: int = CONSUME_BATCH_MAX,
+        on_proven: OnProven | None = None,  # its tags are stable: nobody needs the proof
     ) -> None:
         """One consumer at a time; another one of this process stands by until the first has gone."""
         with suppress(StoreUnavailableError):  # the loop below waits for the database
@@ -217,8 +234,24 @@ class LocalTransport(LocalQueues):
             return False
         return True
 
+    async def state(self) -> str:
+        """One line for people."""
+        return "embedded queues"
+
     async def close(self) -> None:
         """Nothing to let go of: the store belongs to the hub."""
+
+
+def _rows_of(topology: Topology) -> set[tuple[str, str, str]]:
+    """The bindings as rows; a queue stands in the nameless exchange under its own name."""
+    rows = {(binding.exchange, binding.queue, binding.pattern) for binding in topology.bindings}
+    return rows | {(DEFAULT_EXCHANGE, queue.name, queue.name) for queue in topology.queues}
+
+
+def _plan_item(exchange: str, queue: str, pattern: str, state: PlanState) -> PlanItem:
+    if exchange == DEFAULT_EXCHANGE:
+        return PlanItem(kind="queue", name=queue, state=state)
+    return PlanItem(kind="binding", name=f"{exchange} → {queue} by {pattern}", state=state)
 
 
 class _Exchanges:

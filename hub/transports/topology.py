@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from hub.routing.config import RoutingConfig
-from hub.routing.sources import QueueConfig
+from hub.routing.sources import QUEUE_TYPE_DEFAULT, QueueConfig, QueueType
+
+QueueArguments: TypeAlias = tuple[tuple[str, bool | int | str | None], ...]
+"""Names and values, sorted by name; None takes away an argument that the transport would set."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -15,7 +19,8 @@ class QueueSpec:
 
     ``single_consumer``: one consumer at a time, others stand by. ``partitions``: read as that many ordered parts, told
     apart by ``partition_path`` (``headers.NAME`` or ``message.message_id``). ``is_foreign``: somebody else's queue,
-    read as it is and never made or changed; only the embedded broker makes it, since nobody else could.
+    read as it is and never made or changed; only the embedded broker makes it, since nobody else could. ``type`` and
+    ``arguments`` are RabbitMQ's; other brokers have one kind of queue.
     """
 
     name: str
@@ -23,6 +28,8 @@ class QueueSpec:
     partitions: int | None = None
     partition_path: str | None = None
     is_foreign: bool = False
+    type: QueueType = QUEUE_TYPE_DEFAULT
+    arguments: QueueArguments = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +70,8 @@ def topology_of(config: RoutingConfig) -> Topology:
     for destination in config.destinations.values():
         exchanges.append(destination.exchange_name)
         for queue, patterns in destination.bindings.items():
-            queues.setdefault(queue, QueueSpec(queue))
+            spec = QueueSpec(queue, type=destination.type, arguments=_arguments(destination.arguments))
+            queues.setdefault(queue, spec)
             bindings += [Binding(destination.exchange_name, queue, pattern) for pattern in patterns]
     for source in config.sources.values():
         if source.queue is None:
@@ -81,4 +89,10 @@ def _source_queue(queue: QueueConfig, *, is_fed: bool) -> QueueSpec:
         partitions=queue.partitions,
         partition_path=queue.partition_path,
         is_foreign=queue.exchange is None and not is_fed,
+        type=queue.type,
+        arguments=_arguments(queue.arguments),
     )
+
+
+def _arguments(given: Mapping[str, bool | int | str | None]) -> QueueArguments:
+    return tuple(sorted(given.items()))
