@@ -30,13 +30,8 @@ def parse_json(body: bytes) -> Any:
         raise UnreadableError("expected UTF-8 text", line=line, column=column) from error
     _refuse_deep_nesting(body)
     try:
-        data = json.loads(
-            text,
-            parse_float=_decimal,
-            parse_int=_integer,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
+        _refuse_byte_order_mark(text)
+        data = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"expected JSON, {error.msg}", line=error.lineno, column=error.colno) from error
     except _DuplicateKey as error:
@@ -53,6 +48,18 @@ def parse_json(body: bytes) -> Any:
 
 def write_json(data: Any, *, is_compact: bool = False) -> str:
     """JSON text of what ``parse_json`` gave: a ``Decimal`` keeps every digit, which ``json.dumps`` cannot do."""
+    try:
+        # All in one, which knows no Decimal; most messages have none.
+        return (_COMPACT if is_compact else _SPACED).encode(data)
+    except TypeError:
+        return _write_part_by_part(data, is_compact=is_compact)
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_SPACED = json.JSONEncoder(ensure_ascii=False)
+
+
+def _write_part_by_part(data: Any, *, is_compact: bool) -> str:
     comma, colon = (",", ":") if is_compact else (", ", ": ")
 
     def write(part: Any) -> str:
@@ -114,6 +121,17 @@ def _refuse_constant(literal: str) -> Any:
     raise _BadNumber(literal)
 
 
+# Made once: ``json.loads`` with these arguments makes a decoder for every text.
+_DECODER = json.JSONDecoder(
+    parse_float=_decimal, parse_int=_integer, parse_constant=_refuse_constant, object_pairs_hook=_object
+)
+
+
+def _refuse_byte_order_mark(text: str) -> None:
+    if text.startswith("\ufeff"):
+        raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
+
+
 def _refuse_deep_nesting(body: bytes) -> None:
     # Counted before parsing: the parser recurses, and a recursion error says nothing about the place.
     if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
@@ -131,7 +149,7 @@ def _refuse_deep_nesting(body: bytes) -> None:
 
 
 def _refuse_lone_surrogates(body: bytes, data: Any) -> None:
-    found = _SURROGATE.search(body)
+    found = _SURROGATE.search(body) if b"\\u" in body else None
     if found is None:
         return
     try:

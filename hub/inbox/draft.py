@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hub.event import Event
 from hub.routing.router import RouteMatch
@@ -22,3 +22,7 @@ class Draft:
     id_hash: bytes | None = None
     same_hash: bytes = b""
     problem: str = ""
+
+    def numbered(self, seq: int) -> Draft:
+        """The same with its place in the order of acceptance."""
+        return Draft(replace(self.event, seq=seq), self.matches, self.id_hash, self.same_hash, self.problem)

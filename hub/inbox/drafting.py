@@ -15,6 +15,7 @@ from hub.event import Event, Verdict, new_traceparent, stable_hash
 from hub.inbox.draft import Draft
 from hub.inbox.identity import carrier_identity, identity_hash, unreadable_identity
 from hub.inbox.received import Received
+from hub.jsonbody import parse_json
 from hub.routing import Condition, ConditionError, EventReader, Facts, Message, Router, SourceConfig, sameness_hash
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.inbox")
@@ -65,28 +66,38 @@ class Drafter:
             return self._unreadable(source, received, f"the hub failed to read it: {type(error).__name__}", now)
 
     def _readable(self, source: CompiledSource, received: Received, now: datetime) -> Draft:
-        event = _plain_event(received, self._clock, now)
-        message = Message(event.data, received.headers, _properties(received))
-        type_ = source.reader.type(message)
-        _check(source.model, event.data)
-        event = replace(
-            event,
+        data, reader = parse_json(received.body), source.reader
+        message = Message(data, received.headers, _properties(received))
+        type_ = reader.type(message)
+        _check(source.model, data)
+        is_asked = source.without_identity is not None
+        event = Event(
+            id=self._clock.new_id(),
+            source=received.source,
             type=type_,
-            key=source.reader.key(message),
-            after=source.reader.after(message),
-            occurred_at=source.reader.occurred_at(message) or now,
+            key=reader.key(message),
+            after=reader.after(message),
+            dedupe_id=None if is_asked else reader.dedupe_id(type_, message, received.body),
+            occurred_at=reader.occurred_at(message) or now,
+            received_at=now,
+            content_type=received.content_type,
+            payload=received.body,
+            headers=received.headers,
+            traceparent=received.traceparent or new_traceparent(),
+            verdict=received.verdict,
+            routing_key=received.routing_key,
+            message_id=received.message_id,
+            _data=[data],
         )
-        dedupe_id = None
-        if source.without_identity is None or not source.without_identity.holds(Facts(event)):
-            dedupe_id = source.reader.dedupe_id(type_, message, received.body)
-            event = replace(event, dedupe_id=dedupe_id)
-        if dedupe_id is None:
+        if source.without_identity is not None and not source.without_identity.holds(Facts(event)):
+            event = replace(event, dedupe_id=reader.dedupe_id(type_, message, received.body))
+        if event.dedupe_id is None:
             return Draft(event, self.router.route(event), *_handed_out(source, received))
-        same_hash = sameness_hash(event.data, source.config.event.same)
-        return Draft(event, self.router.route(event), identity_hash(source.name, dedupe_id), same_hash)
+        same_hash = sameness_hash(data, source.config.event.same)
+        return Draft(event, self.router.route(event), identity_hash(source.name, event.dedupe_id), same_hash)
 
     def _unreadable(self, source: CompiledSource, received: Received, problem: str, now: datetime) -> Draft:
-        event = _plain_event(received, self._clock, now)
+        event = _unread_event(received, self._clock, now)
         # A webhook's sender repeats what it was not thanked for; a queue's message that comes again is another one.
         if source.config.webhook is None:
             return Draft(event, [], *_handed_out(source, received), problem=problem)
@@ -175,7 +186,8 @@ def _handed_out(source: CompiledSource, received: Received) -> tuple[bytes | Non
     return carrier_identity(source.name, received.carrier_ref), b""
 
 
-def _plain_event(received: Received, clock: Clock, now: datetime) -> Event:
+def _unread_event(received: Received, clock: Clock, now: datetime) -> Event:
+    """The event of a message of which only its carrier's words are known."""
     return Event(
         id=clock.new_id(),
         source=received.source,

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.event import Event, chain_of, delivery_id_of, uuid7
 from hub.inbox.draft import Draft
 from hub.inbox.received import Accepted, Kind
 from hub.store import tables as t
+from hub.store.bulk import BulkInsert, Record
 from hub.store.sequences import draw
-from hub.store.upserts import insert_for
 
 UNREADABLE_ROUTE_ID = 0
 """The pseudo route whose deliveries are the events that could not be read."""
@@ -42,7 +41,7 @@ async def store_drafts(
     for draft, number in zip(drafts, numbers, strict=True):
         holder = holders.get(draft.id_hash) if draft.id_hash is not None else None
         if holder is None or holder.event_id == draft.event.id:
-            stored = replace(draft, event=replace(draft.event, seq=number))
+            stored = draft.numbered(number)
             fresh.append(stored)
             kind: Kind = "unreadable" if draft.problem else "event"
             answers.append((Accepted(kind, draft.event.id, draft.problem), stored.event))
@@ -50,7 +49,8 @@ async def store_drafts(
             answer = Accepted(_kind_of_repeat(draft, holder), holder.event_id, draft.problem)
             repeats.append((draft, answer))
             answers.append((answer, draft.event))
-    await _insert_events(conn, fresh)
+    if fresh:
+        await _INSERT_EVENTS.run(conn, [_event_record(one) for one in fresh])
     await insert_deliveries(conn, fresh, route_ids)
     await _insert_repeats(conn, repeats, now)
     await _count(conn, drafts, slot)
@@ -67,7 +67,7 @@ async def store_reread(conn: AsyncConnection, draft: Draft, route_ids: Mapping[s
     holder = holders.get(draft.id_hash) if draft.id_hash is not None else None
     if holder is not None and holder.event_id != draft.event.id:
         return holder.event_id
-    row = _event_row(draft)
+    row = dict(zip(_EVENT_COLUMNS, _event_record(draft), strict=True))
     read = ("type", "key", "after", "dedupe_id", "occurred_at", "problem", "matches")
     await conn.execute(
         update(t.inbox).where(t.inbox.c.seq == draft.event.seq).values({name: row[name] for name in read})
@@ -97,118 +97,180 @@ async def _claim(conn: AsyncConnection, drafts: Sequence[Draft]) -> dict[bytes, 
             claims.setdefault(draft.id_hash, draft)
     if not claims:
         return {}
-    rows = [
-        {"id_hash": id_hash, "same_hash": claims[id_hash].same_hash, "event_id": claims[id_hash].event.id}
-        for id_hash in sorted(claims)
-    ]
-    claim = insert_for(conn.dialect.name, t.identities).on_conflict_do_nothing().returning(t.identities.c.id_hash)
-    won = {row[0] for row in await conn.execute(claim, rows)}
+    records = [(id_hash, claims[id_hash].same_hash, claims[id_hash].event.id) for id_hash in sorted(claims)]
+    if conn.dialect.name == "postgresql":
+        won = {row[0] for row in await _INSERT_IDENTITIES.run(conn, records)}
+    else:
+        # One writer: who is there now is all that will be there.
+        won = claims.keys() - (await _holders(conn, list(claims))).keys()
+        if won:
+            await _INSERT_IDENTITIES.run(conn, [record for record in records if record[0] in won])
     holders = {id_hash: _Holder(claims[id_hash].event.id, claims[id_hash].same_hash) for id_hash in won}
     lost = [id_hash for id_hash in claims if id_hash not in won]
-    if lost:
-        query = select(t.identities).where(t.identities.c.id_hash.in_(lost))
-        holders |= {row.id_hash: _Holder(row.event_id, row.same_hash) for row in await conn.execute(query)}
-    return holders
+    # Read by a statement of its own: it sees what another acceptor committed while this one waited for it.
+    return holders | await _holders(conn, lost) if lost else holders
 
 
-async def _insert_events(conn: AsyncConnection, drafts: Sequence[Draft]) -> None:
-    if not drafts:
-        return
-    await conn.execute(insert(t.inbox), [_event_row(draft) for draft in drafts])
+async def _holders(conn: AsyncConnection, id_hashes: Sequence[bytes]) -> dict[bytes, _Holder]:
+    """Those of these identities that are held, and by which event."""
+    query = select(t.identities).where(t.identities.c.id_hash.in_(id_hashes))
+    return {row.id_hash: _Holder(row.event_id, row.same_hash) for row in await conn.execute(query)}
 
 
-def _event_row(draft: Draft) -> dict[str, Any]:
+_INSERT_IDENTITIES = BulkInsert(
+    t.identities, ("id_hash", "same_hash", "event_id"), conflict="ON CONFLICT DO NOTHING", returning="id_hash"
+)
+
+
+def _event_record(draft: Draft) -> Record:
     event = draft.event
-    return {
-        "seq": event.seq,
-        "id": event.id,
-        "source": event.source,
-        "type": event.type,
-        "key": event.key,
-        "after": list(event.after),
-        "dedupe_id": event.dedupe_id,
-        "routing_key": event.routing_key,
-        "message_id": event.message_id,
-        "occurred_at": event.occurred_at,
-        "received_at": event.received_at,
-        "content_type": event.content_type,
-        "payload": event.payload,
-        "headers": dict(event.headers),
-        "traceparent": event.traceparent,
-        "verdict": str(event.verdict),
-        "hops": event.hops,
-        "problem": draft.problem or None,
-        "matches": len(draft.matches),
-    }
+    return (
+        event.seq,
+        event.id,
+        event.source,
+        event.type,
+        event.key,
+        event.after,
+        event.dedupe_id,
+        event.routing_key,
+        event.message_id,
+        event.occurred_at,
+        event.received_at,
+        event.content_type,
+        event.payload,
+        dict(event.headers),
+        event.traceparent,
+        str(event.verdict),
+        event.hops,
+        draft.problem or None,
+        len(draft.matches),
+    )
+
+
+_EVENT_COLUMNS = (
+    "seq",
+    "id",
+    "source",
+    "type",
+    "key",
+    "after",
+    "dedupe_id",
+    "routing_key",
+    "message_id",
+    "occurred_at",
+    "received_at",
+    "content_type",
+    "payload",
+    "headers",
+    "traceparent",
+    "verdict",
+    "hops",
+    "problem",
+    "matches",
+)
+_INSERT_EVENTS = BulkInsert(t.inbox, _EVENT_COLUMNS)
 
 
 async def insert_deliveries(conn: AsyncConnection, drafts: Sequence[Draft], route_ids: Mapping[str, int]) -> None:
     """One delivery for each match of these events, which carry their numbers; none of the pairs may be there yet."""
-    rows: list[dict[str, Any]] = []
-    barriers: list[dict[str, Any]] = []
+    deliveries: list[Record] = []
+    barriers: list[Record] = []
     for draft in drafts:
+        event = draft.event
+        chain_key, lane = event.chain_key, event.lane
         if draft.problem:
-            rows.append(_delivery_row(draft.event, UNREADABLE_ROUTE_ID, state="parked", reason=draft.problem))
+            chain = chain_of(UNREADABLE_ROUTE_ID, chain_key)
+            deliveries.append(_delivery_record(event, UNREADABLE_ROUTE_ID, (lane, chain), parked_for=draft.problem))
         for match in draft.matches:
-            row = _delivery_row(draft.event, route_ids[match.route.name], unsure=match.error is not None)
-            rows.append(row)
-            if row["barrier"]:
-                barriers += _barrier_rows(draft.event, row)
-    if rows:
-        await conn.execute(insert(t.deliveries), rows)
+            route_id = route_ids[match.route.name]
+            chain = chain_of(route_id, chain_key)
+            is_unsure = match.error is not None
+            deliveries.append(_delivery_record(event, route_id, (lane, chain), is_unsure=is_unsure))
+            if event.after:
+                barriers += _barrier_records(event, route_id)
+    if deliveries:
+        await _INSERT_DELIVERIES.run(conn, deliveries)
     if barriers:
-        await conn.execute(insert(t.barriers), barriers)
+        await _INSERT_BARRIERS.run(conn, barriers)
 
 
-def _delivery_row(
-    event: Event, route_id: int, *, state: str = "ready", reason: str | None = None, unsure: bool = False
-) -> dict[str, Any]:
-    return {
-        "id": delivery_id_of(event.seq, route_id),
-        "event_seq": event.seq,
-        "event_id": event.id,
-        "route_id": route_id,
-        "lane": event.lane,
-        "chain": chain_of(route_id, event.chain_key),
-        "barrier": bool(event.after),
-        "unsure": unsure,
-        "state": state,
-        "attempts": 0,
-        "reason": reason,
-    }
+def _delivery_record(
+    event: Event, route_id: int, place: tuple[int, int], *, parked_for: str | None = None, is_unsure: bool = False
+) -> Record:
+    """``place`` is its lane and its chain, whose hashes are made once for all routes or once for each."""
+    lane, chain = place
+    return (
+        delivery_id_of(event.seq, route_id),
+        event.seq,
+        event.id,
+        route_id,
+        lane,
+        chain,
+        bool(event.after),
+        is_unsure,
+        "ready" if parked_for is None else "parked",
+        0,
+        parked_for,
+    )
 
 
-def _barrier_rows(event: Event, delivery: Mapping[str, Any]) -> list[dict[str, Any]]:
+_INSERT_DELIVERIES = BulkInsert(
+    t.deliveries,
+    (
+        "id",
+        "event_seq",
+        "event_id",
+        "route_id",
+        "lane",
+        "chain",
+        "barrier",
+        "unsure",
+        "state",
+        "attempts",
+        "reason",
+    ),
+)
+
+
+def _barrier_records(event: Event, route_id: int) -> list[Record]:
     keys = {event.chain_key, *event.after}
-    return [{"chain": chain_of(delivery["route_id"], key), "delivery_id": delivery["id"]} for key in sorted(keys)]
+    return [(chain_of(route_id, key), delivery_id_of(event.seq, route_id)) for key in sorted(keys)]
+
+
+_INSERT_BARRIERS = BulkInsert(t.barriers, ("chain", "delivery_id"))
 
 
 async def _insert_repeats(conn: AsyncConnection, repeats: Sequence[tuple[Draft, Accepted]], now: datetime) -> None:
-    duplicates = [_duplicate_row(draft, answer, now) for draft, answer in repeats if answer.kind != "conflict"]
-    conflicts = [_conflict_row(draft, answer, now) for draft, answer in repeats if answer.kind == "conflict"]
+    duplicates = [_duplicate_record(draft, answer, now) for draft, answer in repeats if answer.kind != "conflict"]
+    conflicts = [_conflict_record(draft, answer, now) for draft, answer in repeats if answer.kind == "conflict"]
     if duplicates:
-        await conn.execute(insert(t.duplicates), duplicates)
+        await _INSERT_DUPLICATES.run(conn, duplicates)
     if conflicts:
-        await conn.execute(insert(t.conflicts), conflicts)
+        await _INSERT_CONFLICTS.run(conn, conflicts)
 
 
-def _duplicate_row(draft: Draft, answer: Accepted, now: datetime) -> dict[str, Any]:
-    return {"id": uuid7(), "source": draft.event.source, "event_id": answer.event_id, "received_at": now}
+def _duplicate_record(draft: Draft, answer: Accepted, now: datetime) -> Record:
+    return (uuid7(), draft.event.source, answer.event_id, now)
 
 
-def _conflict_row(draft: Draft, answer: Accepted, now: datetime) -> dict[str, Any]:
-    return _duplicate_row(draft, answer, now) | {
-        "content_type": draft.event.content_type,
-        "payload": draft.event.payload,
-        "headers": dict(draft.event.headers),
-        "state": "open",
-    }
+def _conflict_record(draft: Draft, answer: Accepted, now: datetime) -> Record:
+    event = draft.event
+    return (*_duplicate_record(draft, answer, now), event.content_type, event.payload, dict(event.headers), "open")
+
+
+_DUPLICATE_COLUMNS = ("id", "source", "event_id", "received_at")
+_INSERT_DUPLICATES = BulkInsert(t.duplicates, _DUPLICATE_COLUMNS)
+_INSERT_CONFLICTS = BulkInsert(t.conflicts, (*_DUPLICATE_COLUMNS, "content_type", "payload", "headers", "state"))
 
 
 async def _count(conn: AsyncConnection, drafts: Sequence[Draft], slot: int) -> None:
     """Count what came apart from the rows it made, so that the counting equation can find a lost one."""
     counts = Counter(draft.event.source for draft in drafts)
-    rows = [{"source": source, "slot": slot, "received": counts[source]} for source in sorted(counts)]
-    added = insert_for(conn.dialect.name, t.received_totals)
-    total = t.received_totals.c.received + added.excluded.received
-    await conn.execute(added.on_conflict_do_update(index_elements=["source", "slot"], set_={"received": total}), rows)
+    await _ADD_RECEIVED.run(conn, [(source, slot, counts[source]) for source in sorted(counts)])
+
+
+_ADD_RECEIVED = BulkInsert(
+    t.received_totals,
+    ("source", "slot", "received"),
+    conflict="ON CONFLICT (source, slot) DO UPDATE SET received = received_totals.received + excluded.received",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from hub.event import stable_hash
@@ -45,15 +46,24 @@ def _without(data: Any, paths: Sequence[Sequence[str]]) -> Any:
 
 
 def _canonical(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name)}:{_canonical(value[name])}" for name in sorted(value)) + "}"
+        return "{" + ",".join([f"{_quoted(name)}:{_canonical(value[name])}" for name in sorted(value)]) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_canonical, value)) + "]"
     if isinstance(value, Decimal):
         return _canonical_number(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return _canonical_number(Decimal(value))
+        return _canonical_integer(value)
     return json.dumps(value)
+
+
+def _canonical_integer(value: int) -> str:
+    # The same as that of the equal Decimal.
+    text = str(abs(value))
+    kept = text.rstrip("0")
+    return f"{'-' if value < 0 else ''}{kept or '0'}e{len(text) - len(kept) if kept else 0}"
 
 
 def _canonical_number(value: Decimal) -> str:

@@ -27,10 +27,10 @@ class UtcTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone cannot be stored")
-        utc = value.astimezone(UTC)
-        return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if dialect.name == "sqlite" else utc
+        if dialect.name == "sqlite":
+            return utc_text(value)
+        refuse_naive(value)
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -38,6 +38,18 @@ class UtcTime(TypeDecorator[datetime]):
         if isinstance(value, str):
             return datetime.fromisoformat(value)
         return value.astimezone(UTC)  # type: ignore[no-any-return]  # a datetime, as the driver returns it
+
+
+def utc_text(value: datetime) -> str:
+    """A time as SQLite holds it: sorts as it passes. Raises ValueError for one without a zone."""
+    refuse_naive(value)
+    # Not strftime, which takes three times as long.
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def refuse_naive(value: datetime) -> None:
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone cannot be stored")
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")
