@@ -6,6 +6,7 @@ import gc
 import os
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -82,7 +83,8 @@ def tally(record_property: Callable[[str, object], None], stage: Stage) -> Itera
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """How many points there are, how many were tried, and what was found."""
     table: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+    # The counts come with the end of each test's fixtures, which has no heading of its own.
+    for report in chain.from_iterable(terminalreporter.stats.values()):
         for name, value in getattr(report, "user_properties", ()):
             if name == "crash points" and report.when == "teardown":
                 scenario, dialect, counts = value

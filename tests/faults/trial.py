@@ -74,8 +74,8 @@ async def live(play: Play, environ: Mapping[str, str], life: Life) -> bool:
 
 async def _struck_before_the_end(play: Play, life: Life) -> bool:
     while not life.has_struck:
-        if await play.is_over():
-            return await _strikes_late(life)
+        if await play.is_over() and not await _strikes_late(life) and await play.is_over():
+            return False
         await asyncio.sleep(LOOK_S)
     return True
 
