@@ -45,7 +45,12 @@ def list_queues(as_json: JsonOption = False) -> None:
         print_json(queues)
         return
     rows = [
-        [one.name, one.messages, one.oldest_at, "" if one.is_declared else "no longer in routing.yaml"]
+        [
+            one.name,
+            "unknown" if one.messages is None else one.messages,
+            one.oldest_at,
+            "" if one.is_declared else "no longer in routing.yaml",
+        ]
         for one in queues
     ]
     print_table("Queues", ["queue", "messages", "oldest", "note"], rows)
@@ -104,7 +109,7 @@ def _acknowledge(name: str, ids: Sequence[str], as_json: bool) -> None:
 
 
 def _read(name: str, limit: int | None, raw: bool, as_json: bool) -> None:
-    async def work() -> tuple[list[QueuedMessage], list[list[object]], int]:
+    async def work() -> tuple[list[QueuedMessage], list[list[object]], int | None]:
         async with looking() as hub, _reader(hub) as reader:
             messages: list[QueuedMessage] = []
             async for page in _pages(reader, name, limit):
@@ -117,7 +122,7 @@ def _read(name: str, limit: int | None, raw: bool, as_json: bool) -> None:
         print_json([_as_json(one) for one in messages])
         return
     print_table(name, ["message id", "routing key", "published", "payload"], rows, empty="no messages")
-    if total > len(messages):
+    if total is not None and total > len(messages):
         say(f"{total - len(messages)} more: --limit {total}")
 
 

@@ -174,10 +174,13 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """One queue for people. ``is_declared`` is False when routing.yaml no longer names it and messages are left."""
+    """One queue for people. ``is_declared`` is False when routing.yaml no longer names it and messages are left.
+
+    ``messages`` is None where the broker does not say how many there are.
+    """
 
     name: str
-    messages: int
+    messages: int | None
     oldest_at: datetime | None
     is_declared: bool
 

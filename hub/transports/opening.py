@@ -17,4 +17,8 @@ def open_transport(address: str | None, store: Store, clock: Clock) -> Transport
     if address is None:
         return LocalTransport(store, clock)
     scheme = address.partition("://")[0]
+    if scheme == "pubsub":
+        from hub.transports.pubsub import PubSubAddress, PubSubTransport  # noqa: PLC0415 - Google's library is large
+
+        return PubSubTransport(PubSubAddress.parse(address), clock)
     raise ConfigError(f"HUB_BROKER_URL: no transport serves {scheme}://; unset it to use the embedded queues")

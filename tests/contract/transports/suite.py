@@ -76,6 +76,11 @@ class TransportContract:
     def names(self) -> Names:
         return Names()
 
+    def two_that_differ(self, names: Names) -> tuple[Topology, Topology]:
+        """The queue ``orders``, twice and not alike. Override where a broker tells other things apart."""
+        queue = names("orders")
+        return Topology.of([QueueSpec(queue, single_consumer=True)], []), Topology.of([QueueSpec(queue)], [])
+
     # What arrives
 
     @pytest.mark.parametrize(
@@ -222,13 +227,13 @@ class TransportContract:
         self, transport: Transport, names: Names
     ) -> None:
         needs(transport, Ability.REFUSES_MISMATCH)
-        queue = names("orders")
-        await transport.declare(Topology.of([QueueSpec(queue, single_consumer=True)], []))
+        first, second = self.two_that_differ(names)
+        await transport.declare(first)
 
         with pytest.raises(ConfigError) as refused:
-            await transport.declare(Topology.of([QueueSpec(queue, single_consumer=False)], []))
+            await transport.declare(second)
 
-        assert queue in str(refused.value)
+        assert names("orders") in str(refused.value)
 
     # Consuming
 
