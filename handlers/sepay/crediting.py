@@ -91,8 +91,8 @@ async def credit_wallet(credit: Credit, ctx: Context) -> None:
 async def release_held(released: HeldTransferReleased, ctx: Context) -> None:
     """Move a transfer that was held for a suspended wallet from suspense to the wallet.
 
-    Running it again changes nothing. When the wallet is suspended again, or the intent has been paid meanwhile, the
-    money stays in suspense and the transfer in review.
+    Running it again changes nothing. When the wallet is suspended again, the money stays in suspense and the transfer's
+    review open; when the intent has been paid meanwhile, another review takes its place.
     """
     ctx.tag("sepay_tx_id", str(released.sepay_tx_id))
     row = await ctx.session.get(PayBankTransaction, released.sepay_tx_id, with_for_update=True)
@@ -104,17 +104,20 @@ async def release_held(released: HeldTransferReleased, ctx: Context) -> None:
     ctx.tag("order_code", intent.order_code)
     ctx.tag("user_id", intent.user_id)
     if intent.status == SUCCEEDED:
-        await _keep(row, "duplicate_payment", ctx)
+        await _keep_as_duplicate(row, ctx)
     elif not wallet.is_active:
-        await _keep(row, WALLET_SUSPENDED, ctx)
+        ctx.conclude(WALLET_SUSPENDED)
     else:
         reference = release_reference(row.sepay_tx_id)
         await credit_wallet(Credit(intent, wallet, row, taken_from=SUSPENSE, reference=reference), ctx)
+        ctx.resolve_review(row.event_id, "credited: the wallet is active again")
     await ctx.session.flush()
 
 
-async def _keep(row: PayBankTransaction, outcome: str, ctx: Context) -> None:
+async def _keep_as_duplicate(row: PayBankTransaction, ctx: Context) -> None:
+    outcome = "duplicate_payment"
     row.outcome, row.process_error = outcome, process_error_of(outcome)
+    ctx.resolve_review(row.event_id, f"the intent was paid meanwhile: reviewed as {outcome} under event {ctx.event.id}")
     await ask_for_review(row.sepay_tx_id, Problem(outcome, row.intent_id), ctx)
 
 

@@ -20,7 +20,7 @@ from hub.calls.outcome import Outcome
 from hub.calls.record import CALL_S_MAX, CallRecorder, Key, Lookup, Send, Step
 from hub.clock import Clock
 from hub.deliver.books import LedgerUnit
-from hub.deliver.effects import Effects, OutgoingMessage, Timer
+from hub.deliver.effects import Effects, OutgoingMessage, ReviewAnswer, Timer
 from hub.errors import PermanentError
 from hub.event import Event, route_id_of, stable_uuid
 from hub.inbox.drafting import Drafter
@@ -245,6 +245,15 @@ class Context:
         """A business refusal: the delivery is done, and its result is on a person's list."""
         self.effects.outcome = outcome
         self.effects.review = (outcome, reason)
+
+    def resolve_review(self, event_id: UUID, note: str) -> None:
+        """What a person was to look at is settled: close the reviews of this event that are open, with why.
+
+        ``event_id`` is the event whose delivery asked for the review, as the capability kept it. Closing none is no
+        error. Reviews of this delivery itself and of later ones stay.
+        """
+        self._refuse_late_use()
+        self.effects.answers.append(ReviewAnswer(event_id, note, by=f"route {self.route}"))
 
     async def call(
         self,

@@ -36,6 +36,15 @@ class Timer:
     hops: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewAnswer:
+    """The open reviews of an event are settled by what a handler did; ``by`` names its route."""
+
+    event_id: UUID
+    note: str
+    by: str
+
+
 @dataclass(slots=True)
 class Effects:
     """Everything that is written with a delivery, apart from the ledger and the capability's own tables."""
@@ -46,4 +55,5 @@ class Effects:
     tags: set[tuple[str, str]] = field(default_factory=set)
     outcome: str = "applied"
     review: tuple[str, str] | None = None
+    answers: list[ReviewAnswer] = field(default_factory=list)
     result: Any = None

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import ScalarSelect, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from hub.deliver.effects import Effects, OutgoingMessage
@@ -49,6 +49,7 @@ class UnitOfWork:
         await self._store_timers(owned)
         await self._store_tags(owned)
         await self._store_reviews(owned)
+        await self._resolve_reviews(owned)
         return emitted
 
     async def _store_events(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
@@ -110,6 +111,23 @@ class UnitOfWork:
         ]
         if rows:
             await self.conn.execute(insert(t.reviews), rows)
+
+    async def _resolve_reviews(self, owned: Sequence[Owned]) -> None:
+        """Close what handlers say is settled; reviews that were asked for after that, in this unit, stay open."""
+        for position, one in enumerate(owned):
+            for answer in one.effects.answers:
+                later = [another.delivery_id for another in owned[position:]]
+                of_event = select(t.deliveries.c.id).where(t.deliveries.c.event_seq == _seq_of(answer.event_id))
+                await self.conn.execute(
+                    update(t.reviews)
+                    .where(t.reviews.c.delivery_id.in_(of_event), t.reviews.c.delivery_id.not_in(later))
+                    .where(t.reviews.c.state == "open")
+                    .values(state="resolved", resolved_at=self._now, resolved_by=answer.by, note=answer.note)
+                )
+
+
+def _seq_of(event_id: UUID) -> ScalarSelect[int]:
+    return select(t.inbox.c.seq).where(t.inbox.c.id == event_id).scalar_subquery()
 
 
 def message_row(

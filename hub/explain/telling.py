@@ -91,6 +91,9 @@ def _tell_effects(rehearsal: Rehearsal, played: Played) -> None:
     effects = played.effects
     assert effects is not None
     rehearsal.review = effects.review[1] if effects.review is not None else None
+    rehearsal.notes += [
+        f"resolves what is open for review of event {one.event_id}: {one.note}" for one in effects.answers
+    ]
     rehearsal.entries = tuple(played.entries)
     rehearsal.messages = [_message(one) for one in effects.messages]
     rehearsal.timers = [ShownTimer(one.due_at, one.draft_type, one.key, one.payload) for one in effects.timers]

@@ -9,6 +9,7 @@ import pytest
 
 from handlers.sepay.operating import activate, list_unmatched, suspend
 from hub.api import HubApi
+from hub.operate.review import list_reviews
 from tests.scenarios.bank import WALLET_QUEUE, Bank, transfer
 
 
@@ -34,6 +35,7 @@ async def test_activating_the_wallet_releases_what_was_held(bank: Bank, held: UU
     assert (await bank.wallet_balance(held), await bank.suspense()) == (200_000, 0)
     assert await bank.outcomes("release-held-transfer") == ["credited"] * 2
     assert await list_unmatched(api(bank), 10) == []
+    assert await open_reviews(bank) == []
     assert sorted(one["balance_after"] for one in await bank.messages(WALLET_QUEUE)) == [100_000, 200_000]
 
 
@@ -59,6 +61,7 @@ async def test_a_wallet_that_is_suspended_again_keeps_its_money_in_suspense(bank
     await suspend(api(bank), "42", by="ann", reason="no, not fine")
     await bank.settled()
     assert await bank.wallet_balance(held) + await bank.suspense() == 200_000
+    assert len(await open_reviews(bank)) == await bank.suspense() // 100_000
 
     await activate(api(bank), "42", by="ann", reason="fine after all")
 
@@ -81,7 +84,12 @@ def api(bank: Bank) -> HubApi:
     return bank.running.hub.api
 
 
+async def open_reviews(bank: Bank) -> list[str]:
+    return [review.outcome for review in await list_reviews(api(bank).store)]
+
+
 async def assert_released_once(bank: Bank, wallet_id: UUID) -> None:
     assert (await bank.wallet_balance(wallet_id), await bank.suspense()) == (200_000, 0)
     assert (await bank.outcomes("release-held-transfer")).count("credited") == 2
     assert len(await bank.messages(WALLET_QUEUE)) == 2
+    assert await open_reviews(bank) == []

@@ -38,6 +38,7 @@ class Caused:
 
     outcome: str = "applied"
     review: tuple[str, str] | None = None
+    resolved: list[tuple[UUID, str]] = field(default_factory=list)
     emitted: list[tuple[str, Any]] = field(default_factory=list)
     published: list[tuple[str, Any]] = field(default_factory=list)
     tags: set[tuple[str, str]] = field(default_factory=set)
@@ -80,6 +81,9 @@ class DeskContext:
 
     def review(self, outcome: str, reason: str) -> None:
         self.caused.outcome, self.caused.review = outcome, (outcome, reason)
+
+    def resolve_review(self, event_id: UUID, note: str) -> None:
+        self.caused.resolved.append((event_id, note))
 
 
 class Desk:

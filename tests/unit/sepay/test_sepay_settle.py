@@ -258,6 +258,7 @@ async def test_money_for_a_suspended_wallet_is_held_and_released_once(desk: Desk
     (released,) = await activate(desk)
 
     assert released.outcome == "credited"
+    assert released.resolved == [((await bank_transaction(desk)).event_id, "credited: the wallet is active again")]
     assert (await wallet_balance(desk), await suspense(desk), await desk.balance(CLEARING)) == (100_000, 0, 100_000)
     assert (await intent_of(desk)).status == "succeeded"
     assert released.one("wallet.credited").balance_after == 100_000
@@ -297,7 +298,7 @@ async def test_a_wallet_that_is_suspended_again_keeps_its_transfer_held(desk: De
 
     caused = await release(desk, payload)
 
-    assert caused.outcome == "wallet_suspended"
+    assert (caused.outcome, caused.review, caused.resolved) == ("wallet_suspended", None, [])
     assert [released.outcome for released in await activate(desk)] == ["credited"]
 
 
