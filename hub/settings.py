@@ -87,6 +87,10 @@ class Settings(EnvironmentSettings):
     """Deliveries in one unit of work."""
     database_pool_size: int = Field(default=10, ge=1, le=500)
     database_busy_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    broker_prefetch: int = Field(default=500, ge=1, le=65_535)
+    """Messages of one RabbitMQ queue that may be in hand, read and not yet acknowledged."""
+    publish_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """How long the broker may take to confirm a batch of messages."""
     stop_deadline_s: float = Field(default=20.0, gt=0, le=3_600)
     """How long a stop may take in all."""
 

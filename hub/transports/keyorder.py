@@ -49,6 +49,21 @@ async def send_in_key_order(
     return results
 
 
+def believed(messages: Sequence[OutboundMessage], results: Sequence[PublishResult]) -> list[PublishResult]:
+    """The results for a broker that got all messages at once: behind one that did not go, nothing of its key counts.
+
+    What was confirmed behind it has arrived ahead of it; it is sent again, so that the order is restored.
+    """
+    halted: set[tuple[str, str]] = set()
+    answers: list[PublishResult] = []
+    for message, result in zip(messages, results, strict=True):
+        chain = (message.exchange, message.key)
+        answers.append(HELD_BACK if chain in halted else result)
+        if not isinstance(result, Confirmed):
+            halted.add(chain)
+    return answers
+
+
 def _chains(messages: Sequence[OutboundMessage]) -> list[list[int]]:
     places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for place, message in enumerate(messages):

@@ -22,6 +22,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, MetaData
 
 import hub.ledger.tables
 import hub.store.tables
+import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata as hub_metadata
 from hub.store.schema import HUB_BRANCH, Branch, branches_of, upgrade
@@ -29,7 +30,7 @@ from hub.store.store import Store
 from hub.store.types import BigInt, Json, UtcTime
 from hub.wiring import load_capabilities
 
-assert hub.ledger.tables, hub.store.tables  # they define tables
+assert hub.ledger.tables, (hub.store.tables, hub.transports.tables)  # they define tables
 
 TEMPLATE = '''"""{message}."""
 

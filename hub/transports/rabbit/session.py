@@ -1,0 +1,138 @@
+"""One channel with its consumers, from the first message to whatever ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+import aiormq
+from aiormq.abc import DeliveredMessage
+from pamqp import commands as spec
+
+from hub.transports.base import Delivered
+from hub.transports.rabbit.frames import acknowledge, consume
+from hub.transports.rabbit.link import RPC_S_MAX, Link, words_of
+from hub.transports.rabbit.messages import delivered
+
+UNPROVEN_MAX: Final = 100_000
+"""Acknowledgements that wait for their proof; beyond it the oldest count as unproven for good."""
+
+
+class Session:
+    """What has arrived and was not handed out yet. ``ended`` says why nothing more will come."""
+
+    def __init__(self, link: Link, channel: aiormq.Channel, prefetch: int) -> None:
+        self._link = link
+        self._channel = channel
+        self._prefetch = prefetch
+        self._buffer: deque[DeliveredMessage] = deque()
+        self._arrived = asyncio.Event()
+        self._over = asyncio.Event()
+        self._acknowledged: deque[int] = deque(maxlen=UNPROVEN_MAX)
+        self._has_acknowledged = asyncio.Event()
+        self.ended: str | None = None
+        channel.closing.add_done_callback(self._on_closed)
+        channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
+
+    @classmethod
+    async def open(cls, link: Link, queues: Sequence[str], *, prefetch: int) -> Session:
+        """Consume these queues on a new channel. Raises TransportUnavailableError."""
+        channel = await link.channel()
+        session = cls(link, channel, prefetch)
+        try:
+            async with link.guarded():
+                await channel.basic_qos(prefetch_count=prefetch, timeout=RPC_S_MAX)
+                for queue in queues:
+                    await consume(
+                        channel, queue, session._take_in, consumer_tag=f"hub.{uuid4().hex}", timeout_s=RPC_S_MAX
+                    )
+        except BaseException:
+            await link.discard(channel)
+            raise
+        session._queues = tuple(queues)
+        return session
+
+    def take(self, most: int) -> list[Delivered]:
+        """What has arrived, in its order, at most so many. A tag is the channel's own delivery tag."""
+        batch = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+        return [delivered(message, message.delivery_tag or 0) for message in batch]
+
+    async def wait(self, stopped: asyncio.Future[Any]) -> None:
+        """Until something has arrived, or nothing will."""
+        if self._buffer or self.ended is not None:
+            return
+        self._arrived.clear()
+        await _first(self._arrived, stopped, timeout_s=None)
+
+    async def wait_for_end(self, stopped: asyncio.Future[Any], *, timeout_s: float) -> None:
+        """Until the session or the hub ends, or the time is over."""
+        await _first(self._over, stopped, timeout_s=timeout_s)
+
+    async def acknowledge(self, tags: Sequence[int]) -> None:
+        """Raises TransportUnavailableError where the channel does not take it."""
+        if self.ended is not None:
+            return
+        async with self._link.guarded(), asyncio.timeout(RPC_S_MAX):
+            await acknowledge(self._channel, tags)
+        self._acknowledged.extend(tags)
+        self._has_acknowledged.set()
+
+    async def acknowledged(self) -> list[int]:
+        """Wait for acknowledgements that nobody has asked about yet, and take them."""
+        await self._has_acknowledged.wait()
+        self._has_acknowledged.clear()
+        tags = list(self._acknowledged)
+        self._acknowledged.clear()
+        return tags
+
+    async def ask(self) -> None:
+        """A question without consequence: once it is answered, the broker has read everything written before it."""
+        async with self._link.guarded():
+            await self._channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_S_MAX)
+
+    async def queues_without_consumer(self) -> list[str]:
+        """Raises TransportUnavailableError when the broker does not answer, or a queue is gone."""
+        without = []
+        for queue in self._queues:
+            async with self._link.guarded():
+                answer = await self._channel.queue_declare(queue, passive=True, timeout=RPC_S_MAX)
+            if not answer.consumer_count:
+                without.append(queue)
+        return without
+
+    def end(self, reason: str) -> None:
+        """Nothing more is handed out."""
+        if self.ended is None:
+            self.ended = reason
+            self._buffer.clear()
+            self._arrived.set()
+            self._over.set()
+
+    async def close(self) -> None:
+        """Give back what was not acknowledged: the broker hands it out again, in its old place."""
+        self.end("closed")
+        await self._link.discard(self._channel)
+
+    def _take_in(self, message: DeliveredMessage) -> None:
+        self._buffer.append(message)
+        self._arrived.set()
+
+    def _on_closed(self, closing: asyncio.Future[Any]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        self.end("the channel was closed" if error is None else words_of(error))
+
+    def _on_cancelled(self, frame: spec.Basic.Cancel) -> None:
+        self.end("the broker cancelled the consumer: the queue was deleted, or its leader went")
+
+    _queues: tuple[str, ...] = ()
+
+
+async def _first(event: asyncio.Event, stopped: asyncio.Future[Any], *, timeout_s: float | None) -> None:
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting, stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()

@@ -1,0 +1,159 @@
+"""RabbitMQ behind the hub's interface. Begin here; ``link.py`` is the connection below it.
+
+Two connections, one to read and one to send: a broker short of memory or disk stops reading from connections that
+publish, and the acknowledgements of what was read must not wait behind them. Source: docs/rabbitmq.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from hub.store.store import Store
+from hub.transports.base import (
+    CONSUME_BATCH_MAX,
+    PUBLISH_TIMEOUT_S,
+    Ability,
+    OnBatch,
+    OnProven,
+    OutboundMessage,
+    PlanItem,
+    PublishResult,
+    TransportUnavailableError,
+)
+from hub.transports.rabbit.consuming import Consumer, Reading
+from hub.transports.rabbit.declaring import Declarer
+from hub.transports.rabbit.link import RPC_S_MAX, Link
+from hub.transports.rabbit.objects import Objects, objects_of, queue_names
+from hub.transports.rabbit.publishing import Publisher
+from hub.transports.rabbit.record import BindingRecord
+from hub.transports.topology import Topology
+
+REDECLARE_S_MIN: Final = 2.0
+"""A topology that was just declared is not declared again at once, however many messages find no queue."""
+
+log = structlog.get_logger(__name__)
+
+
+class RabbitTransport:
+    """One process's view of a RabbitMQ virtual host. Nothing is connected before the first call."""
+
+    abilities = frozenset(
+        {
+            Ability.ORDERS_PER_KEY,
+            Ability.RETURNS_UNROUTABLE,
+            Ability.REDELIVERED_FLAG,
+            Ability.REFUSES_MISMATCH,
+            Ability.SINGLE_CONSUMER,
+        }
+    )
+
+    def __init__(self, address: str, store: Store, *, prefetch: int) -> None:
+        self._in = Link(address, "in")
+        self._out = Link(address, "out")
+        self._prefetch = prefetch
+        self._record = BindingRecord(store)
+        self._publisher = Publisher(self._out, self._declare_again)
+        self._topology = Topology((), (), ())
+        self._objects: Objects | None = None
+        self._declaring = asyncio.Lock()
+        self._declared_at: float | None = None
+        self._absent: list[str] = []
+        self._consumers: dict[str, Consumer] = {}
+
+    async def declare(self, topology: Topology) -> None:
+        """As the protocol says; bindings that the hub made by former rules are taken away.
+
+        Raises ConfigError; TransportUnavailableError when the broker is away: what was asked for is then declared as
+        soon as a consumer or a message needs it.
+        """
+        self._topology, self._objects = topology, objects_of(topology)
+        await self._declare()
+
+    async def _declare(self) -> None:
+        async with self._declaring:
+            if self._objects is None:
+                return
+            declarer = Declarer(self._in)
+            try:
+                await self._record.add(self._objects.bindings)
+                self._absent = await declarer.apply(self._objects)
+                for stale in await self._record.others_than(self._objects.bindings):
+                    await declarer.unbind(stale)
+                    await self._record.remove(stale)
+            finally:
+                await declarer.close()
+            self._declared_at = asyncio.get_running_loop().time()
+        for queue in self._absent:
+            log.warning("foreign_queue_missing", queue=queue)
+
+    async def _declare_again(self) -> None:
+        """Bring back what somebody may have deleted."""
+        now = asyncio.get_running_loop().time()
+        if self._declared_at is None or now - self._declared_at >= REDECLARE_S_MIN:
+            await self._declare()
+
+    async def plan(self, topology: Topology) -> list[PlanItem]:
+        """Compare, and make nothing. Bindings are compared with the hub's own record: AMQP cannot list them."""
+        objects = objects_of(topology)
+        declarer = Declarer(self._in)
+        try:
+            return [*await declarer.plan(objects), *await self._record.plan(objects.bindings)]
+        finally:
+            await declarer.close()
+
+    async def publish(
+        self, messages: Sequence[OutboundMessage], *, timeout_s: float = PUBLISH_TIMEOUT_S
+    ) -> list[PublishResult]:
+        """Persistent, confirmed and mandatory; many in flight on one channel."""
+        if not messages:
+            return []
+        return await self._publisher.publish(messages, timeout_s=timeout_s)
+
+    async def consume(
+        self,
+        queue: str,
+        on_batch: OnBatch,
+        *,
+        stopping: asyncio.Event,
+        batch_size: int = CONSUME_BATCH_MAX,
+        on_proven: OnProven | None = None,
+    ) -> None:
+        """As the protocol says. Lost connections, deleted queues and failovers are waited for and repaired."""
+        reading = Reading(queue, self._queues_of(queue), on_batch, on_proven, batch_size, self._prefetch)
+        consumer = Consumer(self._in, reading, self._declare_again, stopping)
+        self._consumers[queue] = consumer
+        try:
+            await consumer.run()
+        finally:
+            if self._consumers.get(queue) is consumer:
+                del self._consumers[queue]
+
+    def _queues_of(self, name: str) -> list[str]:
+        spec = next((one for one in self._topology.queues if one.name == name), None)
+        return queue_names(spec) if spec is not None else [name]
+
+    async def healthy(self) -> bool:
+        """Whether the broker answers on both connections."""
+        try:
+            for link in (self._in, self._out):
+                async with asyncio.timeout(RPC_S_MAX):
+                    await link.discard(await link.channel())
+        except (TransportUnavailableError, TimeoutError):
+            return False
+        return True
+
+    async def state(self) -> str:
+        """The place, what does not work, and why."""
+        problems = [f"{link.purpose} is away" for link in (self._in, self._out) if not link.is_up]
+        problems += [f"queue {name}: {one.problem}" for name, one in self._consumers.items() if one.problem]
+        return f"RabbitMQ at {self._in.place}" + (f": {'; '.join(problems)}" if problems else "")
+
+    async def close(self) -> None:
+        """Channels end with their connections: what was not acknowledged comes again."""
+        await self._publisher.close()
+        await self._out.close()
+        await self._in.close()

@@ -1,0 +1,46 @@
+"""RabbitMQ keeps the contract, on a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.store.store import Store
+from hub.transports import Topology, Transport
+from hub.transports.rabbit import RabbitTransport
+from tests.contract.transports.suite import Open, TransportContract
+from tests.support.databases import Databases
+from tests.support.rabbit import rabbit_address, raw_channel
+
+
+class TestRabbitTransport(TransportContract):
+    @pytest.fixture
+    async def address(self) -> str:
+        return await rabbit_address()
+
+    @pytest.fixture
+    async def store(self, databases: Databases) -> AsyncIterator[Store]:
+        url = await databases.fresh("sqlite")
+        store = Store.open(url, pool_size=2)
+        yield store
+        await store.close()
+        await databases.drop(url)
+
+    @pytest.fixture
+    async def open(self, address: str, store: Store) -> AsyncIterator[Open]:
+        declared: set[tuple[str, str]] = set()
+
+        class Remembering(RabbitTransport):
+            async def declare(self, topology: Topology) -> None:
+                declared.update(("queue", queue.name) for queue in topology.queues)
+                declared.update(("exchange", name) for name in topology.exchanges)
+                await super().declare(topology)
+
+        async def opened() -> Transport:
+            return Remembering(address, store, prefetch=50)
+
+        yield opened
+        async with raw_channel(address) as channel:
+            for kind, name in declared:
+                await (channel.queue_delete(name) if kind == "queue" else channel.exchange_delete(name))
