@@ -1,8 +1,9 @@
-"""Google Pub/Sub keeps the contract: against our own server of its protocol, and Google's emulator where there is one."""
+"""Google Pub/Sub keeps the contract: on our own server of its protocol, and on Google's emulator where it is there."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -10,22 +11,54 @@ from hub.transports import Binding, QueueSpec, Topology, Transport
 from hub.transports.pubsub import PubSubAddress, PubSubTransport
 from tests.contract.transports.suite import Names, Open, TransportContract
 from tests.support.clock import SettableClock
+from tests.support.pubsub_emulator import emulator, reason_to_skip
 from tests.support.pubsub_server.server import serving
 
 
-class TestPubSubTransport(TransportContract):
+class PubSubContract(TransportContract):
+    """What both have in common: how the address is made, and what cannot be changed on a subscription."""
+
+    exactly_once = False
+
     @pytest.fixture
-    async def open(self, clock: SettableClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Open]:
+    async def broker(self) -> AsyncIterator[str]:
         async with serving() as server:
-            monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.address)
+            yield server.address
 
-            async def opened() -> Transport:
-                return PubSubTransport(PubSubAddress(project="contract"), clock)
+    @pytest.fixture
+    def open(self, broker: str, clock: SettableClock, monkeypatch: pytest.MonkeyPatch) -> Open:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", broker)
 
-            yield opened
+        async def opened() -> Transport:
+            return PubSubTransport(PubSubAddress(project="contract", exactly_once=self.exactly_once), clock)
+
+        return opened
 
     def two_that_differ(self, names: Names) -> tuple[Topology, Topology]:
         """A subscription has one topic for life."""
         queue = QueueSpec(names("orders"))
         shop, market = (Binding(names(exchange), queue.name, "#") for exchange in ("shop", "market"))
         return Topology.of([queue], [shop]), Topology.of([queue], [market])
+
+
+class TestPubSub(PubSubContract):
+    pass
+
+
+class TestPubSubExactlyOnce(PubSubContract):
+    exactly_once = True
+
+
+@pytest.fixture(scope="session")
+def google_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One emulator for all tests; each test has names of its own."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    with emulator(tmp_path_factory.mktemp("emulator") / f"{uuid4().hex}.log") as address:
+        yield address
+
+
+class TestPubSubOnGooglesEmulator(PubSubContract):
+    @pytest.fixture
+    def broker(self, google_emulator: str) -> str:
+        return google_emulator

@@ -51,11 +51,11 @@ class Streams:
         end: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         reader = object()
         self._ends[reader] = end
-        listening = asyncio.create_task(self._listen(requests, subscription))
+        listening = asyncio.create_task(self._listen(requests, subscription, end))
         try:
             async for answer in self._answers(first, subscription, reader, end):
                 yield answer
-            if end.done():
+            if end.result() is not None:
                 await context.abort(end.result(), "The StreamingPull stream closed; reconnect.")
         finally:
             self._ends.pop(reader, None)
@@ -85,13 +85,16 @@ class Streams:
                 continue
             await _changed(subscription, end)
 
-    async def _listen(self, requests: AsyncIterator[Any], subscription: Subscription) -> None:
+    async def _listen(self, requests: AsyncIterator[Any], subscription: Subscription, end: asyncio.Future[Any]) -> None:
+        """Until the client closes its side, which ends the stream without an error."""
         async for request in requests:
             if request.ack_ids and not self._faults.drops_acks:
                 subscription.acknowledge(request.ack_ids)
             pairs = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=True)
             for ack_id, deadline_s in pairs:
                 subscription.modify([ack_id], deadline_s * self._faults.deadline_scale)
+        if not end.done():
+            end.set_result(None)
 
 
 async def _changed(subscription: Subscription, end: asyncio.Future[Any]) -> None:
