@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from hub.clock import Clock
 from hub.deliver.command import run_command
 from hub.deliver.context import encode
+from hub.event import Event
 from hub.inbox.drafting import COMMAND
+from hub.inbox.received import Accepted, Received
+from hub.inbox.rows import store_drafts
+from hub.ingress.authentication import Decision, Request
 from hub.ingress.tokens import User
 from hub.settings import Settings
 from hub.signal import ANY_LANE
@@ -64,6 +68,25 @@ class HubApi:
         if done.result.published:
             self._hub.to_publish.add([ANY_LANE])
         return done.answer
+
+    async def accept(self, received: Sequence[Received]) -> list[Accepted]:
+        """Messages of declared sources that came another way, all in one transaction; answers in the given order.
+
+        Raises UsageError for a source that is not declared, StoreUnavailableError.
+        """
+        drafts = [self._hub.wiring.drafter.draft(one) for one in received]
+        route_ids = self._hub.rules.route_ids
+
+        async def work(conn: AsyncConnection) -> list[tuple[Accepted, Event]]:
+            return await store_drafts(conn, drafts, route_ids=route_ids, now=self.clock.now())
+
+        stored = await self._hub.store.write(work) if drafts else []
+        self._hub.to_deliver.add({event.lane for _, event in stored})
+        return [accepted for accepted, _ in stored]
+
+    def prove(self, source: str, request: Request) -> Decision:
+        """How the sender of a request is proven, by the scheme of a source's webhook."""
+        return self._hub.table.scheme_of(source).decide(request, self.clock.now())
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:

@@ -111,6 +111,7 @@ class Capability:
     schemes      webhook authentication schemes of its own
     sandbox      starts the local stand-in of the provider, under ``HUB_SANDBOX``
     checks       what ``hub doctor <capability>`` asks
+    reconcile    the command ``hub reconcile <capability>``: the provider's statement against the books
     settings     its class of settings, read once at start
     first_steps  what ``hub run`` proposes to try first
     """
@@ -126,5 +127,6 @@ class Capability:
     schemes: Mapping[str, SchemeFactory] = field(default_factory=dict)
     sandbox: Callable[[HubApi], Awaitable[None]] | None = None
     checks: Callable[[HubApi], Awaitable[Sequence[CheckResult]]] | None = None
+    reconcile: Callable[..., None] | None = None
     settings: type[EnvironmentSettings] | None = None
     first_steps: Sequence[str] = ()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from handlers.sepay import bank_side
+from handlers.sepay.bank_cli import reconcile
 from handlers.sepay.cli import sandbox_cli, sepay_cli
 from handlers.sepay.crediting import release_held
 from handlers.sepay.doors import all_routes
@@ -32,6 +34,7 @@ capability = Capability(
         "suspend_wallet": suspend_wallet,
         "activate_wallet": activate_wallet,
         **HANDLERS,
+        **bank_side.HANDLERS,
     },
     schemas={
         "Transfer": Transfer,
@@ -39,10 +42,12 @@ capability = Capability(
         "WalletCredited": WalletCredited,
         "TransferNeedsReview": TransferNeedsReview,
         **SCHEMAS,
+        **bank_side.SCHEMAS,
     },
     http=all_routes,
     cli=sepay_cli,
     sandbox_cli=sandbox_cli,
+    reconcile=reconcile,
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",
     settings=SepaySettings,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from handlers.sepay import operating
+from handlers.sepay import bank_cli, operating
 from handlers.sepay.bank_values import bank_time
 from handlers.sepay.operating import PaymentOrder, SuspenseLine
 from handlers.sepay.sandbox import BANK_STYLES, Answer, Payment
@@ -22,6 +22,7 @@ sepay_cli = typer.Typer(no_args_is_help=True, help="Wallets that bank transfers 
 wallet_cli = typer.Typer(no_args_is_help=True, help="Wallets and their movements.")
 unmatched_cli = typer.Typer(no_args_is_help=True, help="Money that waits in suspense.")
 sandbox_cli = typer.Typer(no_args_is_help=True, help="Play SePay and the bank behind it.")
+sepay_cli.command("poll")(bank_cli.poll)
 sepay_cli.add_typer(wallet_cli, name="wallet")
 sepay_cli.add_typer(unmatched_cli, name="unmatched")
 

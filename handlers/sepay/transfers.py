@@ -18,6 +18,7 @@ CODE_CHARS_MAX: Final = 64
 GATEWAY_CHARS_MAX: Final = 100
 REFERENCE_CHARS_MAX: Final = 100
 TEXT_CHARS_MAX: Final = 10_000
+UUID_CHARS: Final = 36
 BALANCE_MINOR_MAX: Final = 10**18
 
 
@@ -35,6 +36,8 @@ class BankTransfer:
     reference: str
     gateway: str
     accumulated_minor: int | None
+    provider_uuid: str = ""
+    """The name of the transfer in version 2 of the transaction list, where it was read there."""
 
 
 def is_test(transfer: Transfer) -> bool:
@@ -59,6 +62,7 @@ def read_transfer(transfer: Transfer) -> BankTransfer:
         reference=_text(transfer.reference_code, REFERENCE_CHARS_MAX),
         gateway=_text(transfer.gateway, GATEWAY_CHARS_MAX),
         accumulated_minor=_balance(transfer.accumulated),
+        provider_uuid=_text((transfer.model_extra or {}).get("providerUuid"), UUID_CHARS),
     )
 
 

@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Money": {
         "ledger": ("hub.cli.ledger:group", "Ask the books: accounts, entries, and the proof that they add up."),
+        "reconcile": ("hub.cli.reconcile:build_group", "Compare a provider's statement with the books."),
     },
     CAPABILITIES_PANEL: {
         "sandbox": ("hub.cli.sandbox:build_group", "Play a provider, to try things without one."),

@@ -29,6 +29,7 @@ class Glimpse:
     has_cli: bool = True
     has_sandbox: bool = True
     has_checks: bool = True
+    has_reconcile: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def _glimpse(module: str) -> Glimpse | None:
     written = given.get("name")
     if isinstance(written, ast.Constant) and isinstance(written.value, str):
         name = written.value
-    return Glimpse(module, name, summary, "cli" in given, "sandbox_cli" in given, "checks" in given)
+    brings = (part in given for part in ("cli", "sandbox_cli", "checks", "reconcile"))
+    return Glimpse(module, name, summary, *brings)
 
 
 def _is_declaration(node: ast.AST) -> bool:

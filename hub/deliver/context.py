@@ -22,8 +22,9 @@ from hub.clock import Clock
 from hub.deliver.books import LedgerUnit
 from hub.deliver.effects import Effects, OutgoingMessage, ReviewAnswer, Timer
 from hub.errors import PermanentError
-from hub.event import Event, route_id_of, stable_uuid
+from hub.event import Event, Verdict, route_id_of, stable_uuid
 from hub.inbox.drafting import Drafter
+from hub.inbox.received import Received
 from hub.jsonbody import write_json
 from hub.ledger import Book
 from hub.routing import CompiledRoute, DestinationConfig
@@ -150,6 +151,20 @@ class Context:
             traceparent=self.event.traceparent,
             hops=self.event.hops + 1,
         )
+        self.effects.drafts.append(draft)
+        return draft.event.id
+
+    async def accept(self, source: str, payload: Payload) -> UUID:
+        """A message that a declared source should have brought and that was fetched instead, in this transaction.
+
+        It is read, identified and routed as that source declares: where the source brings it after all, earlier or
+        later, one of the two is a duplicate. Raises UsageError for a source that is not declared.
+        """
+        self._refuse_late_use()
+        received = Received(
+            source=source, body=encode(payload), verdict=Verdict.TRUSTED, traceparent=self.event.traceparent
+        )
+        draft = self._around.drafter().draft(received)
         self.effects.drafts.append(draft)
         return draft.event.id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from hub.errors import ConfigError, Problem
+from hub.errors import ConfigError, Problem, UsageError
 from hub.ingress.schemes import NeedsHeaders, Scheme, SchemeRegistry, SecretHeaders
 from hub.routing.names import RESERVED_PATHS
 from hub.routing.sources import BODY_BYTES_DEFAULT, ReplyConfig, SourceConfig, WebhookConfig
@@ -46,6 +46,13 @@ class EndpointTable:
     def find(self, path: str) -> Endpoint | None:
         """The endpoint on this path, with or without a slash at its end."""
         return self._endpoints.get(without_slash(path))
+
+    def scheme_of(self, source: str) -> Scheme:
+        """How the senders of this source's webhook are proven. Raises UsageError when it has none."""
+        for endpoint in self._endpoints.values():
+            if endpoint.source == source:
+                return endpoint.scheme
+        raise UsageError(f"the source {source!r} takes no webhooks")
 
     @property
     def posted(self) -> Mapping[str, int]:
