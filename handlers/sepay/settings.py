@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -14,6 +15,9 @@ from handlers.sepay.qr import QR_BASE
 from hub.settings import GENERATED, EnvironmentSettings
 
 INTENT_MINUTES_MAX: Final = 1440
+API_HOSTS: Final = {"1": "my.sepay.vn", "2": "userapi.sepay.vn"}
+"""Version of the transaction list → SePay's host for it; the token goes to no other."""
+SANDBOX_PATH: Final = "/sandbox/sepay"
 SANDBOX_ACCOUNT: Final = ReceivingAccount(
     bank_code="BIDV", bank="BIDV", account_number="8880000001", va="96247SANDBOX", default=True
 )
@@ -38,7 +42,7 @@ class SepaySettings(EnvironmentSettings):
 
     model_config = SettingsConfigDict(env_prefix="SEPAY_")
 
-    webhook_auth: Literal["apikey", "hmac", "none"] = "apikey"
+    webhook_auth: Literal["apikey", "hmac", "oauth2", "none"] = "apikey"
     """How the sandbox proves itself; must say what ``auth:`` of the source in routing.yaml says."""
     webhook_api_key: SecretStr = Field(
         default=SecretStr(""),
@@ -46,6 +50,19 @@ class SepaySettings(EnvironmentSettings):
         json_schema_extra=GENERATED,
     )
     webhook_secret: SecretStr = SecretStr("")
+    oauth_client_id: str = ""
+    oauth_client_secret: SecretStr = SecretStr("")
+    oauth_token_seconds: int = Field(default=3_600, ge=60, le=86_400)
+    """How long a token is good that SePay fetches from us."""
+    callback_enabled: bool = False
+    """Whether ``POST /api/seapay/callback`` is there at all."""
+    api_token: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
+    """For the transaction list; without it nothing is polled."""
+    api_version: Literal["1", "2"] = "1"
+    api_base: str = ""
+    """Where the transaction list is; only SePay's own hosts, except in the sandbox."""
+    poll_overlap_hours: int = Field(default=6, ge=1, le=24 * 31)
+    """How far each poll looks back behind the last one that succeeded: further than SePay repeats a webhook."""
     accounts: Annotated[tuple[ReceivingAccount, ...], BeforeValidator(_json_list)] = ()
     account_number: str = ""
     content_form: Literal["normalised", "stored"] = "normalised"
@@ -59,6 +76,7 @@ class SepaySettings(EnvironmentSettings):
     qr_base: str = QR_BASE
     deep_link_template: str = ""
     sandbox: bool = Field(default=False, validation_alias=AliasChoices("HUB_SANDBOX"))
+    hub_port: int = Field(default=8080, validation_alias=AliasChoices("HUB_PORT"))
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -67,7 +85,21 @@ class SepaySettings(EnvironmentSettings):
         if self.min_amount > self.max_topup:
             raise ValueError("SEPAY_MIN_AMOUNT is above SEPAY_MAX_TOPUP")
         check_accounts(self.accounts)
+        url = urlsplit(self.api_base)
+        if self.api_base and not self.sandbox and (url.scheme != "https" or url.netloc not in API_HOSTS.values()):
+            raise ValueError(
+                f"SEPAY_API_BASE: the token may only go to https://{' or https://'.join(API_HOSTS.values())}"
+            )
         return self
+
+    @property
+    def api_url(self) -> str:
+        """Where the transaction list is, without a slash at its end; in the sandbox the hub plays it itself."""
+        if self.api_base:
+            return self.api_base.rstrip("/")
+        if self.sandbox:
+            return f"http://127.0.0.1:{self.hub_port}{SANDBOX_PATH}"
+        return f"https://{API_HOSTS[self.api_version]}"
 
     @property
     def receiving(self) -> Accounts:

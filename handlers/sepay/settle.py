@@ -14,8 +14,10 @@ from handlers.sepay.crediting import Credit, credit_wallet
 from handlers.sepay.reviews import ask_for_review, process_error_of
 from handlers.sepay.tables import PayBankTransaction
 from handlers.sepay.transfers import BankTransfer, is_test, read_transfer
+from handlers.sepay.twins import claim_twin
 from handlers.sepay.wallets import settings_of
 from hub.capability import handler
+from hub.event import Verdict
 from hub.ledger.model import Move
 from schemas.sepay import Transfer
 
@@ -42,6 +44,10 @@ async def settle_transfer(transfer: Transfer, ctx: Context) -> None:
         return
     if await ctx.session.get(PayBankTransaction, bank.id) is not None:
         ctx.conclude("ignored_duplicate")
+        return
+    if await claim_twin(bank, ctx, settings_of(ctx)) is not None:
+        ctx.conclude("ignored_duplicate")
+        await ctx.session.flush()
         return
 
     account = settings_of(ctx).receiving.receiving(bank.account_number, bank.sub_account)
@@ -104,7 +110,9 @@ def _record(bank: BankTransfer, account: ReceivingAccount | None, ctx: Context) 
         reference_number=bank.reference or None,
         gateway=bank.gateway,
         bank_code=account.bank_code if account else None,
-        source="webhook",
+        # What no sender was proven for was fetched: the poll brought it, or a person.
+        source="reconcile" if ctx.event.verdict is Verdict.TRUSTED else "webhook",
+        provider_uuid=bank.provider_uuid or None,
         created_at=ctx.now,
         event_id=ctx.event.id,
         outcome="",

@@ -179,6 +179,7 @@ class PayBankTransaction(Base):
     __table_args__ = (
         Index(None, "reference_number"),
         Index(None, "account_number"),
+        Index(None, "transaction_date"),
         Index(None, "intent_id"),
         Index(
             "ix_pay_bank_transactions_in_suspense",

@@ -1,6 +1,5 @@
 """Orders, licences and renewals."""
 
-
 from __future__ import annotations
 
 import sqlalchemy as sa

@@ -1,0 +1,167 @@
+"""Webhooks get lost: the bank statement is read every quarter of an hour, and what no webhook brought is accepted.
+
+A transfer that is found goes the way of its webhook: the same source, the same identity, the same route. Should the
+webhook come after all, it is a duplicate. Source: docs/providers/sepay.md, "Reconciliation".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from handlers.sepay.settings import SepaySettings
+from handlers.sepay.statement import StatementError, StatementRow
+from handlers.sepay.statement_api import StatementApi, Window
+from handlers.sepay.tables import PayBankTransaction
+from handlers.sepay.tables_polls import STATEMENT, PayStatementPoll
+from handlers.sepay.wallets import settings_of
+from hub.calls.outcome import Declined, NotFound, Outcome, Pending, Settled, Unknown
+from hub.capability import calls
+from hub.errors import RetryableError
+from hub.event import Event
+from hub.store.upserts import insert_for
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.sepay")
+
+SOURCE: Final = "sepay"
+"""The source of routing.yaml whose webhook the statement stands in for."""
+POLL_S_MAX: Final = 110.0
+CALL_S_MAX: Final = 100.0
+VALUES_PER_QUERY: Final = 500
+
+Reading: TypeAlias = AbstractAsyncContextManager[AsyncSession]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look at the statement gave: how many transfers, and those that the hub has not heard of."""
+
+    rows_read: int
+    missing: Sequence[StatementRow]
+
+
+@calls("sepay", timeout_s=POLL_S_MAX)
+async def poll_statement(event: Event, ctx: Context) -> None:
+    """Read the statement since the last look, with an overlap, and accept every transfer that is missing.
+
+    Running it again accepts nothing twice. Without SEPAY_API_TOKEN nothing is read. A refusal by SePay is a review: an
+    empty answer must never pass for an empty statement.
+    """
+    settings = settings_of(ctx)
+    if not settings.api_token.get_secret_value():
+        ctx.conclude("off")
+        return
+    async with ctx.reading() as session:
+        window = await window_of(session, settings, until=event.occurred_at)
+
+    async def read(request: Mapping[str, Any], key: str) -> Outcome:
+        try:
+            rows = await StatementApi(settings).rows(window)
+        except StatementError as error:
+            return Declined(str(error))
+        async with ctx.reading() as session:
+            missing = await missing_of(session, rows)
+        return Settled({"rows_read": len(rows), "missing": [dict(row.body) for row in missing]})
+
+    # Only a look: asked again it does no harm, so nothing has to be looked up first.
+    outcome = await ctx.call(
+        "read", read, {"until": window.until.isoformat()}, lookup=_never_matters, timeout_s=CALL_S_MAX
+    )
+    match outcome:
+        case Settled(data=data):
+            await ctx.begin()
+            for body in data["missing"]:
+                await ctx.accept(SOURCE, body)
+            await note(ctx.session, window, ctx.now, rows_read=data["rows_read"], healed=len(data["missing"]))
+            ctx.tag("healed", str(len(data["missing"])))
+            ctx.conclude("healed" if data["missing"] else "complete")
+        case Declined(reason=reason):
+            log.error("statement_refused", reason=reason)
+            ctx.review("statement_refused", reason)
+        case Pending(reason=reason) | Unknown(reason=reason):
+            raise RetryableError(f"the statement could not be read: {reason}")
+        case _:
+            assert_never(outcome)
+
+
+async def window_of(session: AsyncSession, settings: SepaySettings, *, until: datetime) -> Window:
+    """From the last look that succeeded, less the overlap, to ``until``; the overlap alone where there was none."""
+    last = await session.get(PayStatementPoll, STATEMENT)
+    covered = min(last.covered_until, until) if last else until
+    return Window(covered - timedelta(hours=settings.poll_overlap_hours), until)
+
+
+async def missing_of(session: AsyncSession, rows: Sequence[StatementRow]) -> list[StatementRow]:
+    """The transfers that the hub has not booked, or has booked with another amount or direction (a conflict, then)."""
+    booked = await _rows(session, PayBankTransaction.sepay_tx_id, [row.id for row in rows])
+    known = {row.sepay_tx_id: row for row in booked}
+    named = await _rows(session, PayBankTransaction.provider_uuid, [row.uuid for row in rows])
+    uuids = {row.provider_uuid for row in named}
+    return [row for row in rows if row.uuid not in uuids and not _is_same(row, known.get(row.id))]
+
+
+async def numbers_of(session: AsyncSession, rows: Sequence[StatementRow]) -> Mapping[int, int]:
+    """Number of each row → the number under which the hub has booked it: another one where its webhook came first."""
+    named = await _rows(session, PayBankTransaction.provider_uuid, [row.uuid for row in rows])
+    by_uuid = {row.provider_uuid: row.sepay_tx_id for row in named}
+    return {row.id: by_uuid.get(row.uuid, row.id) if row.uuid else row.id for row in rows}
+
+
+async def note(session: AsyncSession, window: Window, now: datetime, *, rows_read: int, healed: int) -> None:
+    """Remember how far the statement is known."""
+    values = {
+        "name": STATEMENT,
+        "covered_until": window.until,
+        "polled_at": now,
+        "rows_read": rows_read,
+        "healed": healed,
+    }
+    new = insert_for(session.get_bind().dialect.name, PayStatementPoll).values(values)
+    kept = PayStatementPoll
+    await session.execute(
+        new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "covered_until": new.excluded.covered_until,
+                "polled_at": new.excluded.polled_at,
+                "rows_read": kept.rows_read + new.excluded.rows_read,
+                "healed": kept.healed + new.excluded.healed,
+            },
+        )
+    )
+
+
+async def _rows(session: AsyncSession, column: Any, values: Sequence[Any]) -> list[PayBankTransaction]:
+    found: list[PayBankTransaction] = []
+    for some in in_batches([value for value in values if value]):
+        found += await session.scalars(select(PayBankTransaction).where(column.in_(some)))
+    return found
+
+
+def in_batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The values in parts that one query can name."""
+    return (values[at : at + VALUES_PER_QUERY] for at in range(0, len(values), VALUES_PER_QUERY))
+
+
+def _is_same(row: StatementRow, known: PayBankTransaction | None) -> bool:
+    if known is None:
+        return False
+    amounts = (known.amount_in_minor, known.amount_out_minor)
+    transfer = row.transfer
+    if transfer is None:
+        return True
+    return amounts == ((transfer.amount_minor, 0) if transfer.direction == "in" else (0, transfer.amount_minor))
+
+
+async def _never_matters(request: Mapping[str, Any], key: str) -> NotFound:
+    return NotFound()
