@@ -3,7 +3,7 @@
 #
 #   test.sh          everything that must pass before a change lands
 #   test.sh faults   every crash point instead of a sample
-#   test.sh bench    the benchmarks
+#   test.sh bench    the benchmarks; HUB_BENCH_ARGS are passed on, such as --quick
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -67,7 +67,9 @@ case ${1:-all} in
         ;;
     faults) section 'crash points, all' env HUB_FAULTS=all .venv/bin/pytest -q \
         -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults ;;
-    bench) section 'benchmarks' .venv/bin/python -m benchmarks ;;
+    bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
+        # shellcheck disable=SC2086
+        section 'benchmarks' .venv/bin/python -m benchmarks --save ${HUB_BENCH_ARGS:-} ;;
     *) echo "test.sh: unknown part '$1', expected faults or bench" >&2; exit 2 ;;
 esac
 finish

@@ -1,0 +1,281 @@
+"""What is measured beside what. The contestants of a scenario take turns, so that a slow minute hits all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.drain import Hubs, drain_by_baseline, drain_by_hub, home
+from benchmarks.figures import Figure
+from benchmarks.goals import STEADY_MAX, Medians
+from benchmarks.growth import database_with_past, pending_cost, routing_us
+from benchmarks.latency import POISON_EVERY, Phase, latency_of_hub, latency_of_naive
+from benchmarks.limits import broker_alone, sql_alone
+from benchmarks.load import Load
+from benchmarks.plan import Plan
+from benchmarks.processes import Child
+from benchmarks.profile import Profile, nothing_to_trace, read_profile, start_profiling
+from benchmarks.sqlite import engine_on_sqlite, orm_on_sqlite
+from benchmarks.webhook import acceptance_by_hub, end_to_end_by_hub, end_to_end_by_orm, server_alone
+
+BROKER_USUAL = "amqp://guest:guest@127.0.0.1:5672/"
+ATTEMPTS_MAX = 3
+"""How often a scenario is run in all while its baseline is not steady."""
+RULES = (10, 100, 1_000)
+
+Run = Callable[[], Awaitable[Figure | Sequence[Figure]]]
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that a run of the benchmarks has found out."""
+
+    figures: dict[str, list[Figure]] = field(default_factory=dict)
+    scenario_of: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One run: how much, on which broker, where the results go, and whom to tell how far it is."""
+
+    plan: Plan
+    results: Results
+    say: Say
+    is_quick: bool
+    broker_url: str = field(default_factory=lambda: os.environ.get("HUB_TEST_RABBITMQ_URL") or BROKER_USUAL)
+
+    async def take_turns(
+        self, scenario: str, contestants: Mapping[str, Run], *, baseline: str = "", repeats: int = 0
+    ) -> None:
+        """Run each once, then each again. All of it anew when the baseline was not steady."""
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            found: dict[str, list[Figure]] = defaultdict(list)
+            for repeat in range(repeats or self.plan.repeats):
+                for name, run in contestants.items():
+                    for figure in await self._one(f"{scenario}: {name}, {repeat + 1}", run):
+                        found[figure.contestant].append(figure)
+            if not self._is_unsteady(scenario, found, baseline, attempt):
+                break
+        for name, figures in found.items():
+            self.results.figures[name] = figures
+            self.results.scenario_of[name] = scenario
+
+    async def _one(self, what: str, run: Run) -> Sequence[Figure]:
+        start = time.monotonic()
+        try:
+            given = await run()
+        except asyncpg.InsufficientPrivilegeError as error:
+            self.results.remarks.append(f"{what} was left out: {error}")
+            return ()
+        except Exception as error:
+            # The other runs still have their figures; this one is shown as failed, and the exit code says so.
+            self.results.failures.append(f"{what}: {type(error).__name__}: {error}")
+            self.say(f"{what} FAILED: {error}")
+            return ()
+        figures = [given] if isinstance(given, Figure) else given
+        told = ", ".join(f"{figure.per_s:,.0f}/s" for figure in figures)
+        self.say(f"{what}: {told} ({time.monotonic() - start:.0f} s)")
+        return figures
+
+    def _is_unsteady(self, scenario: str, found: Mapping[str, Sequence[Figure]], baseline: str, attempt: int) -> bool:
+        if not found.get(baseline):
+            return False
+        spread = Medians(found).spread(baseline)
+        if spread <= STEADY_MAX:
+            return False
+        again = attempt < ATTEMPTS_MAX
+        end = "run again" if again else "kept all the same: trust no ratio of it"
+        self.results.remarks.append(f"{scenario}: {baseline} varied by {spread:.2f} between repeats; {end}")
+        return again
+
+
+async def queue(bench: Bench) -> None:
+    """The unit of work from queue to queue."""
+    plan, url = bench.plan, bench.broker_url
+    contestants: dict[str, Run] = {
+        "naive": lambda: drain_by_baseline("naive", "naive", Load(events=plan.naive), broker_url=url),
+        "hub": lambda: drain_by_hub("hub", Load(events=plan.hub), broker_url=url),
+        "one statement": lambda: drain_by_baseline(
+            "one statement", "one_statement", Load(events=plan.one_statement), broker_url=url
+        ),
+        "hub x2": lambda: drain_by_hub("hub x2", Load(events=plan.hub), broker_url=url, how=Hubs(processes=2)),
+        "sql alone": lambda: sql_alone("sql alone", Load(events=plan.sql)),
+        "broker alone": lambda: broker_alone("broker alone", Load(events=plan.broker), broker_url=url),
+    }
+    await bench.take_turns("queue", contestants, baseline="naive")
+
+
+async def trouble(bench: Bench) -> None:
+    """The same under what life brings, each beside the plain way."""
+    events, url = bench.plan.trouble, bench.broker_url
+
+    def one(name: str, load: Load, how: Hubs | None = None) -> Run:
+        return lambda: drain_by_hub(name, load, broker_url=url, how=how)
+
+    contestants: dict[str, Run] = {
+        "plain": one("plain", Load(events=events)),
+        "slow disk": one("slow disk", Load(events=events), Hubs(has_slow_disk=True)),
+        "hot account": one("hot account", Load(events=events, hot="account")),
+        "hot key": one("hot key", Load(events=events, hot="key")),
+        "poison": one("poison", Load(events=events, poison_every=POISON_EVERY)),
+    }
+    await bench.take_turns("trouble", contestants, baseline="plain")
+
+
+async def latency(bench: Bench) -> None:
+    """From due to delivered, at fixed rates."""
+    plan, url = bench.plan, bench.broker_url
+    phases = [
+        Phase(name="hub at 40/s", seconds=plan.latency_s, per_s=40),
+        Phase(name="hub at 400/s", seconds=plan.latency_s, per_s=400),
+        Phase(name="hub at half", seconds=plan.latency_s / 2),
+        Phase(name="400/s, poison", seconds=plan.latency_s, per_s=400, poison_every=POISON_EVERY),
+    ]
+    naive = Phase(name="naive at 40/s", seconds=plan.latency_s, per_s=40)
+    contestants: dict[str, Run] = {
+        "naive": lambda: latency_of_naive(naive, broker_url=url),
+        "hub": lambda: latency_of_hub(phases, broker_url=url, probe=plan.latency_probe),
+    }
+    await bench.take_turns("latency", contestants)
+
+
+async def webhook(bench: Bench) -> None:
+    """Webhooks: accepted durably, and all the way to the queue."""
+    plan, url = bench.plan, bench.broker_url
+    contestants: dict[str, Run] = {
+        "webhook naive": lambda: end_to_end_by_orm("webhook naive", Load(events=plan.webhook_naive), broker_url=url),
+        "webhook": lambda: end_to_end_by_hub("webhook", Load(events=plan.webhook), broker_url=url),
+        "server alone": lambda: server_alone("server alone", Load(events=plan.server_alone)),
+        "accept": lambda: acceptance_by_hub("accept", Load(events=plan.webhook), broker_url=url),
+        "webhook x2": lambda: end_to_end_by_hub("webhook x2", Load(events=plan.webhook), broker_url=url, processes=2),
+    }
+    await bench.take_turns("webhook", contestants, baseline="webhook naive")
+
+
+async def sqlite(bench: Bench) -> None:
+    """SQLite, synchronous FULL, without a broker."""
+    plan = bench.plan
+    contestants: dict[str, Run] = {
+        "sqlite naive": lambda: orm_on_sqlite("sqlite naive", Load(events=plan.sqlite_naive)),
+        "sqlite single": lambda: engine_on_sqlite("sqlite single", Load(events=plan.sqlite_single), batch=1),
+        "sqlite 100": lambda: engine_on_sqlite("sqlite 100", Load(events=plan.sqlite), batch=100),
+        "sqlite 500": lambda: engine_on_sqlite("sqlite 500", Load(events=plan.sqlite), batch=500),
+    }
+    await bench.take_turns("sqlite", contestants, baseline="sqlite naive")
+
+
+async def growth(bench: Bench) -> None:
+    """The same on databases with a past."""
+    plan = bench.plan
+    async with AsyncExitStack() as stack:
+        databases: dict[int, str] = {}
+        for past in plan.pasts:
+            try:
+                databases[past] = await stack.enter_async_context(database_with_past(past))
+            except asyncpg.InsufficientPrivilegeError as error:
+                bench.results.remarks.append(f"growth: no past of {past}: {error}")
+        count = iter(range(1_000_000))
+
+        def one(past: int, url: str) -> Run:
+            # Ids of their own each time: the database remembers those of the earlier repeats.
+            return lambda: drain_by_hub(
+                f"past {past}",
+                Load(events=plan.grown, prefix=f"r{next(count)}-"),
+                broker_url=bench.broker_url,
+                database_url=url,
+            )
+
+        await bench.take_turns("growth", {f"past {past}": one(past, url) for past, url in databases.items()})
+        for past, url in databases.items():
+            await _add(bench, f"past {past}", partial(pending_cost, url))
+
+
+async def rules(bench: Bench) -> None:
+    """The same with ten, a hundred and a thousand rules."""
+
+    def one(number: int) -> Run:
+        how = Hubs(other_routes=number - 1)
+        return lambda: drain_by_hub(
+            f"rules {number}", Load(events=bench.plan.grown), broker_url=bench.broker_url, how=how
+        )
+
+    await bench.take_turns("rules", {f"rules {number}": one(number) for number in RULES})
+    for number in RULES:
+
+        async def cost(number: int = number) -> dict[str, float]:
+            return {"route_us": routing_us(number - 1)}
+
+        await _add(bench, f"rules {number}", cost)
+
+
+async def backlog(bench: Bench) -> None:
+    """A long backlog, once by one process and once by two."""
+    events, url = bench.plan.backlog, bench.broker_url
+    contestants: dict[str, Run] = {
+        "backlog": lambda: drain_by_hub("backlog", Load(events=events), broker_url=url),
+        "backlog x2": lambda: drain_by_hub("backlog x2", Load(events=events), broker_url=url, how=Hubs(processes=2)),
+    }
+    await bench.take_turns("backlog", contestants, repeats=1)
+
+
+async def profile(bench: Bench) -> None:
+    """Where the worker's time goes."""
+    obstacle = nothing_to_trace()
+    if obstacle:
+        bench.results.remarks.append(f"profile was left out: {obstacle}")
+        return
+    async with home() as folder:
+        stacks = folder / "stacks.txt"
+
+        def beside(worker: Child) -> Awaitable[None]:
+            return start_profiling(worker, seconds=bench.plan.profile_s, to=stacks)
+
+        run: Run = lambda: drain_by_hub(  # noqa: E731 - the shape of the other scenarios
+            "profiled", Load(events=bench.plan.profile), broker_url=bench.broker_url, while_draining=beside
+        )
+        await bench.take_turns("profile", {"profiled": run}, repeats=1)
+        if bench.results.figures.get("profiled"):
+            bench.results.profile = read_profile(await asyncio.to_thread(_lines, stacks))
+
+
+SCENARIOS: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
+    "queue": queue,
+    "trouble": trouble,
+    "latency": latency,
+    "webhook": webhook,
+    "sqlite": sqlite,
+    "growth": growth,
+    "rules": rules,
+    "backlog": backlog,
+    "profile": profile,
+}
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines()
+
+
+async def _add(bench: Bench, contestant: str, measure: Callable[[], Awaitable[Mapping[str, float]]]) -> None:
+    """Put further numbers beside what a contestant has."""
+    figures = bench.results.figures.get(contestant)
+    if not figures:
+        return
+    try:
+        more = await measure()
+    except Exception as error:
+        bench.results.failures.append(f"{contestant}: {type(error).__name__}: {error}")
+        return
+    bench.results.figures[contestant] = [replace(one, values={**one.values, **more}) for one in figures]
