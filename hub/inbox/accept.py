@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +19,7 @@ from hub.clock import Clock
 from hub.errors import StoreUnavailableError
 from hub.event import Event
 from hub.inbox import metrics
+from hub.inbox.doubt import forget
 from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
@@ -89,6 +91,10 @@ class GroupCommit:
         except TimeoutError as error:
             # It may still be stored; its identity tells when it comes again.
             raise StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S) from error
+
+    async def forget(self, queue: str, event_ids: Sequence[UUID]) -> None:
+        """The broker is known to have the acknowledgement of these; see ``hub/inbox/doubt.py``."""
+        await self._store.write(lambda conn: forget(conn, queue, event_ids, self._clock.now()))
 
     async def run(self) -> None:
         """Commit groups until ``stop``, then what is still waiting. Cut short, it refuses what waits at once."""

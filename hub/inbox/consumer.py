@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 
@@ -14,6 +15,8 @@ from hub.ingress.headers import usable_headers
 from hub.transports import Ability, Delivered, Transport
 
 BATCH_MAX = 200
+IN_DOUBT_MAX = 10_000
+"""Events without an id that wait for the proof that their acknowledgement arrived."""
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +30,32 @@ class QueueConsumer:
         self._transport = transport
         self._inbox = inbox
         self._has_stable_tags = Ability.STABLE_TAGS in transport.abilities
+        self._is_unsure = not self._has_stable_tags and Ability.REDELIVERED_FLAG in transport.abilities
+        self._in_doubt: dict[int, UUID] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read until ``stopping`` is set. A batch that cannot be stored stays in the queue and comes again."""
-        await self._transport.consume(self._queue, self._accept, stopping=stopping, batch_size=BATCH_MAX)
+        await self._transport.consume(
+            self._queue,
+            self._accept,
+            stopping=stopping,
+            batch_size=BATCH_MAX,
+            on_proven=self._forget if self._is_unsure else None,
+        )
 
     async def _accept(self, batch: Sequence[Delivered]) -> None:
-        await self._inbox.accept_all([self._received(delivered) for delivered in batch])
+        accepted = await self._inbox.accept_all([self._received(delivered) for delivered in batch])
+        for delivered, answer in zip(batch, accepted, strict=True):
+            if answer.in_doubt:
+                self._in_doubt[delivered.tag] = answer.event_id
+        while len(self._in_doubt) > IN_DOUBT_MAX:
+            # Its channel has gone without a proof; the event's own time limit does the rest.
+            del self._in_doubt[next(iter(self._in_doubt))]
+
+    async def _forget(self, tags: Sequence[int]) -> None:
+        event_ids = [self._in_doubt.pop(tag) for tag in tags if tag in self._in_doubt]
+        if event_ids:
+            await self._inbox.forget(self._queue, event_ids)
 
     def _received(self, delivered: Delivered) -> Received:
         headers, left_out = usable_headers(delivered.headers.items())
@@ -51,5 +73,6 @@ class QueueConsumer:
             verdict=Verdict.TRUSTED,
             redelivered=delivered.redelivered,
             carrier_ref=f"{self._queue}/{delivered.tag}" if self._has_stable_tags else "",
+            unsure_queue=self._queue if self._is_unsure else "",
             traceparent=delivered.headers.get("traceparent", ""),
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hub.event import Event
+from hub.inbox.doubt import Doubt
 from hub.routing.router import RouteMatch
 
 
@@ -14,7 +15,7 @@ class Draft:
     """One event on its way into the inbox.
 
     ``id_hash`` is None when the message has no identity of its own. ``problem`` says why it could not be read; such an
-    event has no matches and is parked.
+    event has no matches and is parked. ``doubt`` is what may recognise a message without an id.
     """
 
     event: Event
@@ -22,7 +23,9 @@ class Draft:
     id_hash: bytes | None = None
     same_hash: bytes = b""
     problem: str = ""
+    doubt: Doubt | None = None
 
     def numbered(self, seq: int) -> Draft:
         """The same with its place in the order of acceptance."""
-        return Draft(replace(self.event, seq=seq), self.matches, self.id_hash, self.same_hash, self.problem)
+        event = replace(self.event, seq=seq)
+        return Draft(event, self.matches, self.id_hash, self.same_hash, self.problem, self.doubt)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from hub.clock import Clock
 from hub.errors import UnreadableError, UsageError
 from hub.event import Event, Verdict, new_traceparent, stable_hash
+from hub.inbox.doubt import doubt_of
 from hub.inbox.draft import Draft
 from hub.inbox.identity import carrier_identity, identity_hash, unreadable_identity
 from hub.inbox.received import Received
@@ -92,7 +93,7 @@ class Drafter:
         if source.without_identity is not None and not source.without_identity.holds(Facts(event)):
             event = replace(event, dedupe_id=reader.dedupe_id(type_, message, received.body))
         if event.dedupe_id is None:
-            return Draft(event, self.router.route(event), *_handed_out(source, received))
+            return Draft(event, self.router.route(event), *_handed_out(source, received), doubt=doubt_of(received))
         same_hash = sameness_hash(data, source.config.event.same)
         return Draft(event, self.router.route(event), identity_hash(source.name, event.dedupe_id), same_hash)
 
@@ -100,7 +101,7 @@ class Drafter:
         event = _unread_event(received, self._clock, now)
         # A webhook's sender repeats what it was not thanked for; a queue's message that comes again is another one.
         if source.config.webhook is None:
-            return Draft(event, [], *_handed_out(source, received), problem=problem)
+            return Draft(event, [], *_handed_out(source, received), problem=problem, doubt=doubt_of(received))
         return Draft(event, [], unreadable_identity(source.name, received.body), problem=problem)
 
     def internal(

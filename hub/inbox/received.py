@@ -19,7 +19,7 @@ class Received:
     ``headers`` are already cleaned (lower-case names, no secrets). ``routing_key``, ``message_id`` and ``timestamp``
     are the carrier's own properties: empty or None over plain HTTP. ``redelivered`` is the broker's flag.
     ``carrier_ref`` names this message within its queue for ever, where the transport can: it recognises one that is
-    handed out again and has no id of its own.
+    handed out again and has no id of its own. ``unsure_queue`` is its queue where the transport only flags such a one.
     """
 
     source: str
@@ -32,6 +32,7 @@ class Received:
     verdict: Verdict = Verdict.VALID
     redelivered: bool = False
     carrier_ref: str = ""
+    unsure_queue: str = ""
     traceparent: str = ""
 
 
@@ -51,6 +52,8 @@ class Accepted:
     kind: Kind
     event_id: UUID
     problem: str = ""
+    in_doubt: bool = False
+    """Without an id: to be forgotten once its acknowledgement is known to have arrived (``hub/inbox/doubt.py``)."""
 
 
 class OverloadedError(RetryableError):

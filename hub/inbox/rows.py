@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.event import Event, chain_of, delivery_id_of, uuid7
+from hub.inbox.doubt import absorb, remember
 from hub.inbox.draft import Draft
 from hub.inbox.received import Accepted, Kind
 from hub.store import tables as t
@@ -35,16 +36,18 @@ async def store_drafts(
     # Drawn before the identities are inserted, which may have to wait for another acceptor: order of arrival counts.
     numbers = await draw(conn, "inbox_seq", len(drafts))
     holders = await _claim(conn, drafts)
+    absorbed = {mine: _Holder(first, b"") for mine, first in (await absorb(conn, drafts, now)).items()}
     answers: list[tuple[Accepted, Event]] = []
     fresh: list[Draft] = []
     repeats: list[tuple[Draft, Accepted]] = []
     for draft, number in zip(drafts, numbers, strict=True):
-        holder = holders.get(draft.id_hash) if draft.id_hash is not None else None
+        holder = holders.get(draft.id_hash) if draft.id_hash is not None else absorbed.get(draft.event.id)
         if holder is None or holder.event_id == draft.event.id:
             stored = draft.numbered(number)
             fresh.append(stored)
             kind: Kind = "unreadable" if draft.problem else "event"
-            answers.append((Accepted(kind, draft.event.id, draft.problem), stored.event))
+            in_doubt = draft.doubt is not None
+            answers.append((Accepted(kind, draft.event.id, draft.problem, in_doubt), stored.event))
         else:
             answer = Accepted(_kind_of_repeat(draft, holder), holder.event_id, draft.problem)
             repeats.append((draft, answer))
@@ -52,6 +55,7 @@ async def store_drafts(
     if fresh:
         await _INSERT_EVENTS.run(conn, [_event_record(one) for one in fresh])
     await insert_deliveries(conn, fresh, route_ids)
+    await remember(conn, fresh, now)
     await _insert_repeats(conn, repeats, now)
     await _count(conn, drafts, slot)
     return answers

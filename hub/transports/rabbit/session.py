@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,13 +22,20 @@ UNPROVEN_MAX: Final = 100_000
 """Acknowledgements that wait for their proof; beyond it the oldest count as unproven for good."""
 
 
+_TAG_BITS: Final = 40
+_numbers = count(1)
+
+
 class Session:
     """What has arrived and was not handed out yet. ``ended`` says why nothing more will come."""
 
-    def __init__(self, link: Link, channel: aiormq.Channel, prefetch: int) -> None:
+    def __init__(self, link: Link, channel: aiormq.Channel, queues: Sequence[str], prefetch: int) -> None:
         self._link = link
         self._channel = channel
+        self._queues = tuple(queues)
         self._prefetch = prefetch
+        # A channel counts from 1; with the session's number in front, a tag stands for one delivery only.
+        self._first_tag = next(_numbers) << _TAG_BITS
         self._buffer: deque[DeliveredMessage] = deque()
         self._arrived = asyncio.Event()
         self._over = asyncio.Event()
@@ -41,7 +49,7 @@ class Session:
     async def open(cls, link: Link, queues: Sequence[str], *, prefetch: int) -> Session:
         """Consume these queues on a new channel. Raises TransportUnavailableError."""
         channel = await link.channel()
-        session = cls(link, channel, prefetch)
+        session = cls(link, channel, queues, prefetch)
         try:
             async with link.guarded():
                 await channel.basic_qos(prefetch_count=prefetch, timeout=RPC_S_MAX)
@@ -52,13 +60,12 @@ class Session:
         except BaseException:
             await link.discard(channel)
             raise
-        session._queues = tuple(queues)
         return session
 
     def take(self, most: int) -> list[Delivered]:
-        """What has arrived, in its order, at most so many. A tag is the channel's own delivery tag."""
+        """What has arrived, in its order, at most so many."""
         batch = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
-        return [delivered(message, message.delivery_tag or 0) for message in batch]
+        return [delivered(message, self._first_tag + (message.delivery_tag or 0)) for message in batch]
 
     async def wait(self, stopped: asyncio.Future[Any]) -> None:
         """Until something has arrived, or nothing will."""
@@ -76,7 +83,7 @@ class Session:
         if self.ended is not None:
             return
         async with self._link.guarded(), asyncio.timeout(RPC_S_MAX):
-            await acknowledge(self._channel, tags)
+            await acknowledge(self._channel, [tag - self._first_tag for tag in tags])
         self._acknowledged.extend(tags)
         self._has_acknowledged.set()
 
@@ -126,8 +133,6 @@ class Session:
 
     def _on_cancelled(self, frame: spec.Basic.Cancel) -> None:
         self.end("the broker cancelled the consumer: the queue was deleted, or its leader went")
-
-    _queues: tuple[str, ...] = ()
 
 
 async def _first(event: asyncio.Event, stopped: asyncio.Future[Any], *, timeout_s: float | None) -> None:

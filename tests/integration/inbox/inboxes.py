@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.clock import SystemClock
+from hub.clock import Clock, SystemClock
 from hub.inbox.accept import GroupCommit
 from hub.inbox.received import Accepted, Received
 from hub.inbox.route_ids import register_routes
@@ -82,9 +82,9 @@ def message(body: Mapping[str, Any] | bytes, message_id: str = "", **received: A
 
 
 @asynccontextmanager
-async def an_inbox(store: Store, *, queue_max: int = 2_000) -> AsyncIterator[Inbox]:
+async def an_inbox(store: Store, *, queue_max: int = 2_000, clock: Clock | None = None) -> AsyncIterator[Inbox]:
     """An acceptor on this store, running."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     wiring = wiring_of(ROUTING, {}, clock)
 
     async def number(conn: AsyncConnection) -> dict[str, int]:
