@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hub.errors import ConfigError
@@ -21,17 +21,22 @@ class Environment(Mapping[str, str]):
 
     Under ``HUB_SANDBOX`` a missing variable whose name ends in _KEY, _SECRET, _TOKEN or _PASSWORD is generated when it
     is asked for with ``[]``, and kept in ``HUB_HOME/secrets``, so that every process of this home sees the same value.
+
+    ``synonyms`` are groups of names for one and the same variable, the preferred one first: where one of them is set,
+    each of them has its value.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], synonyms: Iterable[Sequence[str]] = ()) -> None:
+        self._names_of = {name: tuple(group) for group in synonyms for name in group}
         self._environ = {name: value for name, value in environ.items() if value.strip()}
         self.home = Path(self._environ.get("HUB_HOME", HOME_DEFAULT)).expanduser().absolute()
         self.is_sandbox = is_yes(self._environ.get("HUB_SANDBOX", ""))
 
     def __getitem__(self, name: str) -> str:
         value = self.given(name)
-        if value is None and self.is_sandbox and name.endswith(_SECRET_ENDINGS):
-            value = self.generated(name)
+        preferred = self._names_of.get(name, (name,))[0]
+        if value is None and self.is_sandbox and preferred.endswith(_SECRET_ENDINGS):
+            value = self.generated(preferred)
         if value is None:
             raise KeyError(name)
         return value
@@ -45,12 +50,20 @@ class Environment(Mapping[str, str]):
     def __repr__(self) -> str:
         return f"Environment({len(self)} variables)"
 
+    def with_synonyms(self, synonyms: Iterable[Sequence[str]]) -> Environment:
+        """The same variables, some of them under several names."""
+        return Environment(self._environ, synonyms)
+
     def plain(self, name: str) -> str | None:
         """The value of a variable that is no secret; None when it was not set."""
         return self._environ.get(name)
 
     def given(self, name: str) -> str | None:
         """The value that was set, directly or by file; None when it was not. Raises ConfigError."""
+        names = self._names_of.get(name, (name,))
+        return next((value for one in names if (value := self._given(one)) is not None), None)
+
+    def _given(self, name: str) -> str | None:
         value, file = self._environ.get(name), self._environ.get(f"{name}_FILE")
         if value is not None and file is not None:
             raise ConfigError(f"{name}: expected either {name} or {name}_FILE, found both")

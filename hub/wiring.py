@@ -29,6 +29,8 @@ from hub.routing import (
     SourceConfig,
     load_routing,
 )
+from hub.routing.load import capability_names
+from hub.settings import variable_names
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,11 @@ class Wiring:
 
 
 def load_wiring(path: Path, environment: Environment, clock: Clock) -> Wiring:
-    """Read routing.yaml and load its capabilities. Raises ConfigError with every mistake and its place."""
+    """Read routing.yaml and load its capabilities. Raises ConfigError with every mistake and its place.
+
+    A variable that a capability's settings know under several names may stand in the file under any of them.
+    """
+    environment = environment.with_synonyms(_synonyms(path))
     names = load_routing(path, environ=environment).config.capabilities
     capabilities = load_capabilities(names)
     known = Known(
@@ -84,6 +90,18 @@ def load_wiring(path: Path, environment: Environment, clock: Clock) -> Wiring:
     router = Router(loaded)
     sources = {name: _compiled(name, config, capabilities) for name, config in loaded.config.sources.items()}
     return Wiring(loaded, router, Drafter(router, sources, clock), capabilities)
+
+
+def _synonyms(path: Path) -> list[list[str]]:
+    # The file can only be read with the environment in hand, whose names its capabilities decide. What is wrong with
+    # either is told by whoever loads them in earnest.
+    try:
+        members = load_capabilities(capability_names(path)).members
+    except ConfigError:
+        return []
+    settings = [one.settings for one in members if one.settings is not None]
+    groups = [variable_names(model, field) for model in settings for field in model.model_fields]
+    return [group for group in groups if len(group) > 1]
 
 
 def load_capabilities(modules: Sequence[str]) -> Capabilities:

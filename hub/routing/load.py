@@ -48,6 +48,14 @@ def load_routing(path: Path | str, *, environ: Mapping[str, str], known: Known |
     return load_text(_read_file(path), path=path, environ=environ, known=known)
 
 
+def capability_names(path: Path) -> list[str]:
+    """What stands under ``capabilities:``, read without the environment. Raises ConfigError when there is no file."""
+    value = read_yaml(_read_file(path), file=str(path), environ={}).value
+    listed = value.get("capabilities") if isinstance(value, dict) else None
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return [name for name in names if all(part.isidentifier() for part in name.split("."))]
+
+
 def load_text(
     text: str, *, path: Path | str = "routing.yaml", environ: Mapping[str, str], known: Known | None = None
 ) -> LoadedRouting:

@@ -129,6 +129,17 @@ class TestSandbox:
         assert "SEPAY_ACCOUNT_NUMBER" not in environment
         assert environment.given("SEPAY_API_TOKEN") is None
 
+    def test_a_variable_of_two_names_has_one_value(self, tmp_path: Path) -> None:
+        names = [["SEPAY_WEBHOOK_API_KEY", "SEPAY_API_KEY"]]
+        sandbox = {"HUB_HOME": str(tmp_path), "HUB_SANDBOX": "1"}
+
+        by_the_old_name = Environment({**sandbox, "SEPAY_API_KEY": "theirs"}).with_synonyms(names)
+        by_none = Environment(sandbox).with_synonyms(names)
+
+        assert by_the_old_name["SEPAY_WEBHOOK_API_KEY"] == by_the_old_name["SEPAY_API_KEY"] == "theirs"
+        assert by_none["SEPAY_API_KEY"] == by_none.generated("SEPAY_WEBHOOK_API_KEY")
+        assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["SEPAY_WEBHOOK_API_KEY"]
+
     def test_outside_the_sandbox_nothing_is_made(self, tmp_path: Path) -> None:
         environ = {"HUB_HOME": str(tmp_path / "home")}
 
