@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from hub.cli.options import as_headers, read_file
 from hub.errors import UnreadableError, UsageError
 from hub.event import Verdict
+from hub.headers import clean_headers
 from hub.inbox.received import Received
-from hub.ingress.headers import clean_headers
 from hub.routing.fields import nearest
 
 CONTENT_TYPE = "content-type"

@@ -6,21 +6,21 @@ Only open rows are in the indexes that are read here, and a ready row of a block
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, TableValuedAlias, bindparam, column, func, select, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Integer, Select, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import Targets, hold_back
 from hub.deliver.blocking import Behind, Block, block_chains
 from hub.deliver.work import Work, work_of
 from hub.event import ROUTE_BITS
+from hub.inbox.corrections import latest_correction
 from hub.store import tables as t
+from hub.store.numbers import number_table
 from hub.store.tables import in_state
 
 DUE_CHAINS_MAX = 50
@@ -95,13 +95,7 @@ async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: date
 
 def with_event(*more: Any) -> Select[Any]:
     """Deliveries with their events, and the latest correction of the payload where a person made one."""
-    corrected = (
-        select(t.corrections.c.payload)
-        .where(t.corrections.c.event_id == _d.c.event_id)
-        .order_by(t.corrections.c.number.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    corrected = latest_correction(_d.c.event_id)
     columns = [column for column in _i.c if column.name not in ("id", "problem", "matches")]
     return select(_d, *columns, corrected.label("corrected"), *more).join(_i, _i.c.seq == _d.c.event_seq)
 
@@ -151,7 +145,7 @@ async def _ready(
 ) -> tuple[list[Work], list[Behind]]:
     """Ready rows lane by lane (one ordered index scan each), split into those that may run and those that must wait."""
     per_lane = max(1, min(PER_LANE_MAX, limit))
-    wanted = _lane_list(conn, lanes)
+    wanted = number_table(conn, lanes, Integer, name="wanted")
     lane = wanted.c[0]
     # In a name of its own: the same table stands in the outer statement too.
     own = _d.alias("own")
@@ -179,11 +173,3 @@ async def _ready(
         else:
             ready.append(work_of(row))
     return ready, behind
-
-
-def _lane_list(conn: AsyncConnection, lanes: Sequence[int]) -> TableValuedAlias:
-    """The lanes as a table of one column, from one parameter, so that the statement is always the same."""
-    if conn.dialect.name == "postgresql":
-        array = bindparam("lanes", list(lanes), ARRAY(Integer))
-        return func.unnest(array).table_valued("lane", name="wanted").render_derived()
-    return func.json_each(json.dumps(list(lanes))).table_valued(column("value", Integer), name="wanted")

@@ -9,9 +9,9 @@ from uuid import UUID
 import structlog
 
 from hub.event import Verdict
+from hub.headers import usable_headers
 from hub.inbox.accept import GroupCommit
 from hub.inbox.received import Received
-from hub.ingress.headers import usable_headers
 from hub.transports import Ability, Delivered, Transport
 
 BATCH_MAX = 200

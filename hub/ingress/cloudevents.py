@@ -17,9 +17,9 @@ from urllib.parse import unquote
 from hub.errors import UnreadableError
 from hub.event import Verdict
 from hub.inbox.received import Received
-from hub.ingress.parameters import nearest
 from hub.ingress.spans import Span, element_spans, member_spans
 from hub.jsonbody import parse_json
+from hub.routing.fields import hint
 
 EVENTS_PER_BATCH_MAX = 500
 EXTENSIONS_MAX = 32
@@ -50,7 +50,7 @@ class _Reader:
         source = self._text(attributes, "source")
         if source not in self.sources:
             expected = "expected the name of a source that accepts posted events"
-            raise self._wrong("source", f"{expected}, found {source[:64]!r}{nearest(source, self.sources)}")
+            raise self._wrong("source", f"{expected}, found {source[:64]!r}{hint(source, self.sources)}")
         extensions = self._extensions(attributes)
         return Received(
             source=source,

@@ -7,9 +7,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from hub.errors import RetryableError, UnreadableError, UsageError
+from hub.headers import HEADERS_BYTES_MAX
 from hub.ingress.bodies import BodyRefusedError, read_body
 from hub.ingress.deps import DOOR, Door
-from hub.ingress.headers import HEADERS_BYTES_MAX
 from hub.ingress.problems import problem
 from hub.ingress.tokens import RefusedError
 from hub.ingress.webhooks import answer_webhook, sender, whole_seconds

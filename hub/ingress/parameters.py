@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from hub.errors import ConfigError, Problem
+from hub.routing.fields import hint
 
 
 class Parameters:
@@ -17,7 +17,7 @@ class Parameters:
         self._problems: list[Problem] = []
         for name in values:
             if name not in known:
-                self.complain(f"unknown parameter {name!r}{nearest(name, known)}")
+                self.complain(f"unknown parameter {name!r}{hint(name, known)}")
 
     def complain(self, message: str) -> None:
         """Note a mistake."""
@@ -36,7 +36,7 @@ class Parameters:
         value = self.text(name, default)
         if value in options:
             return value
-        self.complain(f"{name}: expected one of {', '.join(options)}, found {value!r}{nearest(value, options)}")
+        self.complain(f"{name}: expected one of {', '.join(options)}, found {value!r}{hint(value, options)}")
         return default
 
     def flag(self, name: str) -> bool:
@@ -80,9 +80,3 @@ class Parameters:
         """Raise ConfigError when anything was wrong."""
         if self._problems:
             raise ConfigError(self._problems)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean X?`` when a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -15,8 +15,8 @@ from hub.ingress.authentication import (
     refused,
 )
 from hub.ingress.keys import api_key, none
-from hub.ingress.parameters import nearest
 from hub.ingress.signatures import hmac_signature
+from hub.routing.fields import hint
 
 __all__ = [
     "BUILT_IN",
@@ -53,6 +53,6 @@ class SchemeRegistry:
         """The scheme that ``auth`` names, with its other members as parameters. Raises ConfigError."""
         name = auth.get("scheme")
         if not isinstance(name, str) or name not in self._factories:
-            hint = nearest(str(name), self._factories)
-            raise ConfigError(f"auth scheme: expected one of {', '.join(self.names)}, found {name!r}{hint}")
+            near = hint(str(name), self._factories)
+            raise ConfigError(f"auth scheme: expected one of {', '.join(self.names)}, found {name!r}{near}")
         return self._factories[name]({key: value for key, value in auth.items() if key != "scheme"})

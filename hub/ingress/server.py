@@ -10,10 +10,10 @@ import structlog
 from aiohttp import web
 
 from hub.errors import ConfigError
+from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.deps import DOOR, Door, IngressDeps
 from hub.ingress.endpoints import without_slash
 from hub.ingress.events import post_events
-from hub.ingress.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.health import healthz, metrics, readyz
 from hub.ingress.middleware import bodies, bounds, errors, webhooks
 from hub.signal import is_set_within

@@ -10,13 +10,13 @@ import structlog
 from aiohttp import web
 
 from hub.errors import RetryableError, UnreadableError
+from hub.headers import clean_headers
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.ingress.authentication import Request
 from hub.ingress.bodies import BodyRefusedError, read_body
 from hub.ingress.cloudevents import JSON, traceparent
 from hub.ingress.deps import Door
 from hub.ingress.endpoints import Endpoint
-from hub.ingress.headers import clean_headers
 from hub.ingress.problems import problem
 from hub.ingress.remote import client_address
 from hub.routing.sources import Reply

@@ -14,6 +14,7 @@ from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.event import ROUTE_BITS, chain_of, route_id_of
+from hub.inbox.corrections import latest_correction
 from hub.ledger.read import list_entries
 from hub.operate.event_view import (
     AttemptDetails,
@@ -60,9 +61,7 @@ async def payload_of(store: Store, event: str, *, corrected: bool = False) -> by
     """
     async with store.reading() as conn:
         event_id = await find_event(conn, event)
-        latest = select(t.corrections.c.payload).where(t.corrections.c.event_id == event_id)
-        latest = latest.order_by(t.corrections.c.number.desc()).limit(1)
-        found: bytes | None = await conn.scalar(latest) if corrected else None
+        found: bytes | None = await conn.scalar(select(latest_correction(event_id))) if corrected else None
         if found is None:
             found = await conn.scalar(select(_i.c.payload).where(_i.c.id == event_id))
     assert found is not None

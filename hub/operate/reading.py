@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.clock import Clock
 from hub.errors import UnreadableError, UsageError
 from hub.event import Event, Verdict
+from hub.inbox.corrections import latest_correction
 from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Received
@@ -75,9 +76,7 @@ async def load_event(conn: AsyncConnection, event_id: UUID, *, lock: bool = Fals
 
     With ``lock``, two who act on one event take turns, also while no worker runs.
     """
-    latest = select(t.corrections.c.payload).where(t.corrections.c.event_id == event_id)
-    latest = latest.order_by(t.corrections.c.number.desc()).limit(1)
-    query = select(t.inbox, t.inbox.c.id.label("event_id"), latest.scalar_subquery().label("corrected"))
+    query = select(t.inbox, t.inbox.c.id.label("event_id"), latest_correction(event_id).label("corrected"))
     query = query.where(t.inbox.c.id == event_id)
     return (await conn.execute(query.with_for_update() if lock else query)).one()
 

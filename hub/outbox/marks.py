@@ -15,8 +15,9 @@ from sqlalchemy import bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import lift
-from hub.outbox.picker import Head, among, is_blocked
+from hub.outbox.picker import Head, is_blocked
 from hub.store import tables as t
+from hub.store.numbers import among
 from hub.store.tables import in_state
 from hub.store.upserts import insert_for
 

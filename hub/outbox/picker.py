@@ -7,7 +7,6 @@ is met once: it turns ``waiting`` and is read again from its chain's head, so a 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,17 +18,15 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     TableValuedAlias,
-    bindparam,
-    column,
     func,
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
+from hub.store.numbers import among, number_table
 from hub.store.tables import in_state
 from hub.transports.base import OutboundMessage
 
@@ -113,7 +110,7 @@ async def load_messages(
 
 async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
     """The lanes that have something to send: one look into an index per lane, however much lies there."""
-    wanted = _numbers(conn, lanes, Integer, name="wanted")
+    wanted = number_table(conn, lanes, Integer, name="wanted")
     lane = wanted.c[0]
     # Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
     ready = select(_o.c.seq).where(_o.c.lane == lane, in_state(_o, "ready")).order_by(_o.c.seq).limit(1)
@@ -146,7 +143,7 @@ async def _due_heads(conn: AsyncConnection, lanes: Sequence[int], now: datetime,
 
 
 def _first_of_chains(conn: AsyncConnection, chains: Sequence[int]) -> Any:
-    wanted = _numbers(conn, chains, BigInteger, name="wanted")
+    wanted = number_table(conn, chains, BigInteger, name="wanted")
     own = _o.alias("own")
     first = (
         select(own.c.seq)
@@ -161,7 +158,7 @@ async def _ready(conn: AsyncConnection, lanes: Sequence[int], limit: int, picked
     """Ready rows, lane by lane in one ordered look into the index each, split into those that may go and must wait."""
     # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
     per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
-    wanted = _numbers(conn, lanes, Integer, name="wanted")
+    wanted = number_table(conn, lanes, Integer, name="wanted")
     own = _o.alias("own")
     first = (
         select(own.c.seq).where(own.c.lane == wanted.c[0], in_state(own, "ready")).order_by(own.c.seq).limit(per_lane)
@@ -219,21 +216,3 @@ def _joined(conn: AsyncConnection, query: Any, wanted: TableValuedAlias, first: 
 def is_blocked() -> ColumnElement[bool]:
     """Whether a row's chain is blocked: one look by key per row, and never a scan of all blocked chains."""
     return select(_b.c.chain).where(_b.c.chain == _o.c.chain).correlate(_o).scalar_subquery().is_not(None)
-
-
-def among(conn: AsyncConnection, value: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
-    """``value IN numbers`` from one parameter, so that the statement is the same for any count."""
-    if conn.dialect.name == "postgresql":
-        return value == func.any(bindparam(None, list(numbers), ARRAY(BigInteger), unique=True))
-    return value.in_(select(_numbers(conn, numbers, BigInteger, name="among").c[0]))
-
-
-def _numbers(conn: AsyncConnection, numbers: Sequence[int], kind: type[Any], *, name: str) -> TableValuedAlias:
-    """Numbers as a table of one column, from one parameter."""
-    if conn.dialect.name == "postgresql":
-        return (
-            func.unnest(bindparam(None, list(numbers), ARRAY(kind), unique=True))
-            .table_valued("number", name=name)
-            .render_derived()
-        )
-    return func.json_each(json.dumps(list(numbers))).table_valued(column("value", Integer), name=name)

@@ -48,12 +48,18 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 1] + "…"
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'X'?`` when a known name is near, else nothing: for an error that lists them itself."""
+    found = get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, else what there is."""
     names = sorted(set(known))
-    found = get_close_matches(name, names, n=1, cutoff=0.6)
-    if found:
-        return f"did you mean {found[0]!r}?"
+    near = hint(name, names)
+    if near:
+        return near.removeprefix("; ")
     if not names:
         return "there is none"
     listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")

@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from hub.errors import Problem
-from hub.routing.fields import nearest
+from hub.routing.fields import hint
 
 NODES_MAX: Final = 200_000
 """Values in one file, with every alias counted as what it stands for."""
@@ -186,6 +186,4 @@ def _fill_in(read: YamlText, text: str, loc: Loc) -> str:
 
 
 def _missing(name: str, environ: Mapping[str, str]) -> str:
-    likely = nearest(name, environ)
-    hint = f"; {likely}" if likely.startswith("did you mean") else ""
-    return f"the environment variable {name} is not set{hint}"
+    return f"the environment variable {name} is not set{hint(name, environ)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub.errors import UnreadableError
-from hub.ingress.headers import HEADER_BYTES_MAX, HEADERS_MAX, clean_headers
+from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX, clean_headers
 
 
 @pytest.mark.parametrize(
