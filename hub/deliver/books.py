@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypedDict
 from uuid import UUID
@@ -22,6 +23,17 @@ class LedgerUnit:
     def __init__(self, book: Callable[[], Awaitable[Book]], event_id: UUID, delivery_id: int) -> None:
         self._book = book
         self._origin = _Origin(event_id=event_id, delivery_id=delivery_id)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Forget what is posted inside when it raises; the caller rolls a savepoint of the database back."""
+        book = await self._book()
+        mark = book.mark()
+        try:
+            yield
+        except BaseException:
+            book.undo_to(mark, rolled_back=True)
+            raise
 
     async def balance(self, account: Account) -> Money:
         """The running balance, locked until the transaction ends; includes what this delivery has posted."""

@@ -123,6 +123,21 @@ class Context:
         async with self._around.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
             yield session
 
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part that may fail alone: when it raises, all it caused is undone and the error rises to the handler.
+
+        Postings, state, events, messages, timers, tags and the outcome go back to what they were before it.
+        """
+        self._refuse_late_use()
+        kept = self.effects.copy()
+        try:
+            async with self.ledger.savepoint(), self.session.begin_nested():
+                yield
+        except BaseException:
+            self.effects.restore(kept)
+            raise
+
     def new_id(self) -> UUID:
         """A fresh, time-ordered id."""
         return self._around.clock.new_id()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -58,3 +58,19 @@ class Effects:
     review: tuple[str, str] | None = None
     answers: list[ReviewAnswer] = field(default_factory=list)
     result: Any = None
+
+    def copy(self) -> Effects:
+        """What has been collected so far, to go back to with ``restore``."""
+        return replace(
+            self,
+            drafts=list(self.drafts),
+            messages=list(self.messages),
+            timers=list(self.timers),
+            tags=set(self.tags),
+            answers=list(self.answers),
+        )
+
+    def restore(self, kept: Effects) -> None:
+        """Forget what was collected since ``kept`` was copied."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(kept, one.name))
