@@ -69,7 +69,7 @@ class Event:
     @property
     def trace_id(self) -> str:
         """The W3C trace id, 32 hex digits."""
-        return self.traceparent[3:35]
+        return trace_id_of(self.traceparent)
 
     @property
     def lane(self) -> int:
@@ -133,6 +133,11 @@ def outbox_chain_of(destination: str, key: str) -> int:
     return int.from_bytes(stable_hash("outbox", destination, key)[:8], "big", signed=True)
 
 
+def trace_id_of(traceparent: str) -> str:
+    """The trace id in a W3C trace context, 32 hex digits."""
+    return traceparent[3:35]
+
+
 def new_traceparent() -> str:
-    """A fresh W3C trace context, sampled."""
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    """A fresh W3C trace context, sampled. Trace ids of ours begin with the time: neighbours in the inbox's index."""
+    return f"00-{uuid7().hex}-{os.urandom(8).hex()}-01"

@@ -50,6 +50,7 @@ def _print_head(details: EventDetails) -> None:
         ("received", details.received_at),
         ("sender", details.verdict),
         ("trace", details.trace_id),
+        ("caused by", details.cause),
         ("number", details.seq),
         ("content", f"{details.content_type}, {details.content.payload_bytes} bytes, sha256 {details.content.sha256}"),
     ]
@@ -111,8 +112,8 @@ def _print_effects(details: EventDetails) -> None:
     _section("Timers", ["due", "type", "key"], ((one.due_at, one.type, one.key) for one in details.timers))
     _section(
         "Other events of its trace",
-        ["event", "source", "type", "received"],
-        ((one.id, one.source, one.type, one.received_at) for one in details.trace),
+        ["event", "source", "type", "received", "caused by"],
+        ((one.id, one.source, one.type, one.received_at, one.cause) for one in details.trace),
     )
 
 

@@ -32,6 +32,10 @@ def show_events(
     type_: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
     key: Annotated[str | None, typer.Option(help="Only this key, such as a customer's id.")] = None,
     dedupe_id: Annotated[str | None, typer.Option(help="Only this id of the sender.")] = None,
+    trace: Annotated[str | None, typer.Option(help="Only this trace id: all that came of one message.")] = None,
+    caused_by: Annotated[
+        str | None, typer.Option(metavar="EVENT_ID", help="Only events that handlers of this event emitted.")
+    ] = None,
     tag: Annotated[str | None, typer.Option(help="A business name, as order_code=TOP12345 or its value.")] = None,
     state: Annotated[
         str | None, typer.Option(help="parked, waiting, refused, discarded, applied or unmatched.")
@@ -51,6 +55,8 @@ def show_events(
     async def work() -> EventPage:
         wanted = EventFilter(
             event_id=event,
+            trace=trace,
+            cause=caused_by,
             source=source,
             type=type_,
             key=key,

@@ -165,6 +165,7 @@ class Context:
             dedupe_id=dedupe_id or f"{self.event.id}/{route_id_of(self.delivery_id)}/{self._emitted}",
             traceparent=self.event.traceparent,
             hops=self.event.hops + 1,
+            cause=self.event.id,
         )
         self.effects.drafts.append(draft)
         return draft.event.id
@@ -259,6 +260,7 @@ class Context:
                 traceparent=self.event.traceparent,
                 # A poll that sets its own timer again is no loop, and cannot run hot.
                 hops=self.event.hops + (1 if delay_s < CALM_S_MIN else 0),
+                cause=self.event.id,
             )
         )
 

@@ -35,6 +35,7 @@ class Timer:
     payload: bytes
     traceparent: str
     hops: int
+    cause: UUID
 
 
 @dataclass(frozen=True, slots=True)

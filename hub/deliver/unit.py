@@ -80,6 +80,7 @@ class UnitOfWork:
                 "payload": timer.payload,
                 "traceparent": timer.traceparent,
                 "hops": timer.hops,
+                "cause": timer.cause,
             }
             for one in owned
             for timer in one.effects.timers

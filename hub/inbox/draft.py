@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from hub.event import Event
 from hub.inbox.doubt import Doubt
@@ -15,7 +16,8 @@ class Draft:
     """One event on its way into the inbox.
 
     ``id_hash`` is None when the message has no identity of its own. ``problem`` says why it could not be read; such an
-    event has no matches and is parked. ``doubt`` is what may recognise a message without an id.
+    event has no matches and is parked. ``cause`` is the event whose handler emitted this one; ``doubt`` is what may
+    recognise a message without an id.
     """
 
     event: Event
@@ -23,9 +25,10 @@ class Draft:
     id_hash: bytes | None = None
     same_hash: bytes = b""
     problem: str = ""
+    cause: UUID | None = None
     doubt: Doubt | None = None
 
     def numbered(self, seq: int) -> Draft:
         """The same with its place in the order of acceptance."""
         event = replace(self.event, seq=seq)
-        return Draft(event, self.matches, self.id_hash, self.same_hash, self.problem, self.doubt)
+        return Draft(event, self.matches, self.id_hash, self.same_hash, self.problem, self.cause, self.doubt)

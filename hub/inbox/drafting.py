@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -115,6 +116,7 @@ class Drafter:
         dedupe_id: str | None = None,
         traceparent: str = "",
         hops: int = 0,
+        cause: UUID | None = None,
     ) -> Draft:
         """An event made by the hub itself: by a handler, a timer, a schedule or a command."""
         now = self._clock.now()
@@ -136,11 +138,12 @@ class Drafter:
             routing_key=type_,
         )
         if hops > HOPS_MAX:
-            return Draft(event, [], problem=f"{hops} events followed from one another: the routes form a loop")
+            problem = f"{hops} events followed from one another: the routes form a loop"
+            return Draft(event, [], problem=problem, cause=cause)
         matches = self.router.route(event)
         if dedupe_id is None:
-            return Draft(event, matches)
-        return Draft(event, matches, identity_hash(source, dedupe_id), _same_hash(event))
+            return Draft(event, matches, cause=cause)
+        return Draft(event, matches, identity_hash(source, dedupe_id), _same_hash(event), cause=cause)
 
 
 def _same_hash(event: Event) -> bytes:

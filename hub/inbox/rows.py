@@ -148,6 +148,7 @@ def _event_record(draft: Draft) -> Record:
         event.hops,
         draft.problem or None,
         len(draft.matches),
+        draft.cause,
     )
 
 
@@ -171,6 +172,7 @@ _EVENT_COLUMNS = (
     "hops",
     "problem",
     "matches",
+    "cause",
 )
 _INSERT_EVENTS = BulkInsert(t.inbox, _EVENT_COLUMNS)
 

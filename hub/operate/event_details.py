@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Table, select
+from sqlalchemy import ColumnElement, Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.event import ROUTE_BITS, chain_of, route_id_of
+from hub.event import ROUTE_BITS, chain_of, route_id_of, trace_id_of
 from hub.inbox.corrections import latest_correction
 from hub.ledger.read import list_entries
 from hub.operate.event_view import (
@@ -84,9 +84,10 @@ async def _details(conn: AsyncConnection, row: Row[Any], mask: Mask) -> EventDet
         received_at=row.received_at,
         content_type=row.content_type,
         headers=mask.headers(row.headers),
-        trace_id=row.traceparent[3:35],
+        trace_id=trace_id_of(row.traceparent),
         verdict=row.verdict,
         hops=row.hops,
+        cause=row.cause,
         problem=row.problem,
         state=_state(deliveries),
         content=_content(row.payload, mask),
@@ -239,21 +240,21 @@ async def _messages(conn: AsyncConnection, delivery_ids: Sequence[int]) -> tuple
 
 
 async def _trace(conn: AsyncConnection, event: Row[Any]) -> tuple[TracedEvent, ...]:
-    """The other events of its trace, in order of acceptance. Traces have no index: this reads the inbox once."""
-    columns = (_i.c.id, _i.c.seq, _i.c.source, _i.c.type, _i.c.hops, _i.c.received_at)
-    query = select(*columns).where(_same_trace(_i, event), _i.c.seq != event.seq).order_by(_i.c.seq).limit(PART_MAX)
+    """The other events of its trace, in order of acceptance."""
+    columns = (_i.c.id, _i.c.seq, _i.c.source, _i.c.type, _i.c.hops, _i.c.cause, _i.c.received_at)
+    query = select(*columns).where(_same_trace(event), _i.c.seq != event.seq).order_by(_i.c.seq).limit(PART_MAX)
     return tuple(TracedEvent(**row._mapping) for row in await conn.execute(query))
 
 
 async def _timers(conn: AsyncConnection, event: Row[Any]) -> tuple[TimerDetails, ...]:
-    query = select(t.timers.c.type, t.timers.c.key, t.timers.c.due_at).where(_same_trace(t.timers, event))
+    query = select(t.timers.c.type, t.timers.c.key, t.timers.c.due_at).where(_same_trace(event))
     rows = await conn.execute(query.order_by(t.timers.c.due_at).limit(PART_MAX))
     return tuple(TimerDetails(**row._mapping) for row in rows)
 
 
-def _same_trace(table: Table, event: Row[Any]) -> Any:
-    # Version and trace id; the span that follows differs where a sender sent several messages of one trace.
-    return table.c.traceparent.startswith(event.traceparent[:36], autoescape=True)
+def _same_trace(event: Row[Any]) -> ColumnElement[bool]:
+    # The span that follows differs where a sender sent several messages of one trace.
+    return t.trace_id == trace_id_of(event.traceparent)
 
 
 async def _operations(conn: AsyncConnection, event_id: UUID) -> tuple[OperationDetails, ...]:

@@ -111,13 +111,14 @@ class MessageDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedEvent:
-    """An event of the same trace: what this one came from (``hops`` lower) or gave rise to (higher)."""
+    """An event of the same trace; ``cause`` is the one whose handler emitted it, None where it came from outside."""
 
     id: UUID
     seq: int
     source: str
     type: str
     hops: int
+    cause: UUID | None
     received_at: datetime
 
 
@@ -160,6 +161,7 @@ class EventDetails:
     trace_id: str
     verdict: str
     hops: int
+    cause: UUID | None
     problem: str | None
     state: EventState
     content: Content

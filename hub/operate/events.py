@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,17 +18,20 @@ from hub.store import tables as t
 from hub.store.store import Store
 
 _i, _d = t.inbox, t.deliveries
+_TRACE = re.compile(r"(?:[0-9a-f]{2}-)?(?P<id>[0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """What to look for; everything given must hold.
 
-    ``event_id`` may be the beginning of an id, ``tag`` is a value (``ORD123``) or a name and a value
-    (``order_code=ORD123``).
+    ``event_id`` and ``cause`` (the event whose handler emitted it) may be beginnings of ids, ``trace`` is a W3C trace
+    id or a whole ``traceparent``, ``tag`` a value (``ORD123``) or a name and a value (``order_code=ORD123``).
     """
 
     event_id: str | None = None
+    trace: str | None = None
+    cause: str | None = None
     source: str | None = None
     type: str | None = None
     key: str | None = None
@@ -85,11 +89,22 @@ def _query(wanted: EventFilter) -> Select[*tuple[Any, ...]]:
             query = query.where(_i.c[name] == value)
     if wanted.event_id is not None:
         query = query.where(_i.c.id.between(*id_range(wanted.event_id)))
+    if wanted.trace is not None:
+        query = query.where(t.trace_id == _trace_id(wanted.trace))
+    if wanted.cause is not None:
+        query = query.where(_i.c.cause.between(*id_range(wanted.cause)))
     if wanted.since is not None:
         query = query.where(_i.c.received_at >= wanted.since)
     if wanted.tag is not None:
         query = query.where(_i.c.id.in_(_tagged(wanted.tag)))
     return query if wanted.state is None else _in_state(query, wanted.state)
+
+
+def _trace_id(text: str) -> str:
+    found = _TRACE.fullmatch(text.strip().lower())
+    if found is None:
+        raise UsageError(f"expected a trace id of 32 hex digits, found {text!r}")
+    return found["id"]
 
 
 def _tagged(tag: str) -> Select[UUID]:

@@ -113,6 +113,7 @@ class Scheduler:
                 dedupe_id=row.dedupe_id,
                 traceparent=row.traceparent,
                 hops=row.hops,
+                cause=row.cause,
             )
             for row in rows
         ]

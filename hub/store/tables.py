@@ -34,6 +34,9 @@ inbox_seq = define_sequence("inbox_seq")
 outbox_seq = define_sequence("outbox_seq")
 message_seq = define_sequence("local_message_seq")
 
+trace_id: ColumnElement[str] = literal_column("substr(traceparent, 4, 32)", String)
+"""The trace id in a row's W3C trace context, written out as the indexes of ``inbox`` and ``timers`` hold it."""
+
 identities = Table(
     "identities",
     metadata,
@@ -66,7 +69,15 @@ inbox = Table(
     Column("hops", SmallInteger, nullable=False),
     Column("problem", Text),
     Column("matches", SmallInteger, nullable=False),
+    Column("cause", Uuid),
     Index("ix_inbox_id", "id"),
+    Index("ix_inbox_trace", trace_id),
+    Index(
+        "ix_inbox_cause",
+        "cause",
+        postgresql_where=text("cause IS NOT NULL"),
+        sqlite_where=text("cause IS NOT NULL"),
+    ),
     comment="Every accepted event, byte for byte; problem = why it could not be read; matches = deliveries made",
 )
 
@@ -276,7 +287,9 @@ timers = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("traceparent", String(55), nullable=False),
     Column("hops", SmallInteger, nullable=False),
+    Column("cause", Uuid),
     Index("ix_timers_due_at", "due_at"),
+    Index("ix_timers_trace", trace_id),
     comment="Events to come; a row goes when its event is accepted",
 )
 

@@ -41,6 +41,7 @@ async def test_an_emitted_event_is_stored_once_and_delivered_with_its_trace(stor
         [origin] = [row for row in await parts.rows(t.inbox) if row.id == first]
         assert (made.source, made.key, made.hops, made.data) == ("internal", "k", 1, {"n": 1})
         assert made.trace_id == origin.traceparent[3:35]
+        assert [row.cause for row in await parts.rows(t.inbox) if row.id == made.id] == [first]
 
 
 async def test_names_stay_the_same_however_often_a_delivery_is_tried(store: Store) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from hub.errors import UsageError
-from hub.event import chain_of
+from hub.event import chain_of, trace_id_of
 from hub.ledger import Account, Book, Move
 from hub.money import Money
 from hub.operate.event_details import payload_of, show_event
@@ -48,6 +48,44 @@ async def test_events_are_found_by_each_thing_that_is_known_of_them(desk: Desk) 
     assert await found(desk.store, state="waiting") == ["order-1"]
     assert await found(desk.store, state="parked") == []
     assert await found(desk.store, key="customer-1", state="applied") == []
+
+
+async def test_events_are_found_by_their_trace_and_by_what_caused_them(desk: Desk) -> None:
+    [first, *_] = [await desk.event(number) for number in (1, 2)]
+    [stored] = await desk.rows(t.inbox, t.inbox.c.id == first)
+    emitted = desk.wiring.drafter.internal(
+        "wallet.credited", b"{}", dedupe_id="emitted", traceparent=stored.traceparent, hops=1, cause=first
+    )
+    await desk.accept_drafts(emitted)
+
+    assert await found(desk.store, trace=trace_id_of(stored.traceparent)) == ["emitted", "order-1"]
+    assert await found(desk.store, trace=stored.traceparent.upper()) == ["emitted", "order-1"]
+    assert await found(desk.store, trace="0" * 32) == []
+    assert await found(desk.store, cause=str(first)[:13]) == ["emitted"]
+    assert await found(desk.store, cause=str(emitted.event.id)) == []
+    shown = await show_event(desk.store, str(emitted.event.id), desk.sources)
+    assert (shown.cause, [one.id for one in shown.trace]) == (first, [first])
+    with pytest.raises(UsageError, match="expected a trace id of 32 hex digits, found 'abc'"):
+        await found(desk.store, trace="abc")
+
+
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        (f"{t.trace_id} = '00'", "ix_inbox_trace"),
+        ("cause = '00000000-0000-7000-8000-000000000000'", "ix_inbox_cause"),
+    ],
+)
+async def test_such_a_search_is_answered_by_an_index(store: Store, condition: str, index: str) -> None:
+    async with store.reading() as conn:
+        explain = "EXPLAIN QUERY PLAN"
+        if store.dialect == "postgresql":
+            # A table of a few rows is read whole, whatever its indexes are.
+            await conn.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            explain = "EXPLAIN"
+        plan = list(await conn.exec_driver_sql(f"{explain} SELECT id FROM inbox WHERE {condition}"))
+
+    assert index in str(plan)
 
 
 async def test_an_event_that_no_route_took_is_found_as_unmatched(desk: Desk) -> None:
