@@ -38,7 +38,7 @@ from hub.signal import LaneSignal
 from hub.store.schema import upgrade
 from hub.store.store import FencedError, Store
 from hub.store.words import words_for_logs
-from hub.transports import Transport
+from hub.transports import Transport, TransportUnavailableError
 from hub.transports.opening import open_transport
 from hub.transports.topology import Topology, topology_of
 from hub.wiring import Wiring, load_wiring
@@ -123,8 +123,16 @@ class Hub:
         await upgrade(self.store, self.wiring.capabilities.members)
         self.rules = await self._number_routes(self.wiring)
         self.table.replace(self.wiring.config.sources, self.wiring.capabilities.schemes)
-        self.transport = open_transport(self.settings.broker, self.store, self.clock)
-        await self.transport.declare(topology_of(self.wiring.config))
+        settings = self.settings
+        self.transport = open_transport(settings.broker, self.store, self.clock, settings.broker_prefetch)
+        try:
+            await self.transport.declare(topology_of(self.wiring.config))
+        except TransportUnavailableError as error:
+            # Webhooks are taken all the same; the transport declares as soon as it can.
+            log.warning("broker_awaited", error=str(error))
+        except BaseException:
+            await self.transport.close()
+            raise
 
     async def _number_routes(self, wiring: Wiring) -> Rules:
         return wiring.rules(await self.store.write(lambda conn: register_routes(conn, wiring.router.routes)))
@@ -239,7 +247,10 @@ class Hub:
         rules = await self._number_routes(wiring)
         # What the relay has in hand still goes where the old rules send it: their bindings go last.
         old, new = topology_of(self.wiring.config), topology_of(wiring.config)
-        await self.transport.declare(new.beside(old))
+        try:
+            await self.transport.declare(new.beside(old))
+        except TransportUnavailableError as error:
+            raise ConfigError(f"nothing was changed: {error}") from error
         self.table.replace(wiring.config.sources, wiring.capabilities.schemes)
         self.wiring, self.rules = wiring, rules
         if self.serving is not None:
@@ -255,7 +266,7 @@ class Hub:
             await self._relay.round_ended()
         try:
             await self.transport.declare(new)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, TransportUnavailableError) as error:
             # They feed queues that nobody publishes to any more; the next start takes them away.
             log.warning("old_bindings_kept", error=str(error))
 
@@ -270,6 +281,8 @@ class Hub:
         checks.append(CheckResult("lanes", owns or "owner" not in self._loops, "owned" if owns else "awaited"))
         waiting = self.acceptor.waiting
         checks.append(_backlog_check(self.backlog.latest))
+        # An absent broker does not make a process unready: it would only lose the webhooks as well.
+        checks.append(CheckResult("broker", ok=True, detail=await self.transport.state()))
         checks.append(CheckResult("inbox", waiting < self.settings.inbox_queue_max, f"{waiting} wait for a commit"))
         dead = sorted(name for name, task in self._loops.items() if task.done())
         checks.append(CheckResult("loops", not dead, f"ended: {', '.join(dead)}" if dead else "running"))

@@ -75,9 +75,8 @@ class Consumer:
 
     async def _attend(self, stopped: asyncio.Future[Any], *, is_first: bool) -> int:
         """One session from its beginning to its end; 1 when messages could be read in it."""
-        if not is_first:
-            # Whatever ended the last session may have taken the queue with it.
-            await self._restore()
+        # Whatever ended the last session may have taken the queue with it.
+        await self._restore()
         session = await Session.open(self._link, self._reading.queues, prefetch=self._reading.prefetch)
         name = self._reading.name
         if not is_first:

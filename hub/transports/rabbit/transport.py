@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from hub.errors import ConfigError
 from hub.store.store import Store
 from hub.transports.base import (
     CONSUME_BATCH_MAX,
@@ -70,8 +71,14 @@ class RabbitTransport:
         Raises ConfigError; TransportUnavailableError when the broker is away: what was asked for is then declared as
         soon as a consumer or a message needs it.
         """
+        before = self._topology, self._objects
         self._topology, self._objects = topology, objects_of(topology)
-        await self._declare()
+        try:
+            await self._declare()
+        except ConfigError:
+            # What is repaired later is what was declared last, not what the broker refused.
+            self._topology, self._objects = before
+            raise
 
     async def _declare(self) -> None:
         async with self._declaring:
