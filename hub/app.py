@@ -20,9 +20,7 @@ from hub.capability import CheckResult
 from hub.clock import Clock, SystemClock
 from hub.deliver.backlog import Backlog, BacklogWatch
 from hub.deliver.context import Surroundings
-from hub.deliver.ownership import HEARTBEAT_S, Ownership, give_up, renew, take_lanes, walk_out
 from hub.deliver.registry import Rules
-from hub.deliver.worker import Worker
 from hub.environment import Environment
 from hub.errors import ConfigError, StoreUnavailableError
 from hub.inbox.accept import GroupCommit
@@ -31,12 +29,12 @@ from hub.inbox.route_ids import register_routes
 from hub.ingress.endpoints import EndpointTable
 from hub.ingress.server import IngressDeps, Serving, build_app, serve
 from hub.ingress.tokens import Doorman
-from hub.outbox.relay import Relay
+from hub.owner import KIND_OF_ROLE, Owner
 from hub.schedule.scheduler import Scheduler
 from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal
 from hub.store.schema import upgrade
-from hub.store.store import FencedError, Store
+from hub.store.store import Store
 from hub.store.words import words_for_logs
 from hub.transports import Transport, TransportUnavailableError
 from hub.transports.opening import open_transport
@@ -44,7 +42,6 @@ from hub.transports.topology import Topology, topology_of
 from hub.wiring import Wiring, load_wiring
 
 ROLES = ("ingress", "worker", "relay", "scheduler")
-OWNERSHIP_RETRY_S = 1.0
 CHECK_S_MAX = 2.0
 
 log = structlog.get_logger(__name__)
@@ -80,7 +77,7 @@ class Hub:
         self.failed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._capability_settings = _read_capability_settings(wiring, environment)
-        self._ownership: Ownership | None = None
+        self.owner: Owner | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._reading: dict[tuple[str, str], asyncio.Event] = {}
         self.acceptor = GroupCommit(
@@ -91,8 +88,6 @@ class Hub:
             self.to_deliver,
             queue_max=settings.inbox_queue_max,
         )
-        self._worker: Worker | None = None
-        self._relay: Relay | None = None
         self._scheduler: Scheduler | None = None
 
     @classmethod
@@ -148,8 +143,9 @@ class Hub:
         if "ingress" in roles:
             await self._serve()
             self._consume()
-        if "worker" in roles or "relay" in roles:
-            self._spawn("owner", self._own(roles))
+        if set(roles) & set(KIND_OF_ROLE):
+            self.owner = self._new_owner(roles)
+            self._spawn("owner", self.owner.run())
         if "scheduler" in roles:
             self._scheduler = Scheduler(
                 self.store,
@@ -187,54 +183,17 @@ class Hub:
             consumer = QueueConsumer(name, queue, self.transport, self.acceptor)
             self._spawn(f"queue {queue} of {name}", consumer.run(stopping), until=stopping)
 
-    async def _own(self, roles: Sequence[str]) -> None:
-        """Take the lanes as soon as no other worker lives, then deliver and relay them."""
-        awaited = ""
-        while self._ownership is None:
-            try:
-                self._ownership = await take_lanes(self.store, self.clock)
-                reason = "another worker owns them"
-            except StoreUnavailableError as error:
-                reason = str(error)
-            if self._ownership is None:
-                if reason != awaited:
-                    log.info("lanes_awaited", reason=reason)
-                awaited = reason
-                await asyncio.sleep(OWNERSHIP_RETRY_S)
-        log.info("lanes_taken", suspects=len(self._ownership.suspects))
-        await self._work(self._ownership, roles)
-
-    async def _work(self, ownership: Ownership, roles: Sequence[str]) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._heartbeat(ownership))
-            if "worker" in roles:
-                self._worker = Worker(
-                    self.around,
-                    lambda: self.rules,
-                    ownership,
-                    to_deliver=self.to_deliver,
-                    to_publish=self.to_publish,
-                    batch_size=self.settings.batch_size,
-                )
-                group.create_task(self._worker.run())
-            if "relay" in roles:
-                self._relay = Relay(
-                    self.store,
-                    self.clock,
-                    self.transport,
-                    lambda: self.wiring.destinations,
-                    ownership=ownership,
-                    signal=self.to_publish,
-                )
-                group.create_task(self._relay.run())
-
-    async def _heartbeat(self, ownership: Ownership) -> None:
-        while not self._stopping.is_set():
-            try:
-                await renew(self.store, self.clock, ownership.fence)
-            except StoreUnavailableError as error:
-                log.warning("heartbeat_missed", error=str(error))
-            await asyncio.sleep(HEARTBEAT_S)
+    def _new_owner(self, roles: Sequence[str]) -> Owner:
+        return Owner(
+            self.around,
+            lambda: self.rules,
+            self.transport,
+            lambda: self.wiring.destinations,
+            self.settings,
+            roles=roles,
+            to_deliver=self.to_deliver,
+            to_publish=self.to_publish,
+        )
 
     async def reload(self) -> None:
         """Take over a changed routing.yaml, all or nothing. Raises ConfigError, and then nothing has changed.
@@ -262,8 +221,8 @@ class Hub:
         """Take away the bindings that only the former rules had."""
         if old == new:
             return
-        if self._relay is not None:
-            await self._relay.round_ended()
+        if self.owner is not None and self.owner.relay is not None:
+            await self.owner.relay.round_ended()
         try:
             await self.transport.declare(new)
         except (StoreUnavailableError, TransportUnavailableError) as error:
@@ -277,8 +236,9 @@ class Hub:
     async def ready(self) -> list[CheckResult]:
         """How the parts are: the database, the lanes, the backlog of the inbox, the loops."""
         checks = [await self._database_check()]
-        owns = self._ownership is not None
-        checks.append(CheckResult("lanes", owns or "owner" not in self._loops, "owned" if owns else "awaited"))
+        checks.append(
+            self.owner.check() if self.owner is not None else CheckResult("lanes", ok=True, detail="not ours")
+        )
         waiting = self.acceptor.waiting
         checks.append(_backlog_check(self.backlog.latest))
         # An absent broker does not make a process unready: it would only lose the webhooks as well.
@@ -308,40 +268,21 @@ class Hub:
         self.acceptor.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
-        if self._worker is not None:
-            self._worker.stop()
-            await self._worker.callers.finish(max(0.1, (end - self.clock.monotonic()) / 2))
-            await self._worker.ended(max(0.1, (end - self.clock.monotonic()) / 2))
-        if self._relay is not None:
-            # What the last deliveries caused is sent before the lanes are given up, if the broker lets it.
-            await self._relay.drain(max(0.1, (end - self.clock.monotonic()) / 2))
-            self._relay.stop()
+        if self.owner is not None:
+            await self.owner.stop(lambda: max(0.2, end - self.clock.monotonic()))
         await self._end_loops(end)
-        if self._ownership is not None:
-            await self._leave()
+        if self.owner is not None:
+            await self.owner.leave(in_order=not self.failed.is_set())
         await self.transport.close()
         await self.store.close()
 
     async def _end_loops(self, end: float) -> None:
-        # The owner's group holds the heartbeat, which only sleeps: it is cancelled once the rest has ended.
-        loops = {task for name, task in self._loops.items() if name != "owner"}
-        if loops:
-            await asyncio.wait(loops, timeout=max(0.1, end - self.clock.monotonic()))
+        if self._loops:
+            await asyncio.wait(self._loops.values(), timeout=max(0.1, end - self.clock.monotonic()))
         for task in self._loops.values():
             task.cancel()
         if self._loops:
             await asyncio.wait(self._loops.values(), timeout=2.0)
-
-    async def _leave(self) -> None:
-        assert self._ownership is not None
-        try:
-            # What ended a loop by an error would end the next worker's too: that one has to find the delivery at fault.
-            if self.failed.is_set():
-                await walk_out(self.store, self.clock, self._ownership.fence)
-            else:
-                await give_up(self.store, self._ownership.fence)
-        except (StoreUnavailableError, FencedError) as error:
-            log.warning("lanes_not_given_up", error=str(error))
 
     def _spawn(self, name: str, loop: Any, *, until: asyncio.Event | None = None) -> None:
         """Run a loop, which ends with the hub or, where ``until`` is given, once that is set."""

@@ -91,6 +91,8 @@ class Settings(EnvironmentSettings):
     """Messages of one RabbitMQ queue that may be in hand, read and not yet acknowledged."""
     publish_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """How long the broker may take to confirm a batch of messages."""
+    lease_s: float = Field(default=15.0, ge=1, le=600)
+    """How long a worker that says nothing counts as alive."""
     stop_deadline_s: float = Field(default=20.0, gt=0, le=3_600)
     """How long a stop may take in all."""
 

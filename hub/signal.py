@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 ANY_LANE = -1
-"""No lane: something was stored somewhere, look at all of them. Also what wakes a loop that is to stop."""
+"""No lane: something was stored somewhere, look at all of them."""
 
 
 async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
@@ -42,9 +42,15 @@ class LaneSignal:
             self._event.clear()
         return taken
 
+    def wake(self) -> None:
+        """Let whoever waits look up, although there is no work."""
+        self._event.set()
+
     async def wait(self, timeout_s: float) -> None:
-        """Until a lane is named, or the time is over."""
+        """Until a lane is named, somebody wakes us, or the time is over."""
         await is_set_within(self._event, timeout_s)
+        if not self._lanes:
+            self._event.clear()
 
     def __bool__(self) -> bool:
         return bool(self._lanes)

@@ -60,7 +60,7 @@ class Callers:
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._calls_max = calls_max
-        self._tasks: dict[asyncio.Task[None], int] = {}
+        self._tasks: dict[asyncio.Task[None], Work] = {}
         self.left_out: set[int] = set()
         """Lanes with deliveries for which there was no room; they are named again when there is."""
 
@@ -72,13 +72,18 @@ class Callers:
     @property
     def in_flight(self) -> frozenset[int]:
         """The deliveries that have a task."""
-        return frozenset(self._tasks.values())
+        return frozenset(work.id for work in self._tasks.values())
+
+    @property
+    def lanes(self) -> frozenset[int]:
+        """The lanes of those deliveries."""
+        return frozenset(work.lane for work in self._tasks.values())
 
     def start(self, work: Work) -> None:
         """Run this delivery, which is marked as calling, in a task of its own."""
         task = asyncio.create_task(self._run(work), name=f"call-{work.id}")
         # The task is held here: one that nobody holds can vanish.
-        self._tasks[task] = work.id
+        self._tasks[task] = work
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
         task.add_done_callback(self._ended)
 

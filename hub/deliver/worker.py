@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,6 @@ from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failu
 from hub.deliver.blocking import release_chains
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
-from hub.deliver.ownership import Ownership
 from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Settler
@@ -28,6 +27,8 @@ from hub.deliver.telling import tell
 from hub.deliver.work import Work
 from hub.errors import StoreUnavailableError
 from hub.ledger import Account
+from hub.ownership.holding import Holding
+from hub.ownership.turns import wait_for_earlier
 from hub.signal import ANY_LANE, LaneSignal, is_set_within
 from hub.store import tables as t
 from hub.store.store import sqlstate, unavailable
@@ -49,13 +50,13 @@ class _Round:
 
 
 class Worker:
-    """Delivers the lanes of one ownership until it is told to stop."""
+    """Delivers the lanes of a holding, which may change at any time, until it is told to stop."""
 
     def __init__(
         self,
         around: Surroundings,
         rules: Callable[[], Rules],
-        ownership: Ownership,
+        holding: Holding,
         *,
         to_deliver: LaneSignal,
         to_publish: LaneSignal,
@@ -65,17 +66,20 @@ class Worker:
     ) -> None:
         self._around = around
         self._rules = rules
-        self._ownership = ownership
+        self._holding = holding
+        self._suspects = holding.suspects
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._batch_size = batch_size
         self._sweep_s = sweep_s
-        self._suspects = set(ownership.suspects)
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._last: list[Work] = []
-        self.callers = Callers(around, rules, ownership.fence, to_deliver, to_publish, calls_max=calls_max)
+        self.callers = Callers(around, rules, holding.fence, to_deliver, to_publish, calls_max=calls_max)
+        # One batch at a time, so that a lane can be handed over when the batch that may hold it has ended.
+        self._turn = asyncio.Lock()
+        holding.hands = self
 
     async def run(self) -> None:
         """Deliver until ``stop``. Raises FencedError when another worker has taken over."""
@@ -90,12 +94,12 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 if self._around.clock.monotonic() >= next_sweep:
-                    await self._give_back_lost_calls()
+                    async with self._turn:
+                        await self._give_back_lost_calls()
                     await self._sweep()
                     next_sweep = self._around.clock.monotonic() + self._sweep_s
-                lanes = self._to_deliver.take(LANES_PER_BATCH)
-                if lanes:
-                    await self._deliver(lanes)
+                if self._to_deliver:
+                    await self._deliver_some()
                 else:
                     await self._to_deliver.wait(max(0.0, next_sweep - self._around.clock.monotonic()))
                 pause_s = 0.0
@@ -107,21 +111,26 @@ class Worker:
     def stop(self) -> None:
         """Take nothing new; what is in hand comes to its end."""
         self._stopping.set()
-        self._to_deliver.add([ANY_LANE])
+        self._to_deliver.wake()
 
     async def ended(self, timeout_s: float) -> None:
         """Until the loop has ended, or the time is over."""
         if not await is_set_within(self._ended, timeout_s):
             log.warning("worker_cut", timeout_s=timeout_s)
 
+    async def let_go(self, lanes: frozenset[int]) -> frozenset[int]:
+        """Which of these lanes, which are no longer taken, have nothing in hand once the batch under way has ended."""
+        async with self._turn:
+            return lanes - self.callers.lanes
+
     async def _sweep(self) -> None:
         async with self._around.store.reading() as conn:
-            self._to_deliver.add(await lanes_with_work(conn, self._ownership.lanes, self._around.clock.now()))
+            self._to_deliver.add(await lanes_with_work(conn, sorted(self._holding.lanes), self._around.clock.now()))
 
     async def _give_back_lost_calls(self) -> None:
         """Deliveries marked as calling that no task runs: their batch was committed although it did not hear so."""
         in_flight = self.callers.in_flight
-        calling = select(t.blocked).where(t.blocked.c.state == "calling", t.blocked.c.lane.in_(self._ownership.lanes))
+        calling = select(t.blocked).where(t.blocked.c.state == "calling", t.blocked.c.lane.in_(self._holding.lanes))
         async with self._around.store.reading() as conn:
             lost = [row for row in await conn.execute(calling) if row.head not in in_flight]
         if not lost:
@@ -133,7 +142,13 @@ class Worker:
             await conn.execute(update(t.deliveries).where(mine).values(state="retrying"))
             await release_chains(conn, [row.chain for row in lost], now=self._around.clock.now())
 
-        await self._around.store.write(work, fence=self._ownership.fence)
+        await self._around.store.write(work, fence=self._holding.fence)
+
+    async def _deliver_some(self) -> None:
+        async with self._turn:
+            lanes = [lane for lane in self._to_deliver.take(LANES_PER_BATCH) if lane in self._holding.lanes]
+            if lanes:
+                await self._deliver(lanes)
 
     async def _deliver(self, lanes: Sequence[int]) -> None:
         """One batch of these lanes. They are looked at again until nothing of theirs can run."""
@@ -187,7 +202,7 @@ class Worker:
 
         async def work(conn: AsyncConnection) -> _Round:
             nonlocal lock_first
-            await self._exclude_earlier_round(conn)
+            await wait_for_earlier(conn, self._holding.fence, self._holding.kind)
             now = self._around.clock.now()
             picked = await pick(
                 conn,
@@ -215,7 +230,7 @@ class Worker:
             is_held_up = bool(picked.works) and not works and bool(self._suspects)
             return _Round(result, works, bool(result.attempts) or picked.is_worth_another_look or is_held_up)
 
-        return await self._around.store.write(work, fence=self._ownership.fence)
+        return await self._around.store.write(work, fence=self._holding.fence)
 
     def _chosen(self, works: Sequence[Work], only: set[int] | None, counted: frozenset[int]) -> list[Work]:
         """Those of the picked deliveries that run now: suspects apart, and none before what stands in front of it."""
@@ -248,16 +263,6 @@ class Worker:
             allowed.append(one)
         return allowed
 
-    async def _exclude_earlier_round(self, conn: AsyncConnection) -> None:
-        """Wait for a round of this worker whose commit is still under way on a connection that was lost.
-
-        Its rows would be read as ready here, and its effects written a second time. The fence does not exclude it: both
-        hold it in share mode.
-        """
-        if conn.dialect.name == "postgresql":
-            key = self._ownership.fence.worker_id.int >> 65
-            await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-
     async def _count_suspects(self, lanes: Sequence[int], only: set[int] | None) -> frozenset[int]:
         """After an unclean take-over: count the attempts of suspects before they run, in case one kills again.
 
@@ -275,8 +280,9 @@ class Worker:
                 await conn.execute(those.values(attempts=t.deliveries.c.attempts + 1))
             return together
 
-        counted = await self._around.store.write(work, fence=self._ownership.fence)
-        self._suspects -= counted
+        counted = await self._around.store.write(work, fence=self._holding.fence)
+        for one in counted:
+            self._suspects.pop(one, None)
         return counted
 
     def _run_together(self, works: Sequence[Work]) -> list[Work]:

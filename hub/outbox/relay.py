@@ -13,12 +13,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
-from hub.deliver.ownership import Ownership
 from hub.errors import StoreUnavailableError
 from hub.outbox import metrics
 from hub.outbox.marks import Marks, write_marks
 from hub.outbox.picker import Picked, lanes_with_work, load_messages, pick
 from hub.outbox.verdicts import judge, word_for
+from hub.ownership.holding import Holding
 from hub.routing.config import DestinationConfig
 from hub.signal import ANY_LANE, LaneSignal, is_set_within
 from hub.store.store import Store
@@ -45,7 +45,7 @@ Destinations = Callable[[], Mapping[str, DestinationConfig]]
 
 
 class Relay:
-    """Sends the messages of one ownership's lanes until it is told to stop."""
+    """Sends the messages of a holding's lanes, which may change at any time, until it is told to stop."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Relay:
         transport: Transport,
         destinations: Destinations,
         *,
-        ownership: Ownership,
+        holding: Holding,
         signal: LaneSignal,
         batch_size: int = 200,
         sweep_s: float = 0.5,
@@ -64,8 +64,8 @@ class Relay:
         self._clock = clock
         self._transport = transport
         self._destinations = destinations
-        self._ownership = ownership
-        self._owned = frozenset(ownership.lanes)
+        self._holding = holding
+        holding.hands = self
         self._signal = signal
         self._batch_size = batch_size
         self._sweep_s = sweep_s
@@ -95,12 +95,17 @@ class Relay:
     def stop(self) -> None:
         """Take nothing new; the round in hand comes to its end."""
         self._stopping.set()
-        self._signal.add([ANY_LANE])
+        self._signal.wake()
 
     async def round_ended(self) -> None:
         """Return when the round in hand, if there is one, is over; the next one sees today's destinations."""
         async with self._turn:
             return
+
+    async def let_go(self, lanes: frozenset[int]) -> frozenset[int]:
+        """Nothing is in hand in lanes that are no longer taken once the round under way has ended."""
+        await self.round_ended()
+        return lanes
 
     async def drain(self, within_s: float) -> bool:
         """Send what is ready, after ``run`` has ended or beside it. True when nothing ready is left.
@@ -133,7 +138,7 @@ class Relay:
 
     async def _sweep(self) -> None:
         async with self._store.reading() as conn:
-            self._signal.add(await lanes_with_work(conn, self._ownership.lanes, self._clock.now()))
+            self._signal.add(await lanes_with_work(conn, sorted(self._holding.lanes), self._clock.now()))
 
     async def _step(self) -> bool:
         """One round of the lanes that were named; False when none was."""
@@ -159,7 +164,7 @@ class Relay:
             if ANY_LANE in lanes:
                 # Said again while the sweep read, perhaps of something that was committed behind its snapshot.
                 self._signal.add([ANY_LANE])
-        return [lane for lane in lanes if lane in self._owned]
+        return [lane for lane in lanes if lane in self._holding.lanes]
 
     async def _round(self, lanes: Sequence[int]) -> set[int]:
         """Read, publish, mark. Returns the lanes in which anything was found, so that they are looked at again."""
@@ -175,7 +180,7 @@ class Relay:
             async def work(conn: AsyncConnection) -> None:
                 await write_marks(conn, marks, now=now)
 
-            await self._store.write(work, fence=self._ownership.fence)
+            await self._store.write(work, fence=self._holding.fence)
         _tell(picked, results, marks)
         return picked.lanes
 

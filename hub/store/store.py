@@ -42,9 +42,10 @@ class FencedError(HubError):
 class Fence:
     """A worker's right to write for its lanes: its row in ``workers`` under the epoch it was given."""
 
-    def __init__(self, worker_id: UUID, epoch: int) -> None:
+    def __init__(self, worker_id: UUID, epoch: int, *, idle_s: float = IDLE_S_MAX) -> None:
         self.worker_id = worker_id
         self.epoch = epoch
+        self._idle = f"{round(1000 * idle_s)}ms"
 
     async def hold(self, conn: AsyncConnection) -> None:
         """Read the row and keep it until the commit. Raises FencedError when the epoch is over.
@@ -54,7 +55,7 @@ class Fence:
         """
         mine = {"id": _as_stored(self.worker_id, conn), "epoch": self.epoch}
         if conn.dialect.name == "postgresql":
-            row = await conn.execute(_HOLD_POSTGRESQL, mine | {"idle": f"{IDLE_S_MAX}s"})
+            row = await conn.execute(_HOLD_POSTGRESQL, mine | {"idle": self._idle})
         else:
             row = await conn.execute(_HOLD_SQLITE, mine)
         if row.first() is None:

@@ -388,6 +388,9 @@ workers = Table(
     Column("epoch", BigInt, nullable=False),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("delivers", Boolean, nullable=False),
+    Column("relays", Boolean, nullable=False),
     Column(
         "state", String(10), CheckConstraint("state IN ('running', 'stopped', 'lost')", name="state"), nullable=False
     ),
@@ -406,9 +409,11 @@ leases = Table(
 lanes = Table(
     "lanes",
     metadata,
-    Column("lane", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(10), CheckConstraint("kind IN ('deliver', 'relay')", name="kind"), nullable=False),
+    Column("lane", SmallInteger, nullable=False),
     Column("worker_id", Uuid),
-    comment="Who owns which lane",
+    PrimaryKeyConstraint("kind", "lane"),
+    comment="Who owns which lane: to deliver what came in, and to relay what goes out",
 )
 
 local_bindings = Table(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 from unittest.mock import patch
@@ -16,6 +17,7 @@ from hub.clock import Clock
 from hub.deliver.worker import Worker
 from hub.environment import Environment
 from hub.outbox.relay import Relay
+from hub.ownership.member import Member
 from hub.schedule.scheduler import Scheduler
 from hub.wiring import Wiring, load_wiring
 from tests.faults.seams import Crash, Point, Seams, watching
@@ -75,6 +77,9 @@ class LifeHere:
         self._others: set[asyncio.Task[Any]] = set()
         self._patches = ExitStack()
         self._patches.enter_context(surroundings(seams, is_quiet=is_quiet))
+        # Each life stands for a process, of which its successor knows at once that it has ended.
+        self._patches.enter_context(patch("hub.ownership.rows.own_instance", partial(str, next(_NUMBERS))))
+        self._patches.enter_context(patch("hub.ownership.rows.is_gone", _is_former))
 
     @property
     def url(self) -> str | None:
@@ -128,12 +133,23 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[None]:
         stack.enter_context(watching(seams))
         stack.enter_context(patch("hub.app.load_wiring", wiring_once))
         stack.enter_context(patch("hub.schedule.scheduler.due_instants", _no_instants))
-        stack.enter_context(patch("hub.app.Worker", partial(Worker, sweep_s=SWEEP_S)))
+        stack.enter_context(patch("hub.owner.Worker", partial(Worker, sweep_s=SWEEP_S)))
         if is_quiet:
-            stack.enter_context(patch("hub.app.Relay", partial(Relay, sweep_s=LOOK_S)))
+            stack.enter_context(patch("hub.owner.Relay", partial(Relay, sweep_s=LOOK_S)))
+            stack.enter_context(patch("hub.owner.Member", partial(Member, look_s=LOOK_S)))
             stack.enter_context(patch("hub.app.Scheduler", partial(Scheduler, look_s=LOOK_S)))
             stack.enter_context(patch("hub.transports.local.POLL_S", LOOK_S))
         yield
+
+
+_NUMBERS = count(1)
+
+
+def _is_former(_host: str, instance: str) -> bool:
+    """Whether that life was before the one that asks."""
+    from hub.ownership import rows  # noqa: PLC0415 - as it is patched
+
+    return instance != rows.own_instance()
 
 
 def _no_instants(*_arguments: object, **_options: object) -> list[datetime]:

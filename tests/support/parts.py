@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +19,6 @@ from sqlalchemy import select
 from hub.capability import Capability, HandlerSpec
 from hub.clock import Clock, SystemClock
 from hub.deliver.context import Surroundings
-from hub.deliver.ownership import Ownership, take_lanes
 from hub.deliver.registry import Rules
 from hub.deliver.worker import Worker
 from hub.event import LANES
@@ -29,12 +27,15 @@ from hub.inbox.drafting import CompiledSource, Drafter
 from hub.inbox.received import Accepted, Received
 from hub.inbox.route_ids import register_routes
 from hub.ingress.schemes import SchemeRegistry
+from hub.ownership.holding import DELIVER, Holding
+from hub.ownership.member import Member
 from hub.routing import EventReader, Known, Router, load_text
 from hub.schedule.scheduler import Scheduler
 from hub.signal import LaneSignal
 from hub.store import tables as t
 from hub.store.store import Store
 from hub.wiring import Capabilities, Wiring
+from tests.support.owning import alone
 
 SETTLE_S_MAX = 30.0
 
@@ -74,19 +75,20 @@ class Parts:
             schedules=lambda: self.wiring.schedules,
             to_deliver=self.to_deliver,
         )
-        self.ownership: Ownership | None = None
+        self.member: Member | None = None
+        self.holding: Holding | None = None
         self.worker: Worker | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, *, batch_size: int = 100, sweep_s: float = 0.02) -> None:
         """Begin to accept and to deliver."""
         self._tasks.append(asyncio.create_task(self.inbox.run()))
-        self.ownership = await take_lanes(self.store, self.clock)
-        assert self.ownership is not None, "another worker lives"
+        self.member = await alone(self.store, self.clock, [DELIVER])
+        self.holding = self.member.holdings[DELIVER]
         self.worker = Worker(
             self.around,
             lambda: self.rules,
-            self.ownership,
+            self.holding,
             to_deliver=self.to_deliver,
             to_publish=self.to_publish,
             batch_size=batch_size,
@@ -194,12 +196,3 @@ async def crash(parts: Parts) -> None:
     await asyncio.gather(*parts._tasks, return_exceptions=True)
     assert parts.worker is not None
     await parts.worker.callers.finish(0.0)
-
-
-async def expire_leases(store: Store, clock: Clock) -> None:
-    """Let the lease of every worker be over, as if its time had passed."""
-
-    async def work(conn: Any) -> None:
-        await conn.execute(t.leases.update().values(until=clock.now() - timedelta(seconds=1)))
-
-    await store.write(work)

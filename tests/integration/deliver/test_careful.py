@@ -13,11 +13,12 @@ from sqlalchemy import update
 from hub.capability import handler
 from hub.deliver.batch import BatchRunner
 from hub.deliver.context import Context
-from hub.deliver.ownership import take_lanes
 from hub.event import Event
+from hub.ownership.holding import DELIVER
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.support.clock import SettableClock
+from tests.support.owning import alone
 from tests.support.parts import assemble
 from tests.support.running import environment, running, until
 
@@ -53,7 +54,7 @@ async def leave_behind(store: Store, clock: SettableClock, number: int) -> None:
         await asyncio.gather(*(parts.send("act", {"key": "one customer"}) for _ in range(number)))
         parts.inbox.stop()
         await accepting
-    assert await take_lanes(store, clock) is not None
+    await alone(store, clock)
 
 
 async def test_the_backlog_of_a_dead_process_is_delivered_in_batches(
@@ -62,8 +63,8 @@ async def test_the_backlog_of_a_dead_process_is_delivered_in_batches(
     await leave_behind(store, clock, 100)
 
     async with assemble(store, ROUTE, {"act": act}, clock=clock) as parts:
-        assert parts.ownership is not None
-        assert len(parts.ownership.suspects) == 100
+        assert parts.holding is not None
+        assert len(parts.holding.suspects) == 100
         await parts.settle()
 
         assert batches == [100]
@@ -89,11 +90,11 @@ async def test_what_was_tried_when_a_process_died_runs_alone(
 async def test_a_process_that_fails_leaves_its_successor_careful(database_url: str, tmp_path: Path) -> None:
     environ = environment(tmp_path, database_url)
     async with running(environ) as one:
-        await until(lambda: one.hub._ownership is not None)
+        await until(lambda: one.hub.owner is not None and one.hub.owner.owned(DELIVER))
         one.hub.failed.set()
 
     async with running(environ) as other:
-        await until(lambda: other.hub._ownership is not None, deadline_s=5.0)
+        await until(lambda: other.hub.owner is not None and other.hub.owner.owned(DELIVER), deadline_s=5.0)
         states = [row.state for row in await other.rows(t.workers)]
 
     # At once, and not as after a stop in order.

@@ -42,8 +42,8 @@ async def test_a_round_waits_for_an_earlier_one_whose_commit_is_not_over(store: 
         return None
 
     async with assemble(store, routing(route("note", "note")), {"note": note}) as parts:
-        assert parts.ownership is not None
-        key = parts.ownership.fence.worker_id.int >> 65
+        assert parts.holding is not None
+        key = parts.holding.fence.worker_id.int >> 65
         async with store.writer.begin() as earlier:
             await earlier.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
             await parts.send("a.b", {"key": "k"}, message_id="1")

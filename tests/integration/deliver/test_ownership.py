@@ -11,43 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.capability import handler
 from hub.deliver.blocking import Block, block_chains
 from hub.deliver.context import Context
-from hub.deliver.ownership import give_up, renew, take_lanes
 from hub.errors import StoreUnavailableError
 from hub.event import LANES, Event
+from hub.ownership.holding import DELIVER
+from hub.ownership.member import Member
 from hub.store import tables as t
 from hub.store.store import FencedError, Store
 from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states, until
 from tests.support.clock import SettableClock
-from tests.support.parts import Parts, assemble, crash, expire_leases
+from tests.support.owning import expire_leases, joined
+from tests.support.parts import Parts, assemble, crash
 
 
 class Killed(BaseException):
     """Stands for the end of the process: nobody catches it."""
-
-
-@pytest.fixture(autouse=True)
-def other_processes_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both workers of a test are in this process: only leases tell whether one lives."""
-    monkeypatch.setattr("hub.deliver.ownership.process_lives", lambda pid: True)
-
-
-async def test_a_second_worker_waits_while_the_first_lives(store: Store, clock: SettableClock) -> None:
-    first = await take_lanes(store, clock)
-
-    assert first is not None
-    assert first.lanes == tuple(range(LANES))
-    assert await take_lanes(store, clock) is None
-
-
-async def test_of_two_that_start_together_one_gets_the_lanes(database_url: str, clock: SettableClock) -> None:
-    stores = [Store.open(database_url) for _ in range(4)]
-    try:
-        taken = await asyncio.gather(*(take_lanes(store, clock) for store in stores))
-
-        assert sum(one is not None for one in taken) == 1
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def test_after_an_orderly_end_the_next_one_takes_over_at_once_and_suspects_nobody(store: Store) -> None:
@@ -56,36 +33,36 @@ async def test_after_an_orderly_end_the_next_one_takes_over_at_once_and_suspects
     async with assemble(store, routing(route("run", "run")), handlers) as parts:
         await give(parts, *(message("a", {"key": "k", "n": n}) for n in range(5)))
         await parts.settle()
-        assert parts.ownership is not None
+        assert parts.holding is not None
         await parts.stop()
-        await give_up(store, parts.ownership.fence)
+        assert parts.member is not None
+        await parts.member.leave()
         await give(parts, message("a", {"key": "k", "n": 5}))
 
-        successor = await take_lanes(store, parts.clock)
-        assert successor is not None
-        assert successor.suspects == frozenset()
+        successor = (await joined(store, parts.clock)).holdings[DELIVER]
+        assert len(successor.lanes) == LANES
+        assert not successor.suspects
         parts._tasks.clear()
 
 
 async def test_lanes_that_are_given_up_can_be_taken_again_at_once(store: Store, clock: SettableClock) -> None:
-    first = await take_lanes(store, clock)
-    assert first is not None
-    await give_up(store, first.fence)
+    first = await joined(store, clock)
+    await first.leave()
 
-    assert await take_lanes(store, clock) is not None
+    second = await joined(store, clock)
+
+    assert second.holdings[DELIVER].lanes == frozenset(range(LANES))
     assert sorted(row.state for row in await _rows(store, t.workers)) == ["running", "stopped"]
     with pytest.raises(FencedError):
         await store.write(_touch, fence=first.fence)
 
 
 async def test_when_the_lease_is_over_another_takes_over(store: Store, clock: SettableClock) -> None:
-    first = await take_lanes(store, clock)
-    assert first is not None
-    await expire_leases(store, clock)
+    first = await joined(store, clock)
+    await expire_leases(store)
 
-    second = await take_lanes(store, clock)
+    second = await joined(store, clock)
 
-    assert second is not None
     assert {row.worker_id for row in await _rows(store, t.lanes)} == {second.fence.worker_id}
     assert {row.id: row.state for row in await _rows(store, t.workers)} == {
         first.fence.worker_id: "lost",
@@ -94,28 +71,26 @@ async def test_when_the_lease_is_over_another_takes_over(store: Store, clock: Se
 
 
 async def test_a_heartbeat_keeps_the_lanes(store: Store, clock: SettableClock) -> None:
-    first = await take_lanes(store, clock)
-    assert first is not None
-    await expire_leases(store, clock)
-    await renew(store, clock, first.fence)
+    first = await joined(store, clock)
+    await expire_leases(store)
+    await first.renew()
 
-    assert await take_lanes(store, clock) is None
+    assert not (await joined(store, clock)).holdings[DELIVER].lanes
 
 
 async def test_nothing_of_a_worker_that_was_taken_over_commits(store: Store, clock: SettableClock) -> None:
-    first = await take_lanes(store, clock)
-    assert first is not None
+    first = await joined(store, clock)
     await store.write(_touch, fence=first.fence)
-    await expire_leases(store, clock)
-    await take_lanes(store, clock)
+    await expire_leases(store)
+    await joined(store, clock)
 
     with pytest.raises(FencedError):
         await store.write(_touch, fence=first.fence)
     assert [row.received for row in await _rows(store, t.received_totals)] == [1]
-    # Its heartbeat, if it comes back, changes nothing.
-    await renew(store, clock, first.fence)
-    with pytest.raises(FencedError):
-        await store.write(_touch, fence=first.fence)
+    # Its heartbeat, if it comes back, changes nothing, and it hears so.
+    for comes_back in (first.renew, first.walk_out):
+        with pytest.raises(FencedError):
+            await comes_back()
 
 
 async def test_a_paused_worker_that_comes_back_in_the_middle_of_a_batch_delivers_nothing_twice(
@@ -143,11 +118,11 @@ async def test_a_paused_worker_that_comes_back_in_the_middle_of_a_batch_delivers
             goes_on.set()
             await old.settle()
             if first_store.dialect == "postgresql":
-                assert await takeover is not None
+                assert (await takeover).holdings[DELIVER].lanes
             else:
                 with pytest.raises(StoreUnavailableError):
                     await takeover
-                assert await _expire_and_take(second_store, clock) is not None
+                assert (await _expire_and_take(second_store, clock)).holdings[DELIVER].lanes
 
             # What it had begun stands; from here on it is out.
             await give(old, message("a", {}))
@@ -166,7 +141,7 @@ async def test_a_transaction_of_a_stopped_process_does_not_hold_its_successor_up
 ) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("a stopped process keeps SQLite's one writer; there is no second process there")
-    monkeypatch.setattr("hub.store.store.IDLE_S_MAX", 1)
+    monkeypatch.setattr("hub.ownership.member.IDLE_S_MAX", 1)
     first_store, second_store = Store.open(database_url), Store.open(database_url)
     goes_on = asyncio.Event()
 
@@ -176,13 +151,12 @@ async def test_a_transaction_of_a_stopped_process_does_not_hold_its_successor_up
         await _touch(conn)
 
     try:
-        first = await take_lanes(first_store, clock)
-        assert first is not None
+        first = await joined(first_store, clock)
         old = asyncio.create_task(first_store.write(stopped, fence=first.fence))
         await asyncio.sleep(0.1)
 
         async with asyncio.timeout(8.0):
-            assert await _expire_and_take(second_store, clock) is not None
+            assert (await _expire_and_take(second_store, clock)).holdings[DELIVER].lanes
         goes_on.set()
         with pytest.raises(StoreUnavailableError):
             await old
@@ -211,10 +185,10 @@ async def test_after_an_unclean_end_the_attempts_of_what_was_in_hand_are_counted
         keys = keys_of_one_lane(4)
         await give(parts, *(message("a", {"key": key, "n": n}) for n, key in enumerate(keys)))
         await _die(parts)
-    await expire_leases(store, parts.clock)
+    await expire_leases(store)
     async with assemble(store, routing(route("run", "run")), {"run": run}) as parts:
-        assert parts.ownership is not None
-        assert len(parts.ownership.suspects) == 4
+        assert parts.holding is not None
+        assert len(parts.holding.suspects) == 4
         await parts.settle()
 
         assert counted == dict.fromkeys(range(4), 1), "counted before it ran, and nothing more in the end"
@@ -258,7 +232,7 @@ async def test_a_message_that_kills_the_process_is_parked_in_the_end_and_its_nei
             if not await _dies(parts):
                 break
             await _die(parts)
-            await expire_leases(store, parts.clock)
+            await expire_leases(store)
 
     rows = await parts.deliveries()
     await parts.stop()
@@ -288,7 +262,7 @@ async def test_suspects_never_run_before_what_stands_in_front_of_them(store: Sto
         await store.write(_as_if_behind_a_barrier(ids[0], ids[1:4], parts))
         await parts.start()
         await _die(parts)
-    await expire_leases(store, parts.clock)
+    await expire_leases(store)
     async with assemble(store, routing(route("run", "run")), {"run": run}) as parts:
         await parts.settle()
 
@@ -318,7 +292,7 @@ async def test_suspicion_ends(store: Store) -> None:
         await until(is_parked)
         await give(parts, message("a", {"n": 9}))
         await _die(parts)
-    await expire_leases(store, parts.clock)
+    await expire_leases(store)
     async with assemble(store, routes, {"run": run}) as parts:
         await parts.settle(also=frozenset({"waiting"}))
         await until(lambda: parts.worker is not None and not parts.worker._suspects)
@@ -364,9 +338,9 @@ def _journalled(journal: Journal) -> Any:
     return run
 
 
-async def _expire_and_take(store: Store, clock: SettableClock) -> object:
-    await expire_leases(store, clock)
-    return await take_lanes(store, clock)
+async def _expire_and_take(store: Store, clock: SettableClock) -> Member:
+    await expire_leases(store)
+    return await joined(store, clock)
 
 
 async def _touch(conn: AsyncConnection) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 from hub.calls.outcome import NotFound, Outcome, Settled
 from hub.capability import calls, handler
 from hub.deliver.context import Context
-from hub.deliver.ownership import give_up
 from hub.errors import StoreUnavailableError
 from hub.event import Event
 from hub.store import tables as t
@@ -33,15 +32,15 @@ async def test_the_batch_in_hand_is_finished_and_the_rest_is_left_for_the_next_s
         await give(parts, *(message("a", {"key": "k", "n": n}) for n in range(40)))
         await begun.wait()
         await parts.stop()
-        assert parts.ownership is not None
-        await give_up(store, parts.ownership.fence)
+        assert parts.member is not None
+        await parts.member.leave()
 
         done = len(journal.of("k"))
         assert 0 < done < 40
         assert await parts.count("done") == done, "nothing ran whose end was not written"
     async with assemble(store, routes, {"run": run}) as parts:
-        assert parts.ownership is not None
-        assert parts.ownership.suspects == frozenset()
+        assert parts.holding is not None
+        assert not parts.holding.suspects
         await parts.settle()
 
         assert journal.of("k") == list(range(40))
@@ -113,8 +112,8 @@ async def test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_star
         await parts.stop()
         assert time.perf_counter() - start < 2.0
         assert states(await parts.rows(t.calls)) == ["started"]
-        assert parts.ownership is not None
-        await give_up(store, parts.ownership.fence)
+        assert parts.member is not None
+        await parts.member.leave()
     async with assemble(store, routes, {"pay": pay}) as parts:
         await parts.settle()
 

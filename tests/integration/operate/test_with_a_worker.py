@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.capability import handler
 from hub.deliver.context import Context
-from hub.deliver.ownership import take_lanes
 from hub.deliver.picker import pick
 from hub.errors import PermanentError
 from hub.event import Event
@@ -19,8 +18,10 @@ from hub.inbox.rows import store_drafts
 from hub.operate.equation import check
 from hub.operate.parked import discard, edit, list_parked, retry
 from hub.operate.reading import TodaysRules
+from hub.ownership.holding import DELIVER
 from hub.store import tables as t
 from hub.store.store import Store
+from tests.support.owning import alone
 from tests.support.parts import Parts, assemble
 
 ROUTES = """
@@ -101,18 +102,17 @@ async def test_a_chain_released_while_a_worker_lets_a_delivery_wait_for_it_goes_
         await _send(parts, 0, poison=True)
         head = await _parked(parts)
     async with assemble(store, ROUTES, {"note": note}, start=False) as parts:
-        ownership = await take_lanes(store, parts.clock)
-        assert ownership is not None
+        holding = (await alone(store, parts.clock)).holdings[DELIVER]
         behind = await _store(parts, {"key": "customer-1"})
         acting: list[asyncio.Task[object]] = []
 
         async def batch(conn: AsyncConnection) -> None:
-            await pick(conn, ownership.lanes, limit=10, now=parts.clock.now())
+            await pick(conn, sorted(holding.lanes), limit=10, now=parts.clock.now())
             acting.append(asyncio.create_task(discard(store, parts.clock, head, actor="ana", reason="poison")))
             # Long enough to be done, had it not to wait for this transaction.
             await asyncio.wait(acting, timeout=0.3)
 
-        await store.write(batch, fence=ownership.fence)
+        await store.write(batch, fence=holding.fence)
         await acting[0]
 
         assert [row.state for row in await parts.deliveries(behind)] == ["waiting"]

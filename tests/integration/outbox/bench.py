@@ -11,10 +11,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.effects import OutgoingMessage
-from hub.deliver.ownership import Ownership, take_lanes
 from hub.deliver.unit import message_row
 from hub.event import uuid7
 from hub.outbox import Relay
+from hub.ownership.holding import RELAY, Holding
 from hub.routing import DestinationConfig
 from hub.signal import LaneSignal
 from hub.store import tables as t
@@ -23,6 +23,7 @@ from hub.store.store import Store
 from hub.transports import Transport
 from tests.integration.outbox.broker import ScriptedBroker
 from tests.support.clock import SettableClock
+from tests.support.owning import alone
 
 LONG_S = 3_600.0
 """Longer than any back-off."""
@@ -42,10 +43,8 @@ class Bench:
         }
         self._numbers = count(1)
 
-    async def own(self) -> Ownership:
-        ownership = await take_lanes(self.store, self.clock)
-        assert ownership is not None
-        return ownership
+    async def own(self) -> Holding:
+        return (await alone(self.store, self.clock, [RELAY])).holdings[RELAY]
 
     async def relay(self, transport: Transport | None = None, **settings: Any) -> Relay:
         """A relay that has just taken over all lanes."""
@@ -54,7 +53,7 @@ class Bench:
             self.clock,
             transport or self.broker,
             lambda: self.destinations,
-            ownership=await self.own(),
+            holding=await self.own(),
             signal=LaneSignal(),
             **settings,
         )
@@ -118,7 +117,7 @@ class Bench:
         """As new."""
 
         async def work(conn: AsyncConnection) -> None:
-            for table in (t.outbox, t.outbox_blocked, t.operations, t.leases, t.workers, t.lanes):
+            for table in (t.outbox, t.outbox_blocked, t.operations, t.leases, t.workers):
                 await conn.execute(table.delete())
 
         await self.store.write(work)
