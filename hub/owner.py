@@ -165,4 +165,5 @@ class Owner:
             self._destinations,
             holding=holding,
             signal=self._signals[RELAY],
+            publish_timeout_s=self._settings.publish_timeout_s,
         )
