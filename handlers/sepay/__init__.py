@@ -45,6 +45,7 @@ capability = Capability(
         **bank_side.SCHEMAS,
     },
     http=all_routes,
+    schemes=bank_side.SCHEMES,
     cli=sepay_cli,
     sandbox_cli=sandbox_cli,
     reconcile=reconcile,

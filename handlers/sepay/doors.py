@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from handlers.sepay.http import routes
+from handlers.sepay.oauth import oauth_routes
 from handlers.sepay.qr_images import qr_routes
 
 if TYPE_CHECKING:
@@ -18,3 +19,4 @@ def all_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
     """The wallet's API and the images of QR codes."""
     yield from routes(api)
     yield from qr_routes(api)
+    yield from oauth_routes(api)

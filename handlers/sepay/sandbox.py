@@ -19,8 +19,10 @@ import aiohttp
 
 from handlers.sepay.accounts import ReceivingAccount
 from handlers.sepay.bank_values import bank_time_text
+from handlers.sepay.oauth import AUDIENCE
 from handlers.sepay.settings import SepaySettings, first_secret
 from hub.errors import UsageError
+from hub.ingress.tokens import Tokens
 
 SEND_S_MAX: Final = 30.0
 """How long SePay itself waits for an answer."""
@@ -109,6 +111,8 @@ def signed_headers(body: bytes, settings: SepaySettings, now: datetime) -> Mappi
     plain = {"Content-Type": "application/json"}
     if settings.webhook_auth == "none":
         return plain
+    if settings.webhook_auth == "oauth2":
+        return {**plain, "Authorization": f"Bearer {webhook_token(settings, now)}"}
     secret = first_secret(settings.webhook_api_key if settings.webhook_auth == "apikey" else settings.webhook_secret)
     if not secret:
         name = "SEPAY_WEBHOOK_API_KEY" if settings.webhook_auth == "apikey" else "SEPAY_WEBHOOK_SECRET"
@@ -118,6 +122,14 @@ def signed_headers(body: bytes, settings: SepaySettings, now: datetime) -> Mappi
     timestamp = str(int(now.timestamp()))
     signature = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return {**plain, "X-SePay-Timestamp": timestamp, "X-SePay-Signature": f"sha256={signature}"}
+
+
+def webhook_token(settings: SepaySettings, now: datetime) -> str:
+    """The token that SePay would have fetched. Raises UsageError without a client."""
+    secret = first_secret(settings.oauth_client_secret)
+    if not secret or not settings.oauth_client_id:
+        raise UsageError("SEPAY_OAUTH_CLIENT_ID and SEPAY_OAUTH_CLIENT_SECRET are not set: the hub would refuse this")
+    return Tokens(secret=secret, audience=AUDIENCE).issue(settings.oauth_client_id, now)
 
 
 async def deliver(url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
