@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import structlog
 from aiohttp import web
 
+from hub.apidoc.routes import documentation_routes
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.deps import DOOR, Door, IngressDeps
@@ -39,7 +40,8 @@ def build_app(deps: IngressDeps) -> web.Application:
         web.get("/readyz", readyz),
         web.get("/metrics", metrics),
     ]
-    app.add_routes([*both_slashes(own), *both_slashes(deps.routes)])
+    described = list(deps.routes)
+    app.add_routes(both_slashes([*own, *described, *documentation_routes(described)]))
     app.on_response_prepare.append(_say_less)
     return app
 

@@ -1,0 +1,115 @@
+"""The API's description: what routes say about themselves, as OpenAPI and as a page that needs nobody else."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+from handlers.sepay.doors import all_routes
+from hub.api import HubApi
+from hub.apidoc import Operation, Parameter, documented
+from hub.apidoc.document import openapi_document
+from hub.apidoc.page import render_page
+from hub.apidoc.routes import documentation_routes
+
+
+class Tip(BaseModel):
+    """A tip <of a guest>."""
+
+    cents: int
+
+
+class Problem(BaseModel):
+    code: str
+
+
+async def respond(_request: web.Request) -> web.Response:
+    return web.Response()
+
+
+def route(method: str = "POST", path: str = "/tips/{tip_id}/", **more: Any) -> web.RouteDef:
+    async def handle(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    operation = Operation(
+        **{"summary": "Give a tip", "tag": "Tips", "body": Tip, "reply": Tip, "problem": Problem, **more}
+    )
+    return web.RouteDef(method, path, documented(handle, operation), {})
+
+
+def test_a_route_is_described_with_its_body_its_answers_and_its_parameters() -> None:
+    described = route(
+        parameters=(Parameter(name="tip_id", place="path", schema={"type": "integer"}),), errors={409: "too_late"}
+    )
+
+    document = openapi_document([described], version="1.2.3")
+
+    assert (document["openapi"], document["info"]["version"]) == ("3.1.0", "1.2.3")
+    operation = document["paths"]["/tips/{tip_id}/"]["post"]
+    schema = {"$ref": "#/components/schemas/Tip"}
+    assert operation["requestBody"]["content"] == {"application/json": {"schema": schema}}
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"] == schema
+    assert operation["responses"]["409"]["description"] == "too_late"
+    assert operation["parameters"] == [
+        {"name": "tip_id", "in": "path", "required": True, "schema": {"type": "integer"}}
+    ]
+    assert operation["security"] == [{"userToken": []}]
+
+
+def test_a_list_an_image_and_an_open_door_are_told_apart() -> None:
+    document = openapi_document(
+        [
+            route("GET", "/tips/", body=None, is_list=True),
+            route("GET", "/tip.png", body=None, reply="image/png", security="none"),
+        ],
+        version="1",
+    )
+
+    tips, image = (document["paths"][path]["get"] for path in ("/tips/", "/tip.png"))
+    assert tips["responses"]["200"]["content"]["application/json"]["schema"]["type"] == "array"
+    assert image["responses"]["200"]["content"] == {"image/png": {}}
+    assert (tips["security"], image["security"]) == ([{"userToken": []}], [])
+    assert "requestBody" not in tips
+
+
+def test_a_route_that_says_nothing_is_left_out() -> None:
+    assert openapi_document([web.get("/healthz", respond)], version="1")["paths"] == {}
+
+
+def test_the_page_escapes_what_it_shows_and_loads_nothing() -> None:
+    page = render_page(openapi_document([route()], version="1"), document_path="/api/openapi.json")
+
+    assert "A tip &lt;of a guest&gt;." in page
+    assert "<of a guest>" not in page
+    assert "<script" not in page
+    assert re.findall(r'(?:src|href)="([^"#]+)"', page) == ["/api/openapi.json"]
+
+
+async def test_both_are_served_and_the_page_may_run_nothing() -> None:
+    app = web.Application()
+    app.add_routes(documentation_routes([route()]))
+    async with TestClient(TestServer(app)) as client:
+        page, document = await client.get("/api/docs"), await client.get("/api/openapi.json")
+
+        assert (page.status, page.content_type) == (200, "text/html")
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert list((await document.json())["paths"]) == ["/tips/{tip_id}/"]
+
+
+def test_every_schema_of_the_shipped_api_is_one_and_every_reference_leads_somewhere() -> None:
+    document = openapi_document(all_routes(cast(HubApi, None)), version="1")
+
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    referred = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert set(referred) <= set(schemas)
+    assert len(document["paths"]) >= 20
+    ids = [one["operationId"] for path in document["paths"].values() for one in path.values()]
+    assert len(ids) == len(set(ids))
