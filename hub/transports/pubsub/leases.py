@@ -73,7 +73,8 @@ class Leases:
             try:
                 async with within(CALL_S_MAX):
                     await call(some)
-            except TransportUnavailableError:
+            except (TransportUnavailableError, ValueError):
+                # ValueError: Google's library could not make sense of an error's details, and hides the error.
                 said.undecided += some
             except GoogleAPICallError as error:
                 _sort(some, error, said)

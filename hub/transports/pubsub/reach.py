@@ -28,9 +28,10 @@ log = structlog.get_logger(__name__)
 class Reach:
     """The subscriptions of the topics that the hub publishes to, as they were at the last look."""
 
-    def __init__(self, address: PubSubAddress, clients: ClientsOnce) -> None:
+    def __init__(self, address: PubSubAddress, clients: ClientsOnce, *, watch_s: float = WATCH_S) -> None:
         self._address = address
         self._clients = clients
+        self._watch_s = watch_s
         self._known: dict[str, frozenset[str] | None] = {}
         self._looked_at: dict[str, float] = {}
 
@@ -43,7 +44,7 @@ class Reach:
         stale = [
             topic
             for topic in sorted(set(topics))
-            if now - self._looked_at.get(topic, float("-inf")) > WATCH_S or self._known.get(topic) == frozenset()
+            if now - self._looked_at.get(topic, float("-inf")) > self._watch_s or self._known.get(topic) == frozenset()
         ]
         for topic in stale:
             await self.look(topic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ from hub.transports.pubsub.declaring import Declaring
 from hub.transports.pubsub.layout import Layout
 from hub.transports.pubsub.publishing import Sending, parcel_of, trains_of
 from hub.transports.pubsub.queues import PubSubQueues
-from hub.transports.pubsub.reach import Reach
+from hub.transports.pubsub.reach import WATCH_S, Reach
 from hub.transports.topology import Topology
 
 HEALTH_S_MAX: Final = 3.0
@@ -45,11 +46,11 @@ class PubSubTransport(PubSubQueues):
         {Ability.ORDERS_PER_KEY, Ability.HALTS_KEY, Ability.REFUSES_MISMATCH, Ability.STABLE_TAGS},
     )
 
-    def __init__(self, address: PubSubAddress, clock: Clock) -> None:
+    def __init__(self, address: PubSubAddress, clock: Clock, *, watch_s: float = WATCH_S) -> None:
         clients = ClientsOnce(address)
         super().__init__(address, clients)
         self._clock = clock
-        self._reach = Reach(address, clients)
+        self._reach = Reach(address, clients, watch_s=watch_s)
         self._client_id = str(uuid4())
 
     async def declare(self, topology: Topology) -> None:
@@ -118,8 +119,7 @@ class PubSubTransport(PubSubQueues):
         """Whether Pub/Sub answers, and every topic that the hub publishes to has somebody who reads it."""
         try:
             async with asyncio.timeout(HEALTH_S_MAX):
-                if not self._layout.topics:
-                    return await self._answers()
+                await self._ask()
                 await self._reach.refresh(self._layout.topics)
         except (TransportUnavailableError, TimeoutError):
             return False
@@ -132,14 +132,12 @@ class PubSubTransport(PubSubQueues):
         bare = self._reach.bare(self._layout.topics)
         return f"without a subscription: {', '.join(bare)}" if bare else "Google Pub/Sub does not answer"
 
-    async def _answers(self) -> bool:
+    async def _ask(self) -> None:
+        """Any answer will do, "no such topic" too. Raises TransportUnavailableError."""
         publisher = (await self._clients.get()).publisher
-        try:
+        with suppress(GoogleAPICallError):
             async with within(HEALTH_S_MAX):
                 await publisher.get_topic(topic=self._address.topic("health"), retry=None, timeout=HEALTH_S_MAX)
-        except GoogleAPICallError:
-            return True  # "no such topic" is an answer too
-        return True
 
     async def close(self) -> None:
         """Close the channels. What was in hand comes again when its lease is over."""

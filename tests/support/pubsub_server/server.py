@@ -110,7 +110,7 @@ class PubSubServer:
                 answer = await call(message)
             except RefusedError as refused:
                 if isinstance(refused, StaleAckIdsError):
-                    context.set_trailing_metadata(stale_ack_ids(refused.stale))
+                    context.set_trailing_metadata(stale_ack_ids(refused.stale, str(refused)))
                 await context.abort(refused.code, str(refused))
             await self.faults.after(name, message, context)
             return answer

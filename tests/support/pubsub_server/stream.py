@@ -109,10 +109,10 @@ async def _changed(subscription: Subscription, end: asyncio.Future[Any]) -> None
         changed.cancel()
 
 
-def stale_ack_ids(stale: dict[str, str]) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata that names ack ids with what is wrong with each."""
+def stale_ack_ids(stale: dict[str, str], message: str) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that names ack ids with what is wrong with each; ``message`` is the status's own."""
     info = error_details_pb2.ErrorInfo(reason="INVALID_ACK_IDS", domain="pubsub.googleapis.com", metadata=stale)
     packed = AnyMessage()
     packed.Pack(info)
-    status = status_pb2.Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0], message="stale", details=[packed])
+    status = status_pb2.Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0], message=message, details=[packed])
     return (("grpc-status-details-bin", status.SerializeToString()),)
