@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handlers.loyalty.announcing import announce_wallet_credit
+from handlers.loyalty.announcing import announce_license, announce_order, announce_wallet_credit
 from handlers.loyalty.merges import apply_merge
 from handlers.loyalty.purchases import apply_purchase
 from handlers.loyalty.refunds import apply_refund
@@ -21,6 +21,8 @@ capability = Capability(
     name="loyalty",
     handlers={
         "announce_wallet_credit": announce_wallet_credit,
+        "announce_order": announce_order,
+        "announce_license": announce_license,
         "apply_purchase": apply_purchase,
         "apply_refund": apply_refund,
         "apply_merge": apply_merge,

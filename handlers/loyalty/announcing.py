@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from handlers.loyalty.books import BONUS
 from hub.capability import handler
 from hub.money import Money
 from schemas.loyalty import LoyaltyEvent, LoyaltyKind
 from schemas.sepay import WalletCredited
+from schemas.sepay_events import LicenseChanged, OrderPaid
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
+
+LICENSE_KINDS: Final[Mapping[str, LoyaltyKind]] = {
+    "license.activated": "loyalty.license.activated",
+    "license.extended": "loyalty.license.extended",
+    "license.expired": "loyalty.license.expired",
+}
+"""Event type → what loyalty platforms call it."""
 
 
 @handler
@@ -26,6 +35,38 @@ async def announce_wallet_credit(credited: WalletCredited, ctx: Context) -> None
         amount_minor=credited.amount,
         balance_after_minor=credited.balance_after,
         reference=f"sepay:payment:{credited.payment_id}",
+        source="sepay",
+        trace_id=ctx.event.trace_id,
+    )
+    await announce(event, ctx)
+
+
+@handler
+async def announce_order(paid: OrderPaid, ctx: Context) -> None:
+    """Tell loyalty platforms that a member's order has been paid, from the wallet or by bank transfer."""
+    event = LoyaltyEvent(
+        event_id=ctx.event.id,
+        occurred_at=ctx.event.occurred_at,
+        member_id=paid.user_id,
+        kind="loyalty.order.paid",
+        currency="VND",
+        amount_minor=paid.total_amount,
+        reference=f"sepay:order:{paid.order_id}",
+        source="sepay",
+        trace_id=ctx.event.trace_id,
+    )
+    await announce(event, ctx)
+
+
+@handler
+async def announce_license(changed: LicenseChanged, ctx: Context) -> None:
+    """Tell loyalty platforms that a member's licence was activated, extended or has expired."""
+    event = LoyaltyEvent(
+        event_id=ctx.event.id,
+        occurred_at=ctx.event.occurred_at,
+        member_id=changed.user_id,
+        kind=LICENSE_KINDS[ctx.event.type],
+        reference=f"sepay:license:{changed.license_id}",
         source="sepay",
         trace_id=ctx.event.trace_id,
     )

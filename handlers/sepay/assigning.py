@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from handlers.sepay.matching import Ambiguous, Matched, Truncated, Unmatched
 from handlers.sepay.order_codes import NormalisedCode
+from handlers.sepay.orders import order_of_intent
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.tables import (
     OPEN_STATUSES,
@@ -24,6 +25,7 @@ from handlers.sepay.tables import (
     PayPaymentIntent,
     PayWallet,
 )
+from handlers.sepay.tables_orders import PaySymbolOrder
 from handlers.sepay.transfers import BankTransfer
 from handlers.sepay.wallets import WALLET_SUSPENDED, settings_of, wallet_for_update
 
@@ -36,10 +38,11 @@ _LAST_CODE_CHARS: Final = "Z" * 8
 
 @dataclass(frozen=True, slots=True)
 class Payable:
-    """The intent and the wallet that this money is for, both locked."""
+    """The intent and the wallet that this money is for, and the order that it pays, if any; all locked."""
 
     intent: PayPaymentIntent
     wallet: PayWallet
+    order: PaySymbolOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,14 @@ async def _check(bank: BankTransfer, code: NormalisedCode, ctx: Context) -> Verd
     is_topup = intent.purpose == WALLET_TOPUP
     if is_late(bank.booked_at, intent, settings) and not (is_topup and settings.late_policy == "credit_wallet"):
         return Problem("late_payment", intent.intent_id)
-    if not is_topup:
+    order = await order_of_intent(intent, ctx)
+    if not is_topup and (order is None or not order.is_payable):
         return Problem("order_not_payable", intent.intent_id)
+    # Also for an order that the wallet does not pay: its row stands for the user, whose licences will change.
     wallet = await wallet_for_update(ctx, intent.user_id, intent.currency)
-    if not wallet.is_active:
+    if is_topup and not wallet.is_active:
         return Problem(WALLET_SUSPENDED, intent.intent_id)
-    return Payable(intent, wallet)
+    return Payable(intent, wallet, order)
 
 
 async def _payment_without_id(bank: BankTransfer, intent: PayPaymentIntent, ctx: Context) -> PayPayment | None:

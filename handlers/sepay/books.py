@@ -3,6 +3,7 @@
 sepay:bank:<account number>   what we have at a bank (debit)
 sepay:wallet:<wallet id>      what we owe a user (credit, with a running balance, never below zero)
 sepay:suspense                money that came in and belongs to nobody yet (credit)
+sepay:sales                   what orders have brought (credit)
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from hub.money import Money
 VND: Final = "VND"
 SUSPENSE: Final = Account("sepay:suspense", VND, "credit", running=False)
 
+SALES: Final = Account("sepay:sales", VND, "credit", running=False)
+
 DEPOSIT: Final = "deposit"
 SUSPEND: Final = "suspense"
+PURCHASE: Final = "purchase"
+ORDER_PAYMENT: Final = "order_payment"
 
 
 def bank_account(account_number: str) -> Account:
@@ -38,6 +43,11 @@ def transfer_reference(sepay_tx_id: int) -> str:
 def release_reference(sepay_tx_id: int) -> str:
     """The one entry that moves a held transfer from suspense to the wallet."""
     return f"sepay:release:{sepay_tx_id}"
+
+
+def purchase_reference(order_id: UUID) -> str:
+    """The one entry that pays an order from a wallet."""
+    return f"sepay:purchase:{order_id}"
 
 
 def vnd(amount_minor: int) -> Money:

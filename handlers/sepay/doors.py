@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from handlers.sepay.caller import Callers
 from handlers.sepay.http import routes
+from handlers.sepay.http_shop import shop_routes
 from handlers.sepay.oauth import oauth_routes
 from handlers.sepay.qr_images import qr_routes
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def all_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
-    """The wallet's API and the images of QR codes."""
-    yield from routes(api)
+    """The wallet's API, the shop's, and the images of QR codes."""
+    callers = Callers(api)
+    yield from routes(api, callers)
+    yield from shop_routes(api, callers)
     yield from qr_routes(api)
     yield from oauth_routes(api)

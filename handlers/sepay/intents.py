@@ -5,14 +5,16 @@ Source: docs/providers/sepay.md, "Order codes" and "Jobs".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from sqlalchemy import exists, func, select, update
 
 from handlers.sepay.accounts import ReceivingAccount
-from handlers.sepay.order_codes import OrderCode, normalise, random_hex_of, topup_code
+from handlers.sepay.order_codes import OrderCode, normalise, random_hex_of
 from handlers.sepay.qr import qr_url
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.tables import (
@@ -29,13 +31,14 @@ from handlers.sepay.wallets import WALLET_SUSPENDED, settings_of
 from hub.capability import handler
 from hub.errors import RefusedCommand
 from hub.event import Event
+from schemas.sepay_events import PaymentExpired
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 RATE_WINDOW: Final = timedelta(minutes=1)
 CODE_ATTEMPTS_MAX: Final = 5
-EXPIRED_PER_RUN_MAX: Final = 5_000
+EXPIRED_PER_RUN_MAX: Final = 1_000
 """How many intents one run of the job ends; the next run goes on."""
 
 
@@ -47,6 +50,9 @@ class IntentPlan:
     amount_minor: int
     account: ReceivingAccount
     expires_at: datetime
+    details: dict[str, Any] = field(default_factory=dict)
+    return_url: str | None = None
+    cancel_url: str | None = None
 
 
 async def open_intent(wallet: PayWallet, code: OrderCode, plan: IntentPlan, ctx: Context) -> PayPaymentIntent:
@@ -69,8 +75,10 @@ async def open_intent(wallet: PayWallet, code: OrderCode, plan: IntentPlan, ctx:
             base=settings.qr_base,
         ),
         deep_link=_deep_link(code, plan.amount_minor, settings),
+        return_url=plan.return_url,
+        cancel_url=plan.cancel_url,
         expires_at=plan.expires_at,
-        details={},
+        details=plan.details,
         created_at=ctx.now,
         updated_at=ctx.now,
     )
@@ -103,11 +111,11 @@ async def add_attempt(intent: PayPaymentIntent, account: ReceivingAccount, ctx: 
     return attempt
 
 
-async def fresh_topup_code(ctx: Context) -> OrderCode:
-    """An order code that no intent has yet."""
+async def fresh_code(make: Callable[[datetime, str], OrderCode], ctx: Context) -> OrderCode:
+    """An order code of the kind that ``make`` writes, which no intent has yet."""
     # The unique key has the last word; this look spares a user the one collision in four thousand million.
     for _ in range(CODE_ATTEMPTS_MAX):
-        code = topup_code(ctx.now, random_hex_of(ctx.new_id()))
+        code = make(ctx.now, random_hex_of(ctx.new_id()))
         taken = select(PayPaymentIntent.intent_id).where(PayPaymentIntent.order_code_norm == normalise(code))
         if await ctx.session.scalar(taken) is None:
             return code
@@ -146,24 +154,62 @@ async def expire_intents(event: Event, ctx: Context) -> None:
         .with_for_update(skip_locked=True)
     )
     # A row that a payment holds at this moment is skipped: it is being paid, or the next run finds it.
-    ids = (await ctx.session.scalars(due)).all()
+    ended = await _end((await ctx.session.scalars(due)).all(), ctx)
+    ctx.tag("expired", str(ended))
+    ctx.conclude("expired" if ended else "nothing_due")
+
+
+async def end_intents(ctx: Context, *, order_id: UUID, user_id: str) -> None:
+    """End the open intents of one order of this user: it is not for sale any more."""
+    open_ones = (
+        select(PayPaymentIntent.intent_id)
+        .where(
+            PayPaymentIntent.order_id == order_id,
+            PayPaymentIntent.user_id == user_id,
+            PayPaymentIntent.status.in_(OPEN_STATUSES),
+        )
+        .order_by(PayPaymentIntent.intent_id)
+        .with_for_update()
+    )
+    await _end((await ctx.session.scalars(open_ones)).all(), ctx)
+
+
+async def _end(ids: Sequence[UUID], ctx: Context) -> int:
+    """Expire these intents, which are locked, with their open attempts; tell of each; says how many there were."""
     if not ids:
-        ctx.conclude("nothing_due")
-        return
-    await ctx.session.execute(
+        return 0
+    ended = await ctx.session.execute(
         update(PayPaymentIntent)
         .where(PayPaymentIntent.intent_id.in_(ids), PayPaymentIntent.status.in_(OPEN_STATUSES))
         .values(status=EXPIRED, updated_at=ctx.now)
+        .returning(
+            PayPaymentIntent.intent_id,
+            PayPaymentIntent.user_id,
+            PayPaymentIntent.order_code,
+            PayPaymentIntent.amount_minor,
+            PayPaymentIntent.purpose,
+            PayPaymentIntent.order_id,
+        )
         .execution_options(synchronize_session=False)
     )
+    rows = ended.all()
     await ctx.session.execute(
         update(PayPaymentAttempt)
         .where(PayPaymentAttempt.intent_id.in_(ids), PayPaymentAttempt.status.in_(OPEN_STATUSES))
         .values(status=EXPIRED)
         .execution_options(synchronize_session=False)
     )
-    ctx.tag("expired", str(len(ids)))
-    ctx.conclude("expired")
+    for intent_id, user_id, order_code, amount_minor, purpose, order_id in rows:
+        message = PaymentExpired(
+            intent_id=intent_id,
+            user_id=user_id,
+            order_code=order_code,
+            amount=amount_minor,
+            purpose=purpose,
+            order_id=order_id,
+        )
+        await ctx.emit("payment.expired", message, key=user_id)
+    return len(rows)
 
 
 def transfer_content(code: OrderCode, settings: SepaySettings) -> str:

@@ -17,7 +17,7 @@ from aiohttp import web
 from sqlalchemy import select
 
 from handlers.sepay.accounts import ReceivingAccount
-from handlers.sepay.http import BASE, answered
+from handlers.sepay.answering import BASE, answered
 from handlers.sepay.intents import transfer_content
 from handlers.sepay.order_codes import OrderCode
 from handlers.sepay.settings import SepaySettings

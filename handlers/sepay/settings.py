@@ -73,6 +73,12 @@ class SepaySettings(EnvironmentSettings):
     """How many intents one user may open within a minute; 0 = no limit."""
     min_amount: int = Field(default=2_000, ge=1, le=AMOUNT_MINOR_MAX)
     max_topup: int = Field(default=100_000_000, ge=1, le=AMOUNT_MINOR_MAX)
+    expires_soon_days: int = Field(default=7, ge=0, le=365)
+    """A licence that ends within so many days expires soon."""
+    trust_client_price: bool = False
+    """Take the client's price instead of the catalogue's; for development only."""
+    requests_per_minute_max: int = Field(default=600, ge=0, le=1_000_000)
+    """How many requests of its own one user may send within a minute; 0 = no limit."""
     qr_base: str = QR_BASE
     deep_link_template: str = ""
     sandbox: bool = Field(default=False, validation_alias=AliasChoices("HUB_SANDBOX"))

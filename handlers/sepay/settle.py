@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from handlers.sepay.assigning import Payable, Problem, Seen, assign
 from handlers.sepay.books import SUSPEND, SUSPENSE, bank_account, transfer_reference, vnd
-from handlers.sepay.crediting import Credit, credit_wallet
+from handlers.sepay.crediting import Credit, settle_intent
 from handlers.sepay.reviews import ask_for_review, process_error_of
 from handlers.sepay.tables import PayBankTransaction
 from handlers.sepay.transfers import BankTransfer, is_test, read_transfer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @handler
 async def settle_transfer(transfer: Transfer, ctx: Context) -> None:
-    """Book one transfer and credit the wallet whose order code it carries.
+    """Book one transfer and credit the wallet, or pay the order, whose code it carries.
 
     Running it again for the same transfer changes nothing. A transfer that cannot be assigned ends in review with the
     outcome that says why; its money, when it came to one of our accounts, waits in ``sepay:suspense``.
@@ -67,10 +67,11 @@ async def _settle(bank: BankTransfer, row: PayBankTransaction, account: Receivin
     clearing = bank_account(account.account_number)
     verdict = await assign(bank, ctx)
     match verdict:
-        case Payable(intent=intent, wallet=wallet):
+        case Payable(intent=intent, wallet=wallet, order=order):
             row.intent_id = intent.intent_id
-            credit = Credit(intent, wallet, row, taken_from=clearing, reference=transfer_reference(bank.id))
-            await credit_wallet(credit, ctx)
+            reference = transfer_reference(bank.id)
+            credit = Credit(intent, wallet, row, taken_from=clearing, reference=reference, order=order)
+            await settle_intent(credit, ctx)
         case Seen(payment=payment):
             # Already booked without an id; now it has one.
             payment.provider_payment_id = str(bank.id)

@@ -11,9 +11,43 @@ from typing import Final
 from pydantic import BaseModel
 
 from handlers.sepay import table_views, tables_licenses, tables_orders
+from handlers.sepay.catalogue import upsert_symbol
+from handlers.sepay.licenses import expire_licenses, remind_of_ends
+from handlers.sepay.order_intents import create_intent, pay_by_transfer, top_up_for_order
+from handlers.sepay.ordering import cancel_order, request_order
+from handlers.sepay.paying import pay_from_wallet
+from handlers.sepay.renewal_commands import cancel_renewal, pause_renewal, resume_renewal
+from handlers.sepay.renewals import renew_license, sweep_renewals
 from hub.capability import HandlerSpec
+from schemas.sepay_events import LicenseChanged, OrderCancelled, OrderPaid, PaymentExpired, RenewalChanged
+from schemas.sepay_orders import OrderCommand, OrderRequested, RenewalCommand, SymbolUpserted
 
 __all__ = ["HANDLERS", "SCHEMAS", "table_views", "tables_licenses", "tables_orders"]
 
-HANDLERS: Final[Mapping[str, HandlerSpec]] = {}
-SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {}
+HANDLERS: Final[Mapping[str, HandlerSpec]] = {
+    "upsert_symbol": upsert_symbol,
+    "create_intent": create_intent,
+    "request_order": request_order,
+    "pay_from_wallet": pay_from_wallet,
+    "pay_by_transfer": pay_by_transfer,
+    "top_up_for_order": top_up_for_order,
+    "cancel_order": cancel_order,
+    "expire_licenses": expire_licenses,
+    "remind_of_ends": remind_of_ends,
+    "sweep_renewals": sweep_renewals,
+    "renew_license": renew_license,
+    "pause_renewal": pause_renewal,
+    "resume_renewal": resume_renewal,
+    "cancel_renewal": cancel_renewal,
+}
+SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
+    "SymbolUpserted": SymbolUpserted,
+    "OrderRequested": OrderRequested,
+    "OrderCommand": OrderCommand,
+    "RenewalCommand": RenewalCommand,
+    "OrderPaid": OrderPaid,
+    "OrderCancelled": OrderCancelled,
+    "LicenseChanged": LicenseChanged,
+    "PaymentExpired": PaymentExpired,
+    "RenewalChanged": RenewalChanged,
+}

@@ -31,6 +31,8 @@ ACTIVE: Final = "active"
 SUSPENDED: Final = "suspended"
 
 WALLET_TOPUP: Final = "wallet_topup"
+ORDER_PAYMENT: Final = "order_payment"
+SYMBOL_PURCHASE: Final = "symbol_purchase"
 
 REQUIRES_PAYMENT_METHOD: Final = "requires_payment_method"
 PROCESSING: Final = "processing"

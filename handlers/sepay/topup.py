@@ -5,13 +5,11 @@ Source: docs/providers/sepay.md, "Top-up".
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from handlers.sepay.accounts import ReceivingAccount
-from handlers.sepay.books import VND
-from handlers.sepay.intents import IntentPlan, add_attempt, fresh_topup_code, open_intent, refuse_hurry
-from handlers.sepay.settings import INTENT_MINUTES_MAX, SepaySettings
+from handlers.sepay.intents import IntentPlan, add_attempt, fresh_code, open_intent, refuse_hurry
+from handlers.sepay.limits import lifetime, receiving_account, topup_amount
+from handlers.sepay.order_codes import topup_code
 from handlers.sepay.tables import WALLET_TOPUP, PayPaymentAttempt, PayPaymentIntent
 from handlers.sepay.wallets import settings_of, wallet_for_update
 from hub.capability import handler
@@ -30,17 +28,17 @@ async def request_topup(request: TopupRequested, ctx: Context) -> TopupReply:
     wallet_suspended, too_many_requests. Nothing is stored then.
     """
     settings = settings_of(ctx)
-    amount_minor = _amount(request, settings)
-    account = _account(request, settings)
-    lifetime = _lifetime(request, settings)
+    amount_minor = topup_amount(request.amount, request.currency, settings)
+    account = receiving_account(request.bank_code, settings)
+    ends_in = lifetime(request.expires_in_minutes, settings)
 
     wallet = await wallet_for_update(ctx, request.user_id, request.currency)
     if not wallet.is_active:
         raise RefusedCommand("wallet_suspended", "Wallet is suspended")
     await refuse_hurry(wallet, ctx)
 
-    plan = IntentPlan(WALLET_TOPUP, amount_minor, account, ctx.now + lifetime)
-    intent = await open_intent(wallet, await fresh_topup_code(ctx), plan, ctx)
+    plan = IntentPlan(WALLET_TOPUP, amount_minor, account, ctx.now + ends_in)
+    intent = await open_intent(wallet, await fresh_code(topup_code, ctx), plan, ctx)
     attempt = await add_attempt(intent, account, ctx)
     ctx.conclude("opened")
     return topup_reply(intent, attempt)
@@ -63,30 +61,3 @@ def topup_reply(intent: PayPaymentIntent, attempt: PayPaymentAttempt) -> TopupRe
         bank_code=attempt.bank_code or "",
         expires_at=intent.expires_at,
     )
-
-
-def _amount(request: TopupRequested, settings: SepaySettings) -> int:
-    if request.currency != VND:
-        raise RefusedCommand("unsupported_currency", "Only VND can be paid by bank transfer")
-    amount = request.amount
-    if isinstance(amount, bool) or not isinstance(amount, int):
-        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong")
-    if not settings.min_amount <= amount <= settings.max_topup:
-        raise RefusedCommand(
-            "invalid_amount", f"amount must be from {settings.min_amount:,} to {settings.max_topup:,} VND"
-        )
-    return amount
-
-
-def _account(request: TopupRequested, settings: SepaySettings) -> ReceivingAccount:
-    account = settings.receiving.for_payment(request.bank_code)
-    if account is None:
-        raise RefusedCommand("unknown_bank_code", "No receiving account is configured for this bank_code")
-    return account
-
-
-def _lifetime(request: TopupRequested, settings: SepaySettings) -> timedelta:
-    minutes = settings.intent_minutes if request.expires_in_minutes is None else request.expires_in_minutes
-    if isinstance(minutes, bool) or not isinstance(minutes, int) or not 1 <= minutes <= INTENT_MINUTES_MAX:
-        raise RefusedCommand("invalid_request", f"expires_in_minutes must be from 1 to {INTENT_MINUTES_MAX}")
-    return timedelta(minutes=minutes)

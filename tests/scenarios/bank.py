@@ -12,7 +12,7 @@ import aiohttp
 from sqlalchemy import Row, Table, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from handlers.sepay.books import SUSPENSE, wallet_account
+from handlers.sepay.books import SALES, SUSPENSE, wallet_account
 from hub.ledger.read import list_accounts
 from hub.operate.equation import check
 from hub.store import tables as t
@@ -23,6 +23,7 @@ API = "/api/seapay"
 MAIN_ACCOUNT, VIRTUAL_ACCOUNT = "8880000001", "96247TEST1"
 ACCOUNTS = json.dumps([{"bank_code": "BIDV", "account_number": MAIN_ACCOUNT, "va": VIRTUAL_ACCOUNT}])
 REVIEW_QUEUE, WALLET_QUEUE, LOYALTY_QUEUE = "sepay.needs_review", "wallet.platform", "loyalty.platform"
+SHOP_QUEUE = "shop.platform"
 
 Entity = TypeVar("Entity")
 
@@ -92,11 +93,11 @@ class Bank:
         return [json.loads(row.payload) for row in await self.running.queue(queue)]
 
     async def assert_no_money_appeared_or_vanished(self) -> None:
-        """What is at the bank is what is owed to wallets and what waits in suspense; everything is accounted for."""
+        """What is at the bank is owed to wallets, was earned, or waits in suspense; everything is accounted for."""
         balances = await self.balances()
         at_bank = sum(amount for code, amount in balances.items() if code.startswith("sepay:bank:"))
         in_wallets = sum(amount for code, amount in balances.items() if code.startswith("sepay:wallet:"))
-        assert at_bank == in_wallets + balances.get(SUSPENSE.code, 0)
+        assert at_bank == in_wallets + balances.get(SALES.code, 0) + balances.get(SUSPENSE.code, 0)
         async with self.running.hub.store.reading() as conn:
             signed = "SUM(CASE side WHEN 'debit' THEN amount ELSE -amount END)"
             total = await conn.scalar(text(f"SELECT COALESCE({signed}, 0) FROM postings"))

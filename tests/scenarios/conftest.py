@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.bank import ACCOUNTS, Bank
+from tests.scenarios.shop import LIFETIME_PRICE, PRICE, Shop
 from tests.support.clock import SettableClock
 from tests.support.running import environment, running
 
@@ -36,3 +37,12 @@ async def bank(database_url: str, tmp_path: Path, clock: SettableClock) -> Async
         yield bank
         await bank.settled()
         await bank.assert_no_money_appeared_or_vanished()
+
+
+@pytest.fixture
+async def shop(bank: Bank) -> Shop:
+    """A hub whose catalogue sells symbol 1 for 30 days or for ever."""
+    shop = Shop(bank)
+    await shop.sells(PRICE, 30)
+    await shop.sells(LIFETIME_PRICE, None)
+    return shop
