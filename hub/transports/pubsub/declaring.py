@@ -46,17 +46,15 @@ class Declaring:
 
     async def plan(self) -> list[PlanItem]:
         """Compare, and make nothing."""
-        topics = await _at_once(self._layout.topics, self._look_at_topic)
-        subscriptions = await _at_once(self._layout.subscriptions, self._look_at_subscription)
-        fed = {plan.topic for plan in self._layout.subscriptions}
-        there = [item for item in topics if item.state is PlanState.MATCHES]
-        unfed = [item.name for item in topics if item.name not in fed and item not in there]
-        bare = [*(await _at_once([item.name for item in there if item.name not in fed], self._bare)), *unfed]
-        return [
-            *(item for item in topics if item.name not in bare),
-            *map(_bare_item, filter(None, bare)),
-            *subscriptions,
-        ]
+        topics = await _at_once(self._layout.topics, self._plan_topic)
+        return [*topics, *await _at_once(self._layout.subscriptions, self._look_at_subscription)]
+
+    async def _plan_topic(self, name: str) -> PlanItem:
+        item = await self._look_at_topic(name)
+        would_be_read = bool(self._layout.readers(name))
+        if not would_be_read and (item.state is PlanState.MISSING or await self._bare(name)):
+            return _bare_item(name)
+        return item
 
     async def run(self) -> None:
         """Topics first, then subscriptions, then whether everything that is published has a reader.

@@ -9,7 +9,6 @@ from itertools import count
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
-import pytest
 from prometheus_client import REGISTRY
 
 from hub.transports import Delivered, OnBatch
