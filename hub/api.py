@@ -59,6 +59,8 @@ class HubApi:
     ) -> object:
         """Accept a command and run it at once; the answer is what its handler returned.
 
+        ``dedupe_id`` recognises a repeat among the commands of this type, for ever.
+
         Raises RefusedCommand and whatever else the handler raises: nothing is stored then. UsageError when no route
         takes it, RepeatedCommandError for a repeat of ``dedupe_id``, StoreUnavailableError.
         """

@@ -34,6 +34,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BUSY_S_MAX = 3 * 86_400.0
+"""How long a delivery waits for somebody who is busy, unless its handler says otherwise: over a weekend."""
+
 
 class HubError(Exception):
     """Base of every error that the hub raises on purpose."""
@@ -88,7 +91,14 @@ class RetryableError(HubError):
 
 
 class BusyError(RetryableError):
-    """The other side cannot be asked now: it answered 429, its circuit is open, it is paused. Nothing was tried."""
+    """The other side cannot be asked now: it answered 429, its circuit is open, it is paused. Nothing was tried.
+
+    No attempt is used up; the delivery parks when ``within_s`` seconds have passed since the event was received.
+    """
+
+    def __init__(self, message: str, *, delay_s: float | None = None, within_s: float = BUSY_S_MAX) -> None:
+        super().__init__(message, delay_s=delay_s)
+        self.within_s = within_s
 
 
 class StoreUnavailableError(RetryableError):

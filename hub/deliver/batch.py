@@ -245,7 +245,9 @@ def ending_of(error: BaseException) -> Ending:
             return Deferred(error.reason, error.within_s, error.on_deadline)
         case PermanentError():
             return Failed(str(error), permanent=True)
-        case BusyError() | StoreUnavailableError():
+        case BusyError():
+            return Failed(str(error), retry_s=error.delay_s, counts=False, within_s=error.within_s)
+        case StoreUnavailableError():
             return Failed(str(error), retry_s=error.delay_s, counts=False)
         case RetryableError():
             return Failed(str(error), retry_s=error.delay_s)

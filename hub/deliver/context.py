@@ -88,6 +88,7 @@ class Context:
         self._provider = provider
         self._emitted = 0
         self._published = 0
+        self._readings = 0
         self._is_closed = False
 
     def close(self) -> None:
@@ -119,9 +120,16 @@ class Context:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A read-only look at the tables, for a calling handler before its call: no transaction stays open."""
-        async with self._around.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
-            yield session
+        """A read-only look at the tables, for a calling handler before its call: leave it before ``call``.
+
+        While it is open, a call is refused: its snapshot is a transaction, and a provider may take half a minute.
+        """
+        self._readings += 1
+        try:
+            async with self._around.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+                yield session
+        finally:
+            self._readings -= 1
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -153,7 +161,8 @@ class Context:
     ) -> UUID:
         """A new internal event, stored and routed by the rules in this transaction.
 
-        Its identity is stable: by default it is made from this event, this route and the number of the emission.
+        Its identity is stable: by default it is made from this event, this route and the number of the emission. A
+        ``dedupe_id`` of your own recognises a repeat among all that handlers emit of this type.
         """
         self._refuse_late_use()
         self._emitted += 1
@@ -308,6 +317,8 @@ class Context:
             raise PermanentError(f"the handler of route {self.route} makes a call: mark it with @calls")
         if self._transaction.is_open:
             raise PermanentError(f"step {step!r}: make every call before the ledger or the session is touched")
+        if self._readings:
+            raise PermanentError(f"step {step!r}: leave `async with ctx.reading()` before the call")
         return await self._recorder.run(
             Step(
                 delivery_id=self.delivery_id,

@@ -115,6 +115,10 @@ class Settler:
         row |= {"attempts": used, "reason": _storable(failed.error)}
         if failed.permanent or route is None or (failed.counts and used >= route.attempts):
             return self._park(work, row, continues=route is not None and route.on_park == "continue")
+        waited_s = (now - work.event.received_at).total_seconds()
+        if failed.within_s is not None and waited_s >= failed.within_s:
+            row["reason"] = _storable(f"waited {waited_s:.0f} s in vain: {failed.error}")
+            return self._park(work, row, continues=route.on_park == "continue")
         wait_s = _bounded(failed.retry_s) if failed.retry_s is not None else self._backoff_s(route, used)
         next_at = now + timedelta(seconds=wait_s)
         row |= {"state": "retrying", "next_at": next_at}

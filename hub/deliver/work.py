@@ -48,6 +48,8 @@ class Failed:
     permanent: bool = False
     retry_s: float | None = None
     counts: bool = True
+    within_s: float | None = None
+    """How long after its receipt the event may go on being tried without an attempt being used up; None = no end."""
     kind: str = ""
     """The class of a stranger's error: its text may quote what it was given, so only this goes into logs."""
 

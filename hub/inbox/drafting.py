@@ -15,7 +15,7 @@ from hub.errors import UnreadableError, UsageError
 from hub.event import Event, Verdict, new_traceparent, stable_hash
 from hub.inbox.doubt import doubt_of
 from hub.inbox.draft import Draft
-from hub.inbox.identity import carrier_identity, identity_hash, unreadable_identity
+from hub.inbox.identity import carrier_identity, identity_hash, own_identity, unreadable_identity
 from hub.inbox.received import Received
 from hub.jsonbody import parse_json
 from hub.routing import Condition, ConditionError, EventReader, Facts, Message, Router, SourceConfig, sameness_hash
@@ -143,7 +143,7 @@ class Drafter:
         matches = self.router.route(event)
         if dedupe_id is None:
             return Draft(event, matches, cause=cause)
-        return Draft(event, matches, identity_hash(source, dedupe_id), _same_hash(event), cause=cause)
+        return Draft(event, matches, own_identity(source, type_, dedupe_id), _same_hash(event), cause=cause)
 
 
 def _same_hash(event: Event) -> bytes:

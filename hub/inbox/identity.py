@@ -16,6 +16,14 @@ def identity_hash(source: str, dedupe_id: str) -> bytes:
     return stable_hash("identity", source, dedupe_id)
 
 
+def own_identity(source: str, type_: str, dedupe_id: str) -> bytes:
+    """The identity of an event that the hub makes: an id is unique among the events, or commands, of one type.
+
+    Two handlers may name different things by the same order's number, and two commands come with the same request's.
+    """
+    return stable_hash("own identity", source, type_, dedupe_id)
+
+
 def unreadable_identity(source: str, body: bytes) -> bytes:
     """The identity of a body that could not be read: itself. A sender that repeats it is stored once."""
     return stable_hash("unreadable", source, hashlib.sha256(body).digest())

@@ -229,6 +229,39 @@ async def test_another_request_under_a_recorded_step_is_refused(store: Store) ->
         assert states(await parts.deliveries()) == ["parked"]
 
 
+async def test_a_call_inside_a_reading_is_refused_before_anything_is_sent(store: Store) -> None:
+    provider = Provider()
+
+    @calls("bank")
+    async def pay(_: Event, ctx: Context) -> None:
+        async with ctx.reading():
+            await ctx.call("pay", provider.send, {})
+
+    async with assemble(store, PAY, {"pay": pay}) as parts:
+        await give(parts, message("pay", {}))
+        await parts.settle()
+
+        [row] = await parts.deliveries()
+        assert (row.state, row.reason) == ("parked", "step 'pay': leave `async with ctx.reading()` before the call")
+        assert provider.sent == []
+
+
+async def test_a_call_after_a_reading_is_sent(store: Store) -> None:
+    provider = Provider()
+
+    @calls("bank")
+    async def pay(_: Event, ctx: Context) -> None:
+        async with ctx.reading() as session:
+            await session.execute(text("SELECT 1"))
+        await ctx.call("pay", provider.send, {})
+
+    async with assemble(store, PAY, {"pay": pay}) as parts:
+        await give(parts, message("pay", {}))
+        await parts.settle()
+
+        assert states(await parts.deliveries()) == ["done"]
+
+
 async def test_a_busy_provider_uses_up_no_attempt(store: Store) -> None:
     provider = Provider(*(BusyError("429", delay_s=0.002) for _ in range(9)))
     async with assemble(store, PAY, {"pay": provider.spec([], with_lookup=False)}) as parts:

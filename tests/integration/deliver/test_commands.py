@@ -108,6 +108,13 @@ async def test_when_one_of_its_routes_fails_none_of_them_has_run(store: Store) -
         await _nothing_is_stored(parts)
 
 
+async def test_an_id_is_that_of_one_kind_of_command(store: Store) -> None:
+    async with assemble(store, ROUTES, HANDLERS) as parts:
+        await command(parts, "fill", 500, dedupe_id="r-1")
+
+        assert (await command(parts, "pay", 120, dedupe_id="r-1")).answer == {"left": 380}
+
+
 async def test_a_repeat_under_the_same_id_is_refused_with_the_first_event(store: Store) -> None:
     async with assemble(store, ROUTES, HANDLERS) as parts:
         first = await command(parts, "fill", 5, dedupe_id="r-1")

@@ -13,7 +13,7 @@ from hub.deliver.batch import ending_of
 from hub.deliver.drive import HandlerLateError
 from hub.deliver.settle import Attempt, Settler
 from hub.deliver.work import Deferred, Failed, Work
-from hub.errors import BusyError, NotYet, PermanentError, RetryableError, StoreUnavailableError
+from hub.errors import BUSY_S_MAX, BusyError, NotYet, PermanentError, RetryableError, StoreUnavailableError
 from hub.routing.router import CompiledRoute
 from tests.support.clock import SettableClock
 from tests.unit.event.test_event import an_event
@@ -52,7 +52,7 @@ def foreseen(error: BaseException, *, attempts: int = 0, route: CompiledRoute | 
         (PermanentError("no"), Failed("no", permanent=True)),
         (RetryableError("soon", delay_s=7), Failed("soon", retry_s=7)),
         (RetryableError("soon"), Failed("soon")),
-        (BusyError("429", delay_s=3), Failed("429", retry_s=3, counts=False)),
+        (BusyError("429", delay_s=3), Failed("429", retry_s=3, counts=False, within_s=BUSY_S_MAX)),
         (StoreUnavailableError("away", delay_s=1), Failed("away", retry_s=1, counts=False)),
         (NotYet("wait", within_s=5), Deferred("wait", 5, "park")),
         (HandlerLateError(2), Failed("the handler did not end within 2 s")),
@@ -82,6 +82,14 @@ def test_the_last_attempt_parks_and_an_attempt_that_does_not_count_never_does() 
     assert foreseen(ValueError("x"), attempts=4)[0].state == "parked"
     assert foreseen(BusyError("429"), attempts=4)[0].state == "retrying"
     assert foreseen(PermanentError("x"))[0].state == "parked"
+
+
+def test_who_waits_for_somebody_busy_parks_in_the_end() -> None:
+    assert foreseen(BusyError("429"), late_s=BUSY_S_MAX - 1)[0].state == "retrying"
+    parked = foreseen(BusyError("429"), late_s=BUSY_S_MAX)[0]
+    assert (parked.state, parked.reason) == ("parked", "waited 259200 s in vain: 429")
+    assert foreseen(BusyError("429", within_s=5), late_s=5)[0].state == "parked"
+    assert foreseen(StoreUnavailableError("away"), late_s=BUSY_S_MAX)[0].state == "retrying"
 
 
 def test_not_yet_waits_longer_the_longer_it_has_waited_and_looks_once_more_at_its_deadline() -> None:
