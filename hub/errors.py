@@ -19,6 +19,7 @@ HubError
 ├── NotYet                         the delivery must wait for something else, without holding up its chain
 ├── PermanentError                 trying again cannot help: park at once
 │   ├── ConditionError                  routing: a rule's condition cannot be compiled or evaluated
+│   ├── OversizeError                   transports: larger than the broker's protocol can ever carry
 │   └── MoneyError                      money: this is no amount of that currency
 │       └── MixedCurrenciesError             amounts of two currencies were added or compared
 ├── RefusedCommand                 a command is answered with a reason; nothing is stored

@@ -20,6 +20,7 @@ from pamqp import commands as spec
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from hub.errors import PermanentError
 from hub.transports.base import OutboundMessage
 from hub.transports.rabbit.messages import properties_of
 
@@ -42,7 +43,7 @@ _CHANNEL_PARTS: Final = (
 Take = Callable[[DeliveredMessage], None]
 
 
-class OversizeError(ValueError):
+class OversizeError(PermanentError):
     """The message can never be sent: a name or the headers are larger than the protocol or the broker allows."""
 
 
