@@ -6,8 +6,10 @@ refused that way is told with both sides. Source: docs/rabbitmq.md, "When the br
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from aiormq.exceptions import (
     ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    ConnectionCommandInvalid,
 )
 from faststream.rabbit import RabbitExchange, RabbitQueue
 
@@ -109,9 +112,9 @@ class Declarer:
                     timeout=RPC_S_MAX,
                 )
             )
-        except TransportUnavailableError as lost:
+        except TransportUnavailableError:
             # An unknown type costs the whole connection.
-            if exchange.type is PARTITION_EXCHANGE_TYPE and "unknown exchange type" in str(lost):
+            if exchange.type is PARTITION_EXCHANGE_TYPE and await self._was_told_off():
                 return f"exchange {exchange.name}: partitions need RabbitMQ's plugin rabbitmq_consistent_hash_exchange"
             raise
         return None if error is None else _difference("exchange", exchange.name, f"a durable {kind} exchange", error)
@@ -126,6 +129,14 @@ class Declarer:
             return None
         return _difference("queue", queue.name, f"a durable queue with {_shown(queue.arguments)}", error)
 
+    async def _was_told_off(self) -> bool:
+        """Whether the broker has closed the connection over what was asked; its word may come a moment later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RPC_S_MAX):
+                while self._link.closed_with is None:
+                    await asyncio.sleep(0.01)
+        return isinstance(self._link.closed_with, ConnectionCommandInvalid)
+
     async def _required(self, ask: Ask) -> None:
         error = await self._asked(ask)
         if error is not None:
@@ -135,6 +146,7 @@ class Declarer:
         """Ask on an open channel; the broker's refusal is the answer. Raises TransportUnavailableError."""
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._link.channel()
+            self._link.closed_with = None
         try:
             async with self._link.guarded():
                 await ask(self._channel)

@@ -54,7 +54,10 @@ class Link:
             timeout=CONNECT_S_MAX,
             reconnect_interval=RECONNECT_S,
             logger=None,
+            on_close=[self._on_close],
         )
+        self.closed_with: BaseException | None = None
+        """What ended the last connection, in the broker's words where it gave any."""
         self._connecting = asyncio.Lock()
         self._robust: aio_pika.RobustConnection | None = None
         self._is_closed = False
@@ -97,6 +100,10 @@ class Link:
         with suppress(TransportUnavailableError):
             async with translated(self.place), asyncio.timeout(CLOSE_S_MAX):
                 await self._broker.stop()
+
+    def _on_close(self, _connection: object, error: BaseException | None) -> None:
+        self.closed_with = error
+        metrics.CONNECTED.labels(purpose=self.purpose).set(0)
 
     async def _connection(self) -> aiormq.Connection:
         if self._is_closed:

@@ -57,12 +57,6 @@ def headers_of(properties: spec.Basic.Properties) -> dict[str, str]:
     return headers
 
 
-def delivery_count(properties: spec.Basic.Properties, *, is_redelivered: bool) -> int:
-    """How often it was handed out before, where the queue counts; else whether it was."""
-    count = (properties.headers or {}).get("x-delivery-count")
-    return int(count) if isinstance(count, int) else int(is_redelivered)
-
-
 def _text(value: Any) -> str:
     """A header's value as text: tables and lists as JSON, bytes that are no text as base64."""
     match value:

@@ -22,7 +22,7 @@ class BindingRecord:
 
     async def add(self, bindings: Iterable[Binding]) -> None:
         """To be called before they are made: a crash in between leaves too much on record, never too little."""
-        missing = sorted(set(bindings) - await self._stored())
+        missing = sorted(set(bindings) - await self.all())
         if not missing:
             return
 
@@ -34,7 +34,7 @@ class BindingRecord:
 
     async def others_than(self, bindings: Iterable[Binding]) -> list[Binding]:
         """What is on record and no longer wanted."""
-        return sorted(await self._stored() - set(bindings))
+        return sorted(await self.all() - set(bindings))
 
     async def remove(self, binding: Binding) -> None:
         """To be called once it is gone."""
@@ -46,12 +46,12 @@ class BindingRecord:
         await self._store.write(work)
 
     async def plan(self, wanted: Iterable[Binding]) -> list[PlanItem]:
-        stored, named = await self._stored(), set(wanted)
+        stored, named = await self.all(), set(wanted)
         states = {one: PlanState.MATCHES if one in stored else PlanState.MISSING for one in named}
         states |= dict.fromkeys(stored - named, PlanState.STALE)
         return [_item(one, states[one]) for one in sorted(states)]
 
-    async def _stored(self) -> set[Binding]:
+    async def all(self) -> set[Binding]:
         async with self._store.reading() as conn:
             return {Binding(row.exchange, row.queue, row.pattern) for row in await conn.execute(select(b))}
 

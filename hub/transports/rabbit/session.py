@@ -100,15 +100,17 @@ class Session:
         async with self._link.guarded():
             await self._channel.basic_qos(prefetch_count=self._prefetch, timeout=RPC_S_MAX)
 
+    async def ready(self) -> int:
+        """How many messages of its queues the broker has not handed out to anybody."""
+        return sum([(await self._asked(queue)).message_count or 0 for queue in self._queues])
+
     async def queues_without_consumer(self) -> list[str]:
         """Raises TransportUnavailableError when the broker does not answer, or a queue is gone."""
-        without = []
-        for queue in self._queues:
-            async with self._link.guarded():
-                answer = await self._channel.queue_declare(queue, passive=True, timeout=RPC_S_MAX)
-            if not answer.consumer_count:
-                without.append(queue)
-        return without
+        return [queue for queue in self._queues if not (await self._asked(queue)).consumer_count]
+
+    async def _asked(self, queue: str) -> spec.Queue.DeclareOk:
+        async with self._link.guarded():
+            return await self._channel.queue_declare(queue, passive=True, timeout=RPC_S_MAX)
 
     def end(self, reason: str) -> None:
         """Nothing more is handed out."""

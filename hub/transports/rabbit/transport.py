@@ -23,6 +23,8 @@ from hub.transports.base import (
     OutboundMessage,
     PlanItem,
     PublishResult,
+    QueuedMessage,
+    QueueInfo,
     TransportUnavailableError,
 )
 from hub.transports.rabbit.consuming import Consumer, Reading
@@ -30,6 +32,7 @@ from hub.transports.rabbit.declaring import Declarer
 from hub.transports.rabbit.link import RPC_S_MAX, Link
 from hub.transports.rabbit.objects import Objects, objects_of, queue_names
 from hub.transports.rabbit.publishing import Publisher
+from hub.transports.rabbit.reading import Reader
 from hub.transports.rabbit.record import BindingRecord
 from hub.transports.topology import Topology
 
@@ -58,6 +61,7 @@ class RabbitTransport:
         self._prefetch = prefetch
         self._record = BindingRecord(store)
         self._publisher = Publisher(self._out, self._declare_again)
+        self._reader = Reader(self._in, self._record)
         self._topology = Topology((), (), ())
         self._objects: Objects | None = None
         self._declaring = asyncio.Lock()
@@ -143,6 +147,18 @@ class RabbitTransport:
         spec = next((one for one in self._topology.queues if one.name == name), None)
         return queue_names(spec) if spec is not None else [name]
 
+    async def queue_list(self) -> list[QueueInfo]:
+        """The queues that the hub has made."""
+        return await self._reader.infos()
+
+    async def queue_read(self, name: str, *, limit: int, after_id: int = 0) -> list[QueuedMessage]:
+        """What is read is held until ``close``, and then goes back to its place."""
+        return await self._reader.read(name, limit=limit, after_id=after_id)
+
+    async def queue_ack(self, name: str, message_ids: Sequence[str]) -> list[str]:
+        """As the protocol says."""
+        return await self._reader.ack(name, message_ids)
+
     async def healthy(self) -> bool:
         """Whether the broker answers on both connections."""
         try:
@@ -161,6 +177,7 @@ class RabbitTransport:
 
     async def close(self) -> None:
         """Channels end with their connections: what was not acknowledged comes again."""
+        await self._reader.release()
         await self._publisher.close()
         await self._out.close()
         await self._in.close()
