@@ -28,6 +28,8 @@ async def bank(database_url: str, tmp_path: Path, clock: SettableClock) -> Async
     environ = environment(
         tmp_path,
         database_url,
+        # Without a token nobody polls the statement: there is none to poll.
+        HUB_SANDBOX="0",
         SEPAY_ACCOUNTS=ACCOUNTS,
         SEPAY_INTENTS_PER_MINUTE_MAX="10",
         HUB_DATABASE_BUSY_TIMEOUT_S="0.3",

@@ -78,11 +78,11 @@ class Shop:
         (found,) = [one for one in await self.bank.entities(PaySymbolOrder) if one.order_id == UUID(order_id)]
         return found.status
 
-    async def job_ran(self, route: str, outcome: str) -> None:
-        """Wait until a scheduled job has ended this way."""
+    async def job_ran(self, route: str, outcome: str, *, times: int = 1) -> None:
+        """Wait until a scheduled job has ended this way so often."""
 
         async def ran() -> bool:
-            return outcome in await self.bank.outcomes(route)
+            return (await self.bank.outcomes(route)).count(outcome) >= times
 
         await until(ran)
         await self.bank.settled()
