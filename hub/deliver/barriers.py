@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import TypeAlias
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.blocking import Behind, Block, block_chains
 from hub.deliver.work import Work
 from hub.event import chain_of, lane_of, outbox_chain_of
 from hub.store import tables as t
+from hub.store.numbers import among, as_numbers
 
 RECHECK_S_MIN = 0.05
 RECHECK_S_MAX = 5.0
@@ -56,10 +58,15 @@ async def hold_back(
 async def _barriers_of(conn: AsyncConnection, chains: set[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = defaultdict(list)
     if chains:
-        query = select(t.barriers.c.chain, t.barriers.c.delivery_id).where(t.barriers.c.chain.in_(chains))
-        for chain, delivery_id in await conn.execute(query):
+        dialect = conn.dialect.name
+        for chain, delivery_id in await conn.execute(_of_chains(dialect), {"chains": as_numbers(dialect, chains)}):
             found[chain].append(delivery_id)
     return found
+
+
+@cache
+def _of_chains(dialect: str) -> Select[int, int]:
+    return select(t.barriers.c.chain, t.barriers.c.delivery_id).where(among(dialect, t.barriers.c.chain, "chains"))
 
 
 async def lift(conn: AsyncConnection, delivery_ids: Collection[int]) -> None:

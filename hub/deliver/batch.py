@@ -70,6 +70,17 @@ class FlushError(HubError):
         self.culprit = culprit
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What the deliveries of one run share. ``arguments`` are those that were read before their handlers run."""
+
+    unit: UnitOfWork
+    rules: Rules
+    around: Surroundings
+    result: BatchResult
+    arguments: dict[int, object]
+
+
 class BatchRunner:
     """Runs the handlers of one batch inside one transaction."""
 
@@ -94,12 +105,12 @@ class BatchRunner:
         result = BatchResult()
         failed_chains: set[int] = set()
         kept: list[Owned] = []
-        await self._lock_declared(unit, works, rules)
+        batch = _Batch(unit, rules, pinned(self._around, rules), result, await self._lock_declared(unit, works, rules))
         for work in works:
             # What stands behind a failure waits for it; it is still ready and will be met as blocked.
             if work.chain in failed_chains:
                 continue
-            attempt, effects = await self._one(unit, work, rules, result)
+            attempt, effects = await self._one(batch, work)
             result.attempts.append(attempt)
             if isinstance(attempt.ending, Failed | Calling) and work.state != "deferred":
                 failed_chains.add(work.chain)
@@ -111,26 +122,29 @@ class BatchRunner:
         await self._flush(unit, kept, result)
         return result
 
-    async def _lock_declared(self, unit: UnitOfWork, works: Sequence[Work], rules: Rules) -> None:
-        accounts = []
+    async def _lock_declared(self, unit: UnitOfWork, works: Sequence[Work], rules: Rules) -> dict[int, object]:
+        """Lock what the handlers declare, in order; answers the arguments that had to be read for it."""
+        accounts: list[Account] = []
+        arguments: dict[int, object] = {}
         for work in works:
             spec = rules.handler_of(work.route_id)
             if spec is not None and spec.accounts is not None and spec.kind == "database":
                 try:
-                    accounts += list(spec.accounts(argument_of(spec.model, work.event)))
+                    argument = argument_of(spec.model, work.event)
+                    accounts += spec.accounts(argument)
                 except Exception:  # noqa: S112 - the handler itself will say what is wrong with its event
                     continue
+                arguments[work.id] = argument
         await _lock_ahead(unit, accounts)
+        return arguments
 
-    async def _one(
-        self, unit: UnitOfWork, work: Work, rules: Rules, result: BatchResult
-    ) -> tuple[Attempt, Effects | None]:
+    async def _one(self, batch: _Batch, work: Work) -> tuple[Attempt, Effects | None]:
         started_at, start = self._around.clock.now(), time.perf_counter()
-        transaction = BatchTransaction(unit)
+        unit, transaction = batch.unit, BatchTransaction(batch.unit)
         mark = unit.book.mark()
         effects: Effects | None = None
         try:
-            ending, effects = await self._handle(work, rules, transaction)
+            ending, effects = await self._handle(batch, work, transaction)
             await transaction.keep()
         except (Exception, asyncio.CancelledError) as error:
             if _must_rise(error):
@@ -144,13 +158,14 @@ class BatchRunner:
             had_savepoint = transaction.has_savepoint
             await transaction.drop()
             unit.book.undo_to(mark, rolled_back=had_savepoint)
-            result.raised[work.id] = error
+            batch.result.raised[work.id] = error
             ending, effects = ending_of(error), None
         finally:
             transaction.close()
         return Attempt(work, ending, started_at, (time.perf_counter() - start) * 1000), effects
 
-    async def _handle(self, work: Work, rules: Rules, transaction: BatchTransaction) -> tuple[Ending, Effects | None]:
+    async def _handle(self, batch: _Batch, work: Work, transaction: BatchTransaction) -> tuple[Ending, Effects | None]:
+        rules = batch.rules
         route = rules.routes_by_id.get(work.route_id)
         if route is None:
             raise PermanentError("its route is no longer in routing.yaml")
@@ -161,9 +176,10 @@ class BatchRunner:
         spec = rules.handlers[route.handle]
         if spec.kind == "calls":
             return Calling(), None
-        context = Context(work.event, route, work.id, pinned(self._around, rules), transaction)
+        context = Context(work.event, route, work.id, batch.around, transaction)
         try:
-            argument = argument_of(spec.model, work.event)
+            known = batch.arguments.get(work.id)
+            argument = known if known is not None else argument_of(spec.model, work.event)
             running = spec.function(argument, context)
             context.effects.result = await drive(running, spec.timeout_s, on_late=transaction.interrupt)
         finally:

@@ -212,17 +212,17 @@ class Context:
             raise PermanentError(f"route {self.route} has no `publish:` that says where its handler's messages go")
         self._refuse_late_use()
         self._published += 1
-        number = self._published
+        identity, payload = message_id(self.event.id, self.delivery_id, self._published), encode(message)
         for name in names:
             self.effects.messages.append(
-                self._message(name, number, encode(message), routing_key=routing_key, key=key, headers=headers or {})
+                self._message(name, identity, payload, routing_key=routing_key, key=key, headers=headers or {})
             )
-        return message_id(self.event.id, self.delivery_id, number)
+        return identity
 
     def _message(
         self,
         name: str,
-        number: int,
+        identity: str,
         payload: bytes,
         *,
         routing_key: str | None,
@@ -234,7 +234,7 @@ class Context:
             raise PermanentError(f"no destination is called {name!r}")
         event = self.event
         return OutgoingMessage(
-            message_id=message_id(event.id, self.delivery_id, number),
+            message_id=identity,
             destination=name,
             routing_key=destination.routing_key_for(
                 type_=routing_key or event.type, key=key or event.key, source=event.source

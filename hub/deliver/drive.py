@@ -32,10 +32,16 @@ async def drive(handler: Awaitable[object], timeout_s: float, *, on_late: Callab
     The coroutine moves only while it is driven from here, so one that will not end is simply not driven any further:
     nothing of it runs on in the background.
     """
+    coroutine = cast("Coroutine[Any, Any, object]", handler)
+    try:
+        # Most handlers wait for nothing: they have ended before a clock would have been set.
+        waited = coroutine.send(None)
+    except StopIteration as stop:
+        return cast(object, stop.value)
     limit, end = asyncio.timeout(timeout_s), asyncio.timeout(timeout_s + GRACE_S)
     try:
         async with end, limit:
-            result = await _Driven(cast("Coroutine[Any, Any, object]", handler), limit, end, on_late)
+            result = await _Driven(coroutine, waited, limit, end, on_late)
     except HandlerStuckError:
         raise
     except Exception as error:
@@ -52,27 +58,21 @@ class _Driven:
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, object],
+        waited: object,
         limit: asyncio.Timeout,
         end: asyncio.Timeout,
         on_late: Callable[[], None],
     ) -> None:
         self._coroutine = coroutine
+        self._waited = waited
         self._limit = limit
         self._end = end
         self._on_late = on_late
 
     def __await__(self) -> Generator[Any, None, object]:
+        waited, is_told = self._waited, False
         thrown: BaseException | None = None
-        is_told = False
         while True:
-            try:
-                waited = self._coroutine.send(None) if thrown is None else self._coroutine.throw(thrown)
-            except StopIteration as stop:
-                return cast(object, stop.value)
-            if self._end.expired():
-                self._leave_behind()
-                raise HandlerStuckError("the handler swallowed its cancellation and did not end in time")
-            thrown = None
             try:
                 yield waited
             except BaseException as error:
@@ -80,6 +80,14 @@ class _Driven:
                 if self._limit.expired() and not is_told:
                     is_told = True
                     self._on_late()
+            try:
+                waited = self._coroutine.send(None) if thrown is None else self._coroutine.throw(thrown)
+            except StopIteration as stop:
+                return cast(object, stop.value)
+            thrown = None
+            if self._end.expired():
+                self._leave_behind()
+                raise HandlerStuckError("the handler swallowed its cancellation and did not end in time")
 
     def _leave_behind(self) -> None:
         try:

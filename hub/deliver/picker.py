@@ -1,17 +1,20 @@
 """Which deliveries may run now: the ready ones of unblocked chains, the heads of chains that are due, the deferred.
 
 Only open rows are in the indexes that are read here, and a ready row of a blocked chain is met once: it is turned into
-``waiting`` and read again from its chain's head. Source: docs/decisions/0003-chains-and-lanes.md.
+``waiting`` and read again from its chain's head. The statements are built once for each database, and take lists as one
+parameter: nothing is compiled for a batch. Source: docs/decisions/0003-chains-and-lanes.md.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, select, true
+from sqlalchemy import BigInteger, ColumnElement, Integer, Row, Select, bindparam, exists, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import Targets, hold_back
@@ -20,17 +23,17 @@ from hub.deliver.work import Work, work_of
 from hub.event import ROUTE_BITS
 from hub.inbox.corrections import latest_correction
 from hub.store import tables as t
-from hub.store.numbers import number_table
+from hub.store.numbers import among, as_numbers, number_table
 from hub.store.tables import in_state
+from hub.store.types import UtcTime
 
 DUE_CHAINS_MAX = 50
 PER_CHAIN_MAX = 50
-PER_LANE_MAX = 100
+PER_LANE_MIN = 8
 DEFERRED_MAX = 50
 
 _d, _i, _b = t.deliveries, t.inbox, t.blocked
-# The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
-_deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
+_NOW = bindparam("now", type_=UtcTime)
 
 
 @dataclass(slots=True)
@@ -47,6 +50,26 @@ class Picked:
         return bool(self.turned or (self.drained and not self.works))
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look into these lanes, but not at the deliveries of the routes to ``leave``."""
+
+    conn: AsyncConnection
+    lanes: Sequence[int]
+    leave: Collection[int]
+    now: datetime
+
+    @property
+    def dialect(self) -> str:
+        return self.conn.dialect.name
+
+    @property
+    def bounds(self) -> dict[str, object]:
+        """The parameters that its statements share."""
+        bounds = {"lanes": as_numbers(self.dialect, self.lanes)}
+        return bounds | {"leave": as_numbers(self.dialect, self.leave)} if self.leave else bounds
+
+
 async def pick(
     conn: AsyncConnection,
     lanes: Sequence[int],
@@ -61,23 +84,14 @@ async def pick(
     Deliveries of the routes to ``leave`` are not read: many of them must not hide what stands behind them. ``targets``
     says where a route's messages go.
     """
-    picked = Picked()
-    works: list[Work] = []
-    due = await _due_chains(conn, lanes, now, leave)
-    for chain in due:
-        heads, obstacle = await _heads(conn, chain)
-        if obstacle is not None and not heads:
-            await block_chains(conn, [obstacle])
-            continue
-        picked.drained.add(chain)
-        works += heads
-    works += await _due_deferred(conn, lanes, now, leave)
-    ready, behind = await _ready(conn, lanes, limit, picked.drained, leave)
-    picked.turned = len(behind)
-    await block_chains(conn, [], behind=behind)
-    works += ready
-    works.sort(key=lambda work: work.id)
-    picked.works = await hold_back(conn, works[:limit], picked.drained, now=now, targets=targets)
+    look, picked = _Look(conn, lanes, leave, now), Picked()
+    works = await _due(look, picked.drained)
+    is_any_due = bool(works)
+    ready, has_barriers = await _ready(look, limit, picked)
+    works = sorted(works + ready, key=lambda work: work.id)[:limit]
+    if has_barriers or is_any_due:
+        works = await hold_back(conn, works, picked.drained, now=now, targets=targets)
+    picked.works = works
     return picked
 
 
@@ -93,83 +107,151 @@ async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: date
     return found & set(lanes)
 
 
-def with_event(*more: Any) -> Select[Any]:
-    """Deliveries with their events, and the latest correction of the payload where a person made one."""
-    corrected = latest_correction(_d.c.event_id)
-    columns = [column for column in _i.c if column.name not in ("id", "problem", "matches")]
-    return select(_d, *columns, corrected.label("corrected"), *more).join(_i, _i.c.seq == _d.c.event_seq)
+async def _due(look: _Look, drained: set[int]) -> list[Work]:
+    """What waited for its time: the heads of due chains, which count as ``drained`` then, and the deferred."""
+    any_due = _any_due(look.dialect)
+    has_chains, has_deferred = (await look.conn.execute(any_due, look.bounds | {"now": look.now})).one()
+    works: list[Work] = []
+    if has_chains:
+        works += await _due_heads(look, drained)
+    if has_deferred:
+        deferred = _due_deferred(look.dialect, is_leaving=bool(look.leave))
+        works += [work_of(row) for row in await look.conn.execute(deferred, look.bounds | {"now": look.now})]
+    return works
 
 
-async def _due_chains(conn: AsyncConnection, lanes: Sequence[int], now: datetime, leave: Collection[int]) -> list[int]:
+@cache
+def _any_due(dialect: str) -> Select[bool, bool]:
+    """Nearly always neither: one statement then spares two."""
+    chain = select(_b.c.chain).where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
+    return select(exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW)))
+
+
+async def _due_heads(look: _Look, drained: set[int]) -> list[Work]:
+    due = _due_chains(look.dialect, is_leaving=bool(look.leave))
+    works: list[Work] = []
+    for chain in (await look.conn.scalars(due, look.bounds | {"now": look.now})).all():
+        heads, obstacle = await _heads(look.conn, chain)
+        if obstacle is not None and not heads:
+            await block_chains(look.conn, [obstacle])
+            continue
+        drained.add(chain)
+        works += heads
+    return works
+
+
+@cache
+def _due_chains(dialect: str, *, is_leaving: bool) -> Select[int]:
     query = (
         select(_b.c.chain)
-        .where(_b.c.lane.in_(lanes), _b.c.next_at <= now, _b.c.state.in_(("backoff", "barrier")))
+        .where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW, _b.c.state.in_(("backoff", "barrier")))
         .order_by(_b.c.next_at)
         .limit(DUE_CHAINS_MAX)
     )
-    if leave:
-        # A chain belongs to one route, whose number is in the number of any of its deliveries.
-        query = query.where(_b.c.head.op("&")(2**ROUTE_BITS - 1).not_in(leave))
-    return [row[0] for row in await conn.execute(query)]
+    # A chain belongs to one route, whose number is in the number of any of its deliveries.
+    route: ColumnElement[int] = _b.c.head.op("&")(2**ROUTE_BITS - 1)
+    return query.where(~among(dialect, route, "leave")) if is_leaving else query
 
 
 async def _heads(conn: AsyncConnection, chain: int) -> tuple[list[Work], Block | None]:
     """The rows of a due chain from its head on, up to the first that is parked or calling: that one blocks the rest."""
-    query = (
-        with_event().where(_d.c.chain == chain, in_state(_d, *t.BEHIND_STATES)).order_by(_d.c.id).limit(PER_CHAIN_MAX)
-    )
     heads: list[Work] = []
-    for row in await conn.execute(query):
+    for row in await conn.execute(_FIRST_OF_CHAIN, {"of_chain": chain}):
         if row.state in ("parked", "calling"):
             return heads, Block(chain, row.lane, row.id, row.state, None)
         heads.append(work_of(row))
     return heads, None
 
 
-async def _due_deferred(
-    conn: AsyncConnection, lanes: Sequence[int], now: datetime, leave: Collection[int]
-) -> list[Work]:
+@cache
+def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
     query = (
-        with_event()
-        .where(_deferred, _d.c.next_at <= now, _d.c.lane.in_(lanes))
+        _with_event()
+        .where(_deferred, _d.c.next_at <= _NOW, among(dialect, _d.c.lane, "lanes"))
         .order_by(_d.c.next_at)
         .limit(DEFERRED_MAX)
     )
-    if leave:
-        query = query.where(_d.c.route_id.not_in(leave))
-    return [work_of(row) for row in await conn.execute(query)]
+    return query.where(~among(dialect, _d.c.route_id, "leave")) if is_leaving else query
 
 
-async def _ready(
-    conn: AsyncConnection, lanes: Sequence[int], limit: int, drained: set[int], leave: Collection[int]
-) -> tuple[list[Work], list[Behind]]:
-    """Ready rows lane by lane (one ordered index scan each), split into those that may run and those that must wait."""
-    per_lane = max(1, min(PER_LANE_MAX, limit))
-    wanted = number_table(conn, lanes, Integer, name="wanted")
-    lane = wanted.c[0]
-    # In a name of its own: the same table stands in the outer statement too.
-    own = _d.alias("own")
-    inner = (
-        select(own.c.id)
-        .where(own.c.lane == lane, in_state(own, "ready"))
-        .order_by(own.c.id)
-        .limit(per_lane)
-        .correlate_except(own)
-    )
-    if leave:
-        inner = inner.where(own.c.route_id.not_in(leave))
-    query = with_event(_b.c.chain.is_not(None).label("is_blocked")).outerjoin(_b, _b.c.chain == _d.c.chain)
-    if conn.dialect.name == "postgresql":
-        first = inner.lateral("first")
-        query = query.join(wanted, true()).join(first, first.c.id == _d.c.id)
-    else:
-        query = query.join(wanted, _d.c.id.in_(inner))
-    rows = await conn.execute(query.where(in_state(_d, "ready")).order_by(_d.c.id).limit(limit))
+async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], bool]:
+    """Ready rows that may run, and whether there are any barriers; those that must wait are turned ``waiting``."""
+    rows = await _ready_rows(look, limit)
     ready: list[Work] = []
     behind: list[Behind] = []
     for row in rows:
-        if row.is_blocked or row.chain in drained:
+        if row.is_blocked or row.chain in picked.drained:
             behind.append(Behind(row.id, row.chain))
         else:
             ready.append(work_of(row))
-    return ready, behind
+    picked.turned = len(behind)
+    await block_chains(look.conn, [], behind=behind)
+    return ready, bool(rows and rows[0].has_barriers)
+
+
+async def _ready_rows(look: _Look, limit: int) -> Sequence[Row[Any]]:
+    """The first ``limit`` ready rows, of which the many lanes of a backlog give a few each."""
+    first = _first_ready(look.dialect, is_leaving=bool(look.leave))
+    few = max(1, min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(look.lanes)))))
+    rows: Sequence[Row[Any]]
+    rows = (await look.conn.execute(first, look.bounds | {"most": limit, "per_lane": few})).all()
+    if len(rows) < limit and few in Counter(row.lane for row in rows).values():
+        # Little lies in the other lanes, and one has more: a single busy key must not make small batches.
+        rows = (await look.conn.execute(first, look.bounds | {"most": limit, "per_lane": limit})).all()
+    return rows
+
+
+@cache
+def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
+    """Ready rows lane by lane, one ordered look into the index each, then the first of them all with their events."""
+    wanted = number_table(dialect, "lanes", Integer())
+    own = _d.alias("own")
+    of_lane = (
+        select(own.c.id)
+        .where(own.c.lane == wanted.c[0], in_state(own, "ready"))
+        .order_by(own.c.id)
+        .limit(bindparam("per_lane", type_=BigInteger))
+        .correlate(wanted)
+    )
+    if is_leaving:
+        of_lane = of_lane.where(~among(dialect, own.c.route_id, "leave"))
+    if dialect == "postgresql":
+        first = of_lane.lateral("first")
+        heads = select(first.c.id).select_from(wanted.join(first, true()))
+    else:
+        heads = select(_d.c.id).select_from(wanted.join(_d, _d.c.id.in_(of_lane)))
+    # Bounded before anything is joined: behind a backlog most of these rows are left for later.
+    bounded = heads.order_by("id").limit(bindparam("most", type_=BigInteger)).subquery("heads")
+    # One look by key for each row: a join might be planned as a scan of everything that is blocked.
+    is_blocked = select(_b.c.chain).where(_b.c.chain == _d.c.chain).correlate(_d).scalar_subquery().is_not(None)
+    has_barriers = exists(select(t.barriers.c.chain))
+    query = _with_event(is_blocked.label("is_blocked"), has_barriers.label("has_barriers"))
+    return query.join(bounded, bounded.c.id == _d.c.id).order_by(_d.c.id)
+
+
+def _with_event(*more: Any) -> Select[Any]:
+    """Deliveries with their events, and the latest correction of the payload where a person made one."""
+    corrected = latest_correction(_d.c.event_id)
+    return select(*_DELIVERY, *_EVENT, corrected.label("corrected"), *more).join(_i, _i.c.seq == _d.c.event_seq)
+
+
+_DELIVERY = (
+    _d.c.id,
+    _d.c.event_id,
+    _d.c.route_id,
+    _d.c.lane,
+    _d.c.chain,
+    _d.c.barrier,
+    _d.c.unsure,
+    _d.c.state,
+    _d.c.attempts,
+)
+_EVENT = tuple(column for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
+# The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
+_deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
+_FIRST_OF_CHAIN = (
+    _with_event()
+    .where(_d.c.chain == bindparam("of_chain"), in_state(_d, *t.BEHIND_STATES))
+    .order_by(_d.c.id)
+    .limit(PER_CHAIN_MAX)
+)

@@ -9,12 +9,14 @@ calling                    its handler runs as a task of its own; its chain wait
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, assert_never
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
@@ -24,6 +26,7 @@ from hub.deliver.work import Calling, Deferred, Discarded, Done, Ending, Failed,
 from hub.event import chain_of
 from hub.routing.router import CompiledRoute
 from hub.store import tables as t
+from hub.store.bulk import BulkUpdate, Record
 
 REASON_CHARS_MAX = 2_000
 DEFER_S_MIN = 1.0
@@ -63,8 +66,9 @@ class Settler:
         rows: list[dict[str, Any]] = []
         blocks: list[Block] = []
         freed: list[int] = []
+        now = self._clock.now()
         for attempt in attempts:
-            row, block = self._after(attempt)
+            row, block = self._after(attempt, now)
             rows.append(row)
             if block is not None:
                 blocks.append(block)
@@ -75,18 +79,18 @@ class Settler:
         await self._write_failures(conn, attempts)
         await lift(conn, freed)
         await block_chains(conn, blocks)
-        await release_chains(conn, drained - {block.chain for block in blocks}, now=self._clock.now())
+        await release_chains(conn, drained - {block.chain for block in blocks}, now=now)
 
     def foresee(self, attempt: Attempt) -> Foreseen:
         """What ``settle`` would write, without writing it."""
-        row, _ = self._after(attempt)
+        row, _ = self._after(attempt, self._clock.now())
         return Foreseen(row["state"], row["outcome"], row["reason"], row["next_at"])
 
-    def _after(self, attempt: Attempt) -> tuple[dict[str, Any], Block | None]:
-        work, now = attempt.work, self._clock.now()
+    def _after(self, attempt: Attempt, now: datetime) -> tuple[dict[str, Any], Block | None]:
+        work = attempt.work
         row: dict[str, Any] = {
-            "delivery": work.id,
-            "new_chain": work.chain,
+            "id": work.id,
+            "chain": work.chain,
             "attempts": work.attempts + 1,
             "next_at": None,
             "outcome": None,
@@ -127,7 +131,7 @@ class Settler:
     def _park(self, work: Work, row: dict[str, Any], *, continues: bool) -> tuple[dict[str, Any], Block | None]:
         if continues:
             # It leaves its chain for one of its own, so that those behind it need not wait for a person.
-            return row | {"state": "parked", "new_chain": _own_chain(work)}, None
+            return row | {"state": "parked", "chain": _own_chain(work)}, None
         return row | {"state": "parked"}, self._block(work, "parked", None)
 
     def _defer(
@@ -147,7 +151,7 @@ class Settler:
         return row | {
             "state": "deferred",
             "next_at": now + timedelta(seconds=wait_s),
-            "new_chain": _own_chain(work),
+            "chain": _own_chain(work),
         }, None
 
     def _backoff_s(self, route: CompiledRoute, used: int) -> float:
@@ -159,15 +163,20 @@ class Settler:
         return Block(work.chain, work.lane, work.id, state, next_at)
 
     async def _write(self, conn: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        columns = ("state", "attempts", "next_at", "outcome", "reason", "finished_at")
-        statement = (
-            update(t.deliveries)
-            .where(t.deliveries.c.id == bindparam("delivery"))
-            .values(chain=bindparam("new_chain"), **{name: bindparam(name) for name in columns})
-        )
-        await conn.execute(statement, list(rows))
+        # Nearly all have ended alike, in their first attempt: then a row is its number.
+        finished: defaultdict[Record, list[Record]] = defaultdict(list)
+        others: list[Record] = []
+        for row in rows:
+            if row["finished_at"] is None:
+                others.append(_IN_ORDER(row))
+            else:
+                finished[_ENDING_OF(row)].append((row["id"],))
+        # By primary key alone: a condition on the state would tempt the planner into the index of the backlog.
+        written = await _UPDATE_DELIVERIES.run(conn, others) if others else 0
+        for ending, ids in finished.items():
+            written += await _FINISH_DELIVERIES.run(conn, ids, ending)
+        if written != len(rows):
+            raise RuntimeError(f"{len(rows)} deliveries were run, {written} rows of theirs found")
 
     async def _write_failures(self, conn: AsyncConnection, attempts: Sequence[Attempt]) -> None:
         rows = [
@@ -185,6 +194,12 @@ class Settler:
             await conn.execute(insert(t.attempts), rows)
 
 
+_ENDING = ("state", "attempts", "next_at", "outcome", "reason", "finished_at")
+_ENDING_OF, _IN_ORDER = itemgetter(*_ENDING), itemgetter("id", "chain", *_ENDING)
+_FINISH_DELIVERIES = BulkUpdate(t.deliveries, "id", (), same=_ENDING)
+_UPDATE_DELIVERIES = BulkUpdate(t.deliveries, "id", ("chain", *_ENDING))
+
+
 def _own_chain(work: Work) -> int:
     """The chain of a delivery that has left the one of its key."""
     return chain_of(work.route_id, str(work.event.id))
@@ -192,6 +207,8 @@ def _own_chain(work: Work) -> int:
 
 def _storable(text: str) -> str:
     """Words of a handler as every database can hold them: they may quote a NUL or half a character of a sender."""
+    if text.isascii() and "\x00" not in text:
+        return text[:REASON_CHARS_MAX]
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:REASON_CHARS_MAX]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ScalarSelect, insert, select, update
@@ -17,6 +16,7 @@ from hub.inbox.received import Accepted
 from hub.inbox.rows import store_drafts
 from hub.ledger import Book
 from hub.store import tables as t
+from hub.store.bulk import BulkInsert, Record
 from hub.store.sequences import draw
 from hub.store.store import interrupt
 from hub.store.upserts import insert_for
@@ -45,7 +45,7 @@ class UnitOfWork:
         """Write everything; the answers are those of the events that were emitted."""
         await self.book.flush()
         emitted = await self._store_events(owned)
-        await self._store_messages(owned)
+        await store_messages(self.conn, owned, self._now)
         await self._store_timers(owned)
         await self._store_tags(owned)
         await self._store_reviews(owned)
@@ -58,16 +58,6 @@ class UnitOfWork:
             return []
         answers = await store_drafts(self.conn, drafts, route_ids=self._route_ids, now=self._now, slot=self._slot)
         return list(answers)
-
-    async def _store_messages(self, owned: Sequence[Owned]) -> None:
-        messages = [(one, message) for one in owned for message in one.effects.messages]
-        numbers = await draw(self.conn, "outbox_seq", len(messages))
-        if messages:
-            rows = [
-                message_row(number, one.delivery_id, one.event_id, message, self._now)
-                for number, (one, message) in zip(numbers, messages, strict=True)
-            ]
-            await self.conn.execute(insert(t.outbox), rows)
 
     async def _store_timers(self, owned: Sequence[Owned]) -> None:
         rows = [
@@ -131,28 +121,52 @@ def _seq_of(event_id: UUID) -> ScalarSelect[int]:
     return select(t.inbox.c.seq).where(t.inbox.c.id == event_id).scalar_subquery()
 
 
-def message_row(
-    number: int, delivery_id: int, event_id: UUID, message: OutgoingMessage, now: datetime
-) -> dict[str, Any]:
+async def store_messages(conn: AsyncConnection, owned: Sequence[Owned], now: datetime) -> None:
+    """Write the messages of these deliveries into the outbox, in their order."""
+    messages = [(one, message) for one in owned for message in one.effects.messages]
+    if messages:
+        numbers = await draw(conn, "outbox_seq", len(messages))
+        records = [_message_record(number, *message) for number, message in zip(numbers, messages, strict=True)]
+        await _INSERT_MESSAGES.run(conn, records, ("ready", 0, now))
+
+
+def _message_record(number: int, one: Owned, message: OutgoingMessage) -> Record:
     """An outbox row. Its chain is (destination, key): the order that consumers are promised."""
     key = message.key if message.key is not None else message.message_id
-    return {
-        "seq": number,
-        "message_id": message.message_id,
-        "delivery_id": delivery_id,
-        "event_id": event_id,
-        "destination": message.destination,
-        "routing_key": message.routing_key,
-        "key": message.key,
-        "lane": lane_of(key),
-        "chain": outbox_chain_of(message.destination, key),
-        "content_type": message.content_type,
-        "payload": message.payload,
-        "headers": dict(message.headers),
-        "state": "ready",
-        "attempts": 0,
-        "created_at": now,
-    }
+    return (
+        number,
+        message.message_id,
+        one.delivery_id,
+        one.event_id,
+        message.destination,
+        message.routing_key,
+        message.key,
+        lane_of(key),
+        outbox_chain_of(message.destination, key),
+        message.content_type,
+        message.payload,
+        dict(message.headers),
+    )
+
+
+_INSERT_MESSAGES = BulkInsert(
+    t.outbox,
+    (
+        "seq",
+        "message_id",
+        "delivery_id",
+        "event_id",
+        "destination",
+        "routing_key",
+        "key",
+        "lane",
+        "chain",
+        "content_type",
+        "payload",
+        "headers",
+    ),
+    same=("state", "attempts", "created_at"),
+)
 
 
 class BatchTransaction:

@@ -5,7 +5,7 @@ Every way in ends here: webhooks, queues, commands, timers, schedules, events em
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -179,62 +179,36 @@ _INSERT_EVENTS = BulkInsert(t.inbox, _EVENT_COLUMNS)
 
 async def insert_deliveries(conn: AsyncConnection, drafts: Sequence[Draft], route_ids: Mapping[str, int]) -> None:
     """One delivery for each match of these events, which carry their numbers; none of the pairs may be there yet."""
-    deliveries: list[Record] = []
+    # By what they share: nearly all are ready, sure, and have one key.
+    deliveries: defaultdict[Record, list[Record]] = defaultdict(list)
     barriers: list[Record] = []
     for draft in drafts:
         event = draft.event
-        chain_key, lane = event.chain_key, event.lane
+        chain_key, lane, has_barrier = event.chain_key, event.lane, bool(event.after)
         if draft.problem:
-            chain = chain_of(UNREADABLE_ROUTE_ID, chain_key)
-            deliveries.append(_delivery_record(event, UNREADABLE_ROUTE_ID, (lane, chain), parked_for=draft.problem))
+            record = _delivery_record(event, UNREADABLE_ROUTE_ID, lane, chain_key)
+            deliveries[has_barrier, False, "parked", draft.problem].append(record)
         for match in draft.matches:
             route_id = route_ids[match.route.name]
-            chain = chain_of(route_id, chain_key)
-            is_unsure = match.error is not None
-            deliveries.append(_delivery_record(event, route_id, (lane, chain), is_unsure=is_unsure))
-            if event.after:
+            record = _delivery_record(event, route_id, lane, chain_key)
+            deliveries[has_barrier, match.error is not None, "ready", None].append(record)
+            if has_barrier:
                 barriers += _barrier_records(event, route_id)
-    if deliveries:
-        await _INSERT_DELIVERIES.run(conn, deliveries)
+    for same, records in deliveries.items():
+        await _INSERT_DELIVERIES.run(conn, records, (*same, 0))
     if barriers:
         await _INSERT_BARRIERS.run(conn, barriers)
 
 
-def _delivery_record(
-    event: Event, route_id: int, place: tuple[int, int], *, parked_for: str | None = None, is_unsure: bool = False
-) -> Record:
-    """``place`` is its lane and its chain, whose hashes are made once for all routes or once for each."""
-    lane, chain = place
-    return (
-        delivery_id_of(event.seq, route_id),
-        event.seq,
-        event.id,
-        route_id,
-        lane,
-        chain,
-        bool(event.after),
-        is_unsure,
-        "ready" if parked_for is None else "parked",
-        0,
-        parked_for,
-    )
+def _delivery_record(event: Event, route_id: int, lane: int, chain_key: str) -> Record:
+    seq = event.seq
+    return (delivery_id_of(seq, route_id), seq, event.id, route_id, lane, chain_of(route_id, chain_key))
 
 
 _INSERT_DELIVERIES = BulkInsert(
     t.deliveries,
-    (
-        "id",
-        "event_seq",
-        "event_id",
-        "route_id",
-        "lane",
-        "chain",
-        "barrier",
-        "unsure",
-        "state",
-        "attempts",
-        "reason",
-    ),
+    ("id", "event_seq", "event_id", "route_id", "lane", "chain"),
+    same=("barrier", "unsure", "state", "reason", "attempts"),
 )
 
 

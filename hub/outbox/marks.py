@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Literal
 
-from sqlalchemy import bindparam, delete, exists, select, update
+from sqlalchemy import Delete, Select, Update, bindparam, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import lift
 from hub.outbox.picker import Head, is_blocked
 from hub.store import tables as t
-from hub.store.numbers import among
+from hub.store.bulk import BulkUpdate
+from hub.store.numbers import among, as_numbers
 from hub.store.tables import in_state
+from hub.store.types import UtcTime
 from hub.store.upserts import insert_for
 
 REASON_CHARS_MAX = 2_000
@@ -76,37 +79,64 @@ async def release(conn: AsyncConnection, chains: Iterable[int], *, now: datetime
     if not wanted:
         return
     await _lock(conn, wanted)
+    dialect = conn.dialect.name
+    bounds = {"chains": as_numbers(dialect, wanted)}
+    await conn.execute(_forget_empty(dialect), bounds)
+    await conn.execute(_make_due(dialect), bounds | {"now": now})
+
+
+@cache
+def _forget_empty(dialect: str) -> Delete:
     of_chain = select(_o.c.seq).where(_o.c.chain == _b.c.chain, in_state(_o, "waiting", "parked"))
     first_behind = of_chain.order_by(_o.c.seq).limit(1).correlate(_b).scalar_subquery()
-    await conn.execute(delete(_b).where(among(conn, _b.c.chain, wanted), first_behind.is_(None)))
-    await conn.execute(update(_b).where(among(conn, _b.c.chain, wanted)).values(state="backoff", next_at=now))
+    return delete(_b).where(among(dialect, _b.c.chain, "chains"), first_behind.is_(None))
+
+
+@cache
+def _make_due(dialect: str) -> Update:
+    mine = among(dialect, _b.c.chain, "chains")
+    return update(_b).where(mine).values(state="backoff", next_at=bindparam("now", type_=UtcTime))
 
 
 async def _lock(conn: AsyncConnection, chains: Iterable[int]) -> None:
     """Hold these chains' rows, in one order. SQLite needs none: it has one writer."""
     wanted = sorted(set(chains))
     if wanted and conn.dialect.name == "postgresql":
-        query = select(_b.c.chain).where(among(conn, _b.c.chain, wanted)).order_by(_b.c.chain).with_for_update()
-        await conn.execute(query)
+        await conn.execute(_LOCK_POSTGRESQL, {"chains": wanted})
+
+
+_LOCK_POSTGRESQL = (
+    select(_b.c.chain).where(among("postgresql", _b.c.chain, "chains")).order_by(_b.c.chain).with_for_update()
+)
 
 
 async def _mark_sent(conn: AsyncConnection, seqs: Sequence[int], now: datetime) -> None:
     if not seqs:
         return
     # By primary key alone: a condition on the state would tempt the planner into the index of the backlog.
-    marked = await conn.execute(
-        update(_o).where(among(conn, _o.c.seq, seqs)).values(state="sent", sent_at=now, reason=None)
-    )
-    if marked.rowcount != len(seqs):
-        raise RuntimeError(f"{len(seqs)} messages were confirmed, {marked.rowcount} rows of theirs found")
+    marked = await _MARK_SENT.run(conn, [(seq,) for seq in seqs], ("sent", now, None))
+    if marked != len(seqs):
+        raise RuntimeError(f"{len(seqs)} messages were confirmed, {marked} rows of theirs found")
     await lift_behind(conn, seqs)
+
+
+_MARK_SENT = BulkUpdate(_o, "seq", (), same=("state", "sent_at", "reason"))
 
 
 async def lift_behind(conn: AsyncConnection, seqs: Sequence[int]) -> None:
     """Let go what waits until these messages have left (a merge of two customers holds back later events of both)."""
-    if await conn.scalar(select(exists(select(t.barriers.c.chain)))):
-        left = await conn.scalars(select(_o.c.delivery_id).where(among(conn, _o.c.seq, seqs)).distinct())
+    if await conn.scalar(_ANY_BARRIERS):
+        dialect = conn.dialect.name
+        left = await conn.scalars(_deliveries_of(dialect), {"seqs": as_numbers(dialect, seqs)})
         await lift(conn, left.all())
+
+
+_ANY_BARRIERS = select(exists(select(t.barriers.c.chain)))
+
+
+@cache
+def _deliveries_of(dialect: str) -> Select[int]:
+    return select(_o.c.delivery_id).where(among(dialect, _o.c.seq, "seqs")).distinct()
 
 
 async def _mark_failed(conn: AsyncConnection, failures: Sequence[Failure]) -> None:
@@ -140,8 +170,12 @@ async def _block(conn: AsyncConnection, blocks: Sequence[Block]) -> None:
 
 async def _let_wait(conn: AsyncConnection, seqs: Sequence[int]) -> None:
     """Ready rows wait, where their chain is blocked still: a person may have let it go since they were read."""
-    if not seqs:
-        return
-    await conn.execute(
-        update(_o).where(among(conn, _o.c.seq, seqs), in_state(_o, "ready"), is_blocked()).values(state="waiting")
-    )
+    if seqs:
+        dialect = conn.dialect.name
+        await conn.execute(_turn_waiting(dialect), {"seqs": as_numbers(dialect, seqs)})
+
+
+@cache
+def _turn_waiting(dialect: str) -> Update:
+    mine = among(dialect, _o.c.seq, "seqs")
+    return update(_o).where(mine, in_state(_o, "ready"), is_blocked()).values(state="waiting")

@@ -11,23 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Integer,
-    TableValuedAlias,
-    func,
-    select,
-    true,
-)
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, TableValuedAlias, bindparam, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
-from hub.store.numbers import among, number_table
+from hub.store.numbers import among, as_numbers, number_table
 from hub.store.tables import in_state
+from hub.store.types import UtcTime
 from hub.transports.base import OutboundMessage
 
 DUE_CHAINS_MAX = 50
@@ -37,6 +31,7 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 """Payloads of one batch in memory; a single larger message still goes, alone."""
 
 _o, _b = t.outbox, t.outbox_blocked
+_NOW = bindparam("now", type_=UtcTime)
 _SIZE = func.length(_o.c.payload).label("size")
 
 
@@ -93,7 +88,7 @@ async def load_messages(
     wanted = [head.seq for head in heads if head.destination in destinations]
     if not wanted:
         return {}
-    query = select(*_MESSAGE).where(among(conn, _o.c.seq, wanted)).order_by(_o.c.seq)
+    dialect = conn.dialect.name
     return {
         row.seq: OutboundMessage(
             message_id=row.message_id,
@@ -104,35 +99,43 @@ async def load_messages(
             headers=row.headers,
             key=row.key if row.key is not None else row.message_id,
         )
-        for row in await conn.execute(query)
+        for row in await conn.execute(_messages(dialect), {"seqs": as_numbers(dialect, wanted)})
     }
+
+
+@cache
+def _messages(dialect: str) -> Select[Any]:
+    return select(*_MESSAGE).where(among(dialect, _o.c.seq, "seqs")).order_by(_o.c.seq)
 
 
 async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
     """The lanes that have something to send: one look into an index per lane, however much lies there."""
-    wanted = number_table(conn, lanes, Integer, name="wanted")
+    dialect = conn.dialect.name
+    bounds = {"lanes": as_numbers(dialect, lanes), "now": now}
+    return set(await conn.scalars(_lanes_with_work(dialect), bounds))
+
+
+@cache
+def _lanes_with_work(dialect: str) -> Select[int]:
+    wanted = number_table(dialect, "lanes", Integer())
     lane = wanted.c[0]
     # Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
     ready = select(_o.c.seq).where(_o.c.lane == lane, in_state(_o, "ready")).order_by(_o.c.seq).limit(1)
-    due = select(_b.c.chain).where(_b.c.lane == lane, _b.c.next_at <= now).order_by(_b.c.next_at).limit(1)
+    due = select(_b.c.chain).where(_b.c.lane == lane, _b.c.next_at <= _NOW).order_by(_b.c.next_at).limit(1)
     first_ready, first_due = (one.correlate(wanted).scalar_subquery() for one in (ready, due))
-    return set(await conn.scalars(select(lane).where(first_ready.is_not(None) | first_due.is_not(None))))
+    return select(lane).where(first_ready.is_not(None) | first_due.is_not(None))
 
 
 async def _due_heads(conn: AsyncConnection, lanes: Sequence[int], now: datetime, picked: Picked) -> list[Head]:
     """The rows of due chains from their heads on. Behind a parked one nothing may go."""
-    query = (
-        select(_b.c.chain)
-        .where(among(conn, _b.c.lane, lanes), _b.c.next_at <= now)
-        .order_by(_b.c.next_at)
-        .limit(DUE_CHAINS_MAX)
-    )
-    chains = list(await conn.scalars(query))
+    dialect = conn.dialect.name
+    bounds = {"lanes": as_numbers(dialect, lanes), "now": now}
+    chains = list(await conn.scalars(_due_chains(dialect), bounds))
     if not chains:
         return []
     heads: list[Head] = []
     stopped: set[int] = set()
-    for row in await conn.execute(_first_of_chains(conn, chains)):
+    for row in await conn.execute(_first_of_chains(dialect), {"chains": as_numbers(dialect, chains)}):
         if row.state == "parked" and row.chain not in stopped:
             stopped.add(row.chain)
             if all(head.chain != row.chain for head in heads):
@@ -142,8 +145,19 @@ async def _due_heads(conn: AsyncConnection, lanes: Sequence[int], now: datetime,
     return heads
 
 
-def _first_of_chains(conn: AsyncConnection, chains: Sequence[int]) -> Any:
-    wanted = number_table(conn, chains, BigInteger, name="wanted")
+@cache
+def _due_chains(dialect: str) -> Select[int]:
+    return (
+        select(_b.c.chain)
+        .where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
+        .order_by(_b.c.next_at)
+        .limit(DUE_CHAINS_MAX)
+    )
+
+
+@cache
+def _first_of_chains(dialect: str) -> Select[Any]:
+    wanted = number_table(dialect, "chains", BigInteger())
     own = _o.alias("own")
     first = (
         select(own.c.seq)
@@ -151,24 +165,33 @@ def _first_of_chains(conn: AsyncConnection, chains: Sequence[int]) -> Any:
         .order_by(own.c.seq)
         .limit(PER_CHAIN_MAX)
     )
-    return _joined(conn, select(*_LEAN), wanted, first).order_by(_o.c.seq)
+    return _joined(dialect, select(*_LEAN), wanted, first).order_by(_o.c.seq)
 
 
 async def _ready(conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked) -> list[Head]:
     """Ready rows, lane by lane in one ordered look into the index each, split into those that may go and must wait."""
     # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
     per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
-    wanted = number_table(conn, lanes, Integer, name="wanted")
-    own = _o.alias("own")
-    first = (
-        select(own.c.seq).where(own.c.lane == wanted.c[0], in_state(own, "ready")).order_by(own.c.seq).limit(per_lane)
-    )
-    blocked = is_blocked().label("is_blocked")
-    query = _joined(conn, select(*_LEAN, blocked), wanted, first).where(in_state(_o, "ready"))
+    dialect = conn.dialect.name
+    bounds = {"lanes": as_numbers(dialect, lanes), "per_lane": per_lane, "most": limit}
     ready: list[Head] = []
-    for row in await conn.execute(query.order_by(_o.c.seq).limit(limit)):
+    for row in await conn.execute(_first_ready(dialect), bounds):
         (picked.behind if row.is_blocked else ready).append(_head(row))
     return ready
+
+
+@cache
+def _first_ready(dialect: str) -> Select[Any]:
+    wanted = number_table(dialect, "lanes", Integer())
+    own = _o.alias("own")
+    first = (
+        select(own.c.seq)
+        .where(own.c.lane == wanted.c[0], in_state(own, "ready"))
+        .order_by(own.c.seq)
+        .limit(bindparam("per_lane", type_=BigInteger))
+    )
+    query = _joined(dialect, select(*_LEAN, is_blocked().label("is_blocked")), wanted, first)
+    return query.where(in_state(_o, "ready")).order_by(_o.c.seq).limit(bindparam("most", type_=BigInteger))
 
 
 def _within_bounds(heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig]) -> list[Head]:
@@ -205,9 +228,9 @@ def _head(row: Any) -> Head:
     return Head(row.seq, row.chain, row.lane, row.destination, row.attempts, row.size)
 
 
-def _joined(conn: AsyncConnection, query: Any, wanted: TableValuedAlias, first: Any) -> Any:
+def _joined(dialect: str, query: Select[Any], wanted: TableValuedAlias, first: Select[int]) -> Select[Any]:
     """The rows of the outbox that ``first`` names for each of ``wanted``."""
-    if conn.dialect.name == "postgresql":
+    if dialect == "postgresql":
         named = first.correlate(wanted).lateral("first")
         return query.select_from(wanted.join(named, true()).join(_o, _o.c.seq == named.c.seq))
     return query.select_from(wanted.join(_o, _o.c.seq.in_(first.correlate(wanted))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from hub.store.types import UtcTime, refuse_naive, utc_text
+from hub.store.types import UtcTime, aware, utc_text
 
 Record: TypeAlias = tuple[Any, ...]
 """One row: values in the order of the statement's columns."""
@@ -39,90 +40,126 @@ Record: TypeAlias = tuple[Any, ...]
 class BulkInsert:
     """An insert of any number of rows, one of which is a tuple in the order of ``columns``.
 
-    ``conflict`` says what happens where a row is there already, ``returning`` what is answered; the latter only on
-    PostgreSQL, since SQLite answers nothing for many rows.
+    ``same`` are columns whose values all rows of one run share: each travels once. ``conflict`` says what happens where
+    a row is there already, ``returning`` what is answered; the latter only on PostgreSQL, since SQLite answers nothing
+    for many rows.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str], *, conflict: str = "", returning: str = "") -> None:
-        self._columns = _Columns([table.c[name] for name in columns])
-        names = ", ".join(f'"{name}"' for name in columns)
-        into = f'INSERT INTO "{table.name}" ({names})'
-        self._sqlite = f"{into} VALUES ({', '.join('?' * len(columns))}) {conflict}"
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[str],
+        *,
+        same: Sequence[str] = (),
+        conflict: str = "",
+        returning: str = "",
+    ) -> None:
+        self._columns = _Columns([table.c[name] for name in columns], [table.c[name] for name in same])
+        into = f'INSERT INTO "{table.name}" ({", ".join(_quoted([*columns, *same]))})'
+        marks = ", ".join("?" * (len(columns) + len(same)))
+        self._sqlite = f"{into} VALUES ({marks}) {conflict}"
         answer = f"RETURNING {returning}" if returning else ""
-        self._postgresql = f"{into} SELECT {self._columns.selected} FROM {self._columns.unnested} {conflict} {answer}"
+        selected = ", ".join(self._columns.values)
+        self._postgresql = f"{into} SELECT {selected} FROM {self._columns.unnested} {conflict} {answer}"
 
-    async def run(self, conn: AsyncConnection, rows: Sequence[Record]) -> CursorResult[Any]:
+    async def run(self, conn: AsyncConnection, rows: Sequence[Record], same: Record = ()) -> CursorResult[Any]:
         """Insert these rows in their order; there is at least one."""
         if conn.dialect.name == "postgresql":
-            return await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows))
-        return await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows))
+            return await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows, same))
+        return await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))
 
 
 class BulkUpdate:
-    """An update of rows by their key, each with values of its own: a tuple of the key and the new values."""
+    """An update of rows by their key: a tuple is a key and its row's values, ``same`` are what all rows share."""
 
-    def __init__(self, table: Table, key: str, columns: Sequence[str]) -> None:
-        self._columns = _Columns([table.c[name] for name in (key, *columns)])
-        target = f'UPDATE "{table.name}" SET'
-        # The key is numbered, as it comes first in the row and last in the statement.
-        marks = ", ".join(f'"{name}" = ?{number}' for number, name in enumerate(columns, start=2))
+    def __init__(self, table: Table, key: str, columns: Sequence[str], *, same: Sequence[str] = ()) -> None:
+        self._columns = _Columns([table.c[name] for name in (key, *columns)], [table.c[name] for name in same])
+        target, names = f'UPDATE "{table.name}" SET', _quoted([*columns, *same])
+        # Numbered, as the key comes first in the row and last in the statement.
+        marks = ", ".join(f"{name} = ?{number}" for number, name in enumerate(names, start=2))
         self._sqlite = f'{target} {marks} WHERE "{key}" = ?1'
-        values = ", ".join(f'"{name}" = {value}' for name, value in zip(columns, self._columns.values[1:], strict=True))
+        values = ", ".join(f"{name} = {value}" for name, value in zip(names, self._columns.values[1:], strict=True))
         source = self._columns.unnested
         self._postgresql = f'{target} {values} FROM {source} WHERE "{table.name}"."{key}" = "new"."{key}"'
 
-    async def run(self, conn: AsyncConnection, rows: Sequence[Record]) -> int:
+    async def run(self, conn: AsyncConnection, rows: Sequence[Record], same: Record = ()) -> int:
         """Update these rows, at least one; answers how many there were."""
         if conn.dialect.name == "postgresql":
-            return (await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows))).rowcount
-        return (await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows))).rowcount
+            return (await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows, same))).rowcount
+        return (await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))).rowcount
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    # ``key`` and ``after`` are words of SQL as well.
+    return [f'"{name}"' for name in names]
 
 
 class _Columns:
     """The columns of a statement, and how their values are handed to each driver."""
 
-    def __init__(self, columns: Sequence[Column[Any]]) -> None:
-        names = [f'"{column.name}"' for column in columns]
-        kinds = [_array_of(column.type) for column in columns]
-        arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(kinds, start=1))
-        self.unnested = f'unnest({arrays}) AS "new" ({", ".join(names)})'
+    def __init__(self, columns: Sequence[Column[Any]], same: Sequence[Column[Any]]) -> None:
+        names = _quoted([column.name for column in columns])
+        kinds = [_kind_of(column.type) for column in (*columns, *same)]
+        arrays = [f"${number}::{kind}[]" for number, kind in enumerate(kinds[: len(columns)], start=1)]
+        scalars = [f"${number}::{kind}" for number, kind in enumerate(kinds[len(columns) :], start=len(columns) + 1)]
+        self.unnested = f'unnest({", ".join(arrays)}) AS "new" ({", ".join(names)})'
         self.values = [
-            f'"new".{name}::jsonb' if isinstance(column.type, JSON) else f'"new".{name}'
-            for name, column in zip(names, columns, strict=True)
+            f"{value}::jsonb" if isinstance(column.type, JSON) else value
+            for column, value in zip((*columns, *same), [*(f'"new".{name}' for name in names), *scalars], strict=True)
         ]
-        self.selected = ", ".join(self.values)
-        self._json = [place for place, column in enumerate(columns) if isinstance(column.type, JSON)]
-        self._times = [place for place, column in enumerate(columns) if isinstance(column.type, UtcTime)]
-        self._for_sqlite = [
-            (place, convert)
-            for place, column in enumerate(columns)
-            if (convert := _for_sqlite(column.type)) is not None
-        ]
+        self._for_postgresql = _conversions(columns, _for_postgresql)
+        self._same_for_postgresql = _conversions(same, _for_postgresql)
+        self._for_sqlite = _conversions((*columns, *same), _for_sqlite)
 
-    def as_arrays(self, rows: Sequence[Record]) -> tuple[Any, ...]:
+    def as_arrays(self, rows: Sequence[Record], same: Record) -> Record:
         arrays: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        for place in self._json:
-            arrays[place] = [None if value is None else json.dumps(value) for value in arrays[place]]
-        for place in self._times:
-            # The driver would take a time without a zone for one of this machine's.
-            for value in arrays[place]:
-                if value is not None:
-                    refuse_naive(value)
-        return tuple(arrays)
+        for place, convert in self._for_postgresql:
+            arrays[place] = [None if value is None else convert(value) for value in arrays[place]]
+        scalars = list(same)
+        for place, convert in self._same_for_postgresql:
+            scalars[place] = None if scalars[place] is None else convert(scalars[place])
+        return (*arrays, *scalars)
 
-    def as_records(self, rows: Sequence[Record]) -> list[tuple[Any, ...]]:
+    def as_records(self, rows: Sequence[Record], same: Record) -> list[Record]:
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        columns += [[value] * len(rows) for value in same]
         for place, convert in self._for_sqlite:
             columns[place] = [None if value is None else convert(value) for value in columns[place]]
         return list(zip(*columns, strict=True))
 
 
-def _array_of(kind: TypeEngine[Any]) -> str:
+_Conversion: TypeAlias = Callable[[Any], Any]
+
+
+def _conversions(
+    columns: Sequence[Column[Any]], of_type: Callable[[TypeEngine[Any]], _Conversion | None]
+) -> list[tuple[int, _Conversion]]:
+    """The places of the columns whose values a driver cannot take as they are, and what makes them so."""
+    found = [(place, of_type(column.type)) for place, column in enumerate(columns)]
+    return [(place, convert) for place, convert in found if convert is not None]
+
+
+def _for_postgresql(kind: TypeEngine[Any]) -> _Conversion | None:
+    if isinstance(kind, UtcTime):
+        # The driver would take a time without a zone for one of this machine's.
+        return aware
+    return json.dumps if isinstance(kind, JSON) else None
+
+
+def _for_sqlite(kind: TypeEngine[Any]) -> _Conversion | None:
+    if isinstance(kind, Uuid):
+        return attrgetter("hex")
+    if isinstance(kind, UtcTime):
+        return utc_text
+    return json.dumps if isinstance(kind, JSON) else None
+
+
+def _kind_of(kind: TypeEngine[Any]) -> str:
     """PostgreSQL's name of a type. A text of bounded length goes as text: a cast to the bound would cut it short."""
     for known, name in _KINDS:
         if isinstance(kind, known):
             return name
-    raise TypeError(f"no array is known for the column type {kind!r}")
+    raise TypeError(f"no name is known for the column type {kind!r}")
 
 
 # From the narrowest: a SmallInteger is an Integer to Python as well.
@@ -138,11 +175,3 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (JSON, "text"),
     (String, "text"),
 )
-
-
-def _for_sqlite(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    if isinstance(kind, Uuid):
-        return lambda value: value.hex
-    if isinstance(kind, UtcTime):
-        return utc_text
-    return json.dumps if isinstance(kind, JSON) else None

@@ -1,26 +1,37 @@
-"""Many numbers as one parameter, so that a statement is the same text for any count and is planned once."""
+"""Lists of numbers in statements: one parameter whatever their count, so that the text, and its plan, stay the same.
+
+An ``IN`` with one parameter per number is compiled again for each count, by SQLAlchemy and by the database.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, TableValuedAlias, bindparam, column, func, select
+from sqlalchemy import BigInteger, ColumnElement, String, TableValuedAlias, any_, bindparam, column, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
+
+from hub.store.types import BigInt
 
 
-def number_table(conn: AsyncConnection, numbers: Sequence[int], kind: type[Any], *, name: str) -> TableValuedAlias:
-    """The numbers as a table of one column; ``kind`` is the type of the column that they are compared with."""
-    if conn.dialect.name == "postgresql":
-        array = bindparam(None, list(numbers), ARRAY(kind), unique=True)
-        return func.unnest(array).table_valued("number", name=name).render_derived()
-    return func.json_each(json.dumps(list(numbers))).table_valued(column("value", Integer), name=name)
+def as_numbers(dialect: str, numbers: Iterable[int]) -> object:
+    """The value to bind for ``among`` and ``number_table``."""
+    return list(numbers) if dialect == "postgresql" else json.dumps(list(numbers))
 
 
-def among(conn: AsyncConnection, value: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
-    """``value IN numbers``."""
-    if conn.dialect.name == "postgresql":
-        return value == func.any(bindparam(None, list(numbers), ARRAY(BigInteger), unique=True))
-    return value.in_(select(number_table(conn, numbers, BigInteger, name="among").c[0]))
+def among(dialect: str, value: ColumnElement[int], name: str) -> ColumnElement[bool]:
+    """``value`` is one of the numbers of the parameter ``name``."""
+    if dialect == "postgresql":
+        return value == any_(bindparam(name, type_=ARRAY(BigInteger)))
+    return value.in_(select(number_table(dialect, name).c[0]))
+
+
+def number_table(dialect: str, name: str, kind: TypeEngine[Any] | None = None) -> TableValuedAlias:
+    """The numbers of the parameter ``name`` as a table of that name and one column."""
+    if dialect == "postgresql":
+        numbers = func.unnest(bindparam(name, type_=ARRAY(kind or BigInteger())))
+        return numbers.table_valued(column("number", BigInt), name=name).render_derived()
+    values = func.json_each(bindparam(name, type_=String))
+    return values.table_valued(column("value", BigInt), name=name)

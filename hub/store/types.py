@@ -29,8 +29,7 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if dialect.name == "sqlite":
             return utc_text(value)
-        refuse_naive(value)
-        return value.astimezone(UTC)
+        return aware(value).astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -42,14 +41,15 @@ class UtcTime(TypeDecorator[datetime]):
 
 def utc_text(value: datetime) -> str:
     """A time as SQLite holds it: sorts as it passes. Raises ValueError for one without a zone."""
-    refuse_naive(value)
     # Not strftime, which takes three times as long.
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return aware(value).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def refuse_naive(value: datetime) -> None:
+def aware(value: datetime) -> datetime:
+    """The time itself. Raises ValueError for one without a zone, which would mean something else on each machine."""
     if value.tzinfo is None:
         raise ValueError("a time without a zone cannot be stored")
+    return value
 
 
 Json = JSON().with_variant(JSONB(), "postgresql")

@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.deliver.effects import OutgoingMessage
-from hub.deliver.unit import message_row
+from hub.deliver.effects import Effects, OutgoingMessage
+from hub.deliver.unit import Owned, store_messages
 from hub.event import uuid7
 from hub.outbox import Relay
 from hub.ownership.holding import RELAY, Holding
 from hub.routing import DestinationConfig
 from hub.signal import LaneSignal
 from hub.store import tables as t
-from hub.store.sequences import draw
 from hub.store.store import Store
 from hub.transports import Transport
 from tests.integration.outbox.broker import ScriptedBroker
@@ -73,16 +72,8 @@ class Bench:
             for key in keys
         ]
 
-        async def work(conn: AsyncConnection) -> None:
-            numbers = await draw(conn, "outbox_seq", len(messages))
-            rows = [
-                message_row(number, number, uuid7(), message, self.clock.now())
-                for number, message in zip(numbers, messages, strict=True)
-            ]
-            if rows:
-                await conn.execute(insert(t.outbox), rows)
-
-        await self.store.write(work)
+        owned = [Owned(place, uuid7(), Effects(messages=[one])) for place, one in enumerate(messages, start=1)]
+        await self.store.write(lambda conn: store_messages(conn, owned, self.clock.now()))
         return [message.message_id for message in messages]
 
     async def settle(self, relay: Relay) -> None:
