@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from handlers.sepay.order_codes import NormalisedCode, normalise
-from handlers.sepay.sandbox import Answer, Payment, deliver, signed_headers, webhook_body
+from handlers.sepay.sandbox import Answer, Payment, deliver, signed_headers, webhook_body, webhook_fields
+from handlers.sepay.sandbox_bank import SandboxBank
+from handlers.sepay.sandbox_traffic import deliver_until_thanked
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.views import WalletLine, find_wallet, in_suspense, intent_by_code, wallet_history
 from hub.errors import UsageError
@@ -48,6 +50,9 @@ class PaymentOrder:
     booked_at: datetime | None = None
     is_out: bool = False
     deliveries: int = 1
+    is_lost: bool = False
+    retries: bool = False
+    speed: float = 1.0
     url: str | None = None
 
 
@@ -104,10 +109,10 @@ async def list_unmatched(api: HubApi, limit: int) -> Sequence[SuspenseLine]:
 
 
 async def pay(api: HubApi, order: PaymentOrder) -> tuple[Payment, Sequence[Answer]]:
-    """Play the bank for an order code: build the webhook and send it, once or, for duplicates, several times.
+    """Play the bank for an order code: book the transfer, build its webhook and send it, unless it is to be lost.
 
-    Raises UsageError when the amount is not given and no intent has this code, when no account is configured, or when
-    nobody answers.
+    For duplicates it is sent several times; with ``retries`` again after a failure, as SePay does. Raises UsageError
+    when the amount is not given and no intent has this code, when no account is configured, or when nobody answers.
     """
     settings: SepaySettings = api.settings_of("sepay")
     account = settings.receiving.for_payment(None)
@@ -127,10 +132,30 @@ async def pay(api: HubApi, order: PaymentOrder) -> tuple[Payment, Sequence[Answe
         content=order.content,
         is_out=order.is_out,
     )
+    SandboxBank.of_home(api.settings.home).book(webhook_fields(payment, account))
+    if order.is_lost:
+        return payment, []
     body = webhook_body(payment, account)
-    headers = signed_headers(body, settings, now)
     url = order.url or f"http://{api.settings.host}:{api.settings.port}{WEBHOOK_PATH}"
-    return payment, [await deliver(url, body, headers) for _ in range(order.deliveries)]
+
+    async def send() -> Answer:
+        # Signed anew each time: a timestamp is good for five minutes only.
+        return await deliver(url, body, signed_headers(body, settings, api.clock.now()))
+
+    if order.retries:
+        return payment, await _send_again(send, order.speed)
+    return payment, [await send() for _ in range(order.deliveries)]
+
+
+async def _send_again(send: Callable[[], Awaitable[Answer]], speed: float) -> Sequence[Answer]:
+    async def try_once() -> Answer | None:
+        try:
+            return await send()
+        except UsageError:
+            return None
+
+    answers = await deliver_until_thanked(try_once, speed=speed)
+    return [answer or Answer(0, "nobody answers") for answer in answers]
 
 
 async def _amount_of(api: HubApi, code: NormalisedCode) -> int:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -82,14 +82,19 @@ class Answer:
 
 
 def webhook_body(payment: Payment, account: ReceivingAccount) -> bytes:
-    """The body of the webhook for this transfer, in SePay's order of fields."""
+    """The body of the webhook for this transfer."""
+    return json.dumps(webhook_fields(payment, account), ensure_ascii=False).encode()
+
+
+def webhook_fields(payment: Payment, account: ReceivingAccount) -> dict[str, Any]:
+    """What the webhook says of this transfer, in SePay's order of fields."""
     style = BANK_STYLES.get(payment.bank)
     if style is None:
         raise UsageError(f"unknown bank {payment.bank!r}; expected one of {', '.join(BANK_STYLES)}")
     content = payment.content
     if content is None:
         content = style.content.format(code=payment.code, lower=payment.code.lower())
-    fields = {
+    return {
         "gateway": style.gateway,
         "transactionDate": bank_time_text(payment.booked_at),
         "accountNumber": account.account_number,
@@ -103,7 +108,6 @@ def webhook_body(payment: Payment, account: ReceivingAccount) -> bytes:
         "accumulated": 0,
         "id": payment.id,
     }
-    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def signed_headers(body: bytes, settings: SepaySettings, now: datetime) -> Mapping[str, str]:

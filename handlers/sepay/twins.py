@@ -35,10 +35,10 @@ async def claim_twin(bank: BankTransfer, ctx: Context, settings: SepaySettings) 
     if settings.api_version == "2":
         await _alone(bank, ctx)
     for row in await looking_alike(ctx.session, bank, settings.receiving):
-        if is_made(bank.id) and row.provider_uuid is None:
+        if is_made(bank.id) and row.provider_uuid in (None, bank.provider_uuid):
             row.provider_uuid = bank.provider_uuid
             return row
-        if not is_made(bank.id) and WEBHOOK_ID not in row.details:
+        if not is_made(bank.id) and row.details.get(WEBHOOK_ID) in (None, bank.id):
             row.details = {**row.details, WEBHOOK_ID: bank.id}
             return row
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -28,9 +29,9 @@ COMMANDS = {
 class DeskApi:
     """What the capability's HTTP and command line use of the hub."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, home: Path | None = None) -> None:
         self.desk = desk
-        self.settings = Settings()
+        self.settings = Settings() if home is None else Settings(home=home)
         self.is_down = False
 
     @property

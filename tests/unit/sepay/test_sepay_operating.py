@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -20,6 +21,7 @@ from handlers.sepay.operating import (
     show_wallet,
     suspend,
 )
+from handlers.sepay.sandbox_bank import SandboxBank
 from handlers.sepay.settings import SepaySettings
 from hub.errors import UsageError
 from tests.unit.sepay.bench import USER, ask_for_topup, settle
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def api(desk: Desk) -> HubApi:
-    return cast("HubApi", DeskApi(desk))
+def api(desk: Desk, tmp_path: Path) -> HubApi:
+    return cast("HubApi", DeskApi(desk, tmp_path))
 
 
 async def test_the_history_of_a_wallet_reads_newest_first(desk: Desk, api: HubApi) -> None:
@@ -102,6 +104,34 @@ async def test_the_sandbox_pays_the_amount_of_the_intent(desk: Desk, api: HubApi
         "out",
         bank_time_text(desk.now + timedelta(days=1)),
     )
+
+
+async def test_a_lost_webhook_stands_on_the_statement_alone(desk: Desk, api: HubApi) -> None:
+    reply = await ask_for_topup(desk)
+
+    payment, answers = await pay(api, PaymentOrder(order_code=reply.order_code, is_lost=True, url="http://127.0.0.1:1"))
+
+    assert answers == []
+    (booked,) = SandboxBank.of_home(api.settings.home).transfers()
+    assert (booked["id"], booked["transferAmount"]) == (payment.id, 100_000)
+
+
+async def test_the_sandbox_repeats_a_webhook_that_failed(desk: Desk, api: HubApi) -> None:
+    desk.settings = wallet_settings(webhook_api_key="the-key")
+    reply = await ask_for_topup(desk)
+    statuses = iter([500, 401, 200])
+
+    async def hook(request: web.Request) -> web.Response:
+        return web.json_response({"success": True}, status=next(statuses))
+
+    app = web.Application()
+    app.router.add_post("/webhooks/sepay", hook)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/webhooks/sepay"))
+        order = PaymentOrder(order_code=reply.order_code, url=url, retries=True, speed=100_000)
+        _, answers = await pay(api, order)
+
+    assert [answer.status for answer in answers] == [500, 401, 200]
 
 
 async def test_the_sandbox_says_what_is_missing(desk: Desk, api: HubApi) -> None:
