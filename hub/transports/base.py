@@ -1,6 +1,6 @@
 """What the hub asks of a broker, whichever it is: declare, publish with a verdict per message, consume with exact acks.
 
-A transport keeps these promises (``tests/contract/transports/suite.py`` tries each):
+A transport keeps these promises (``tests/contract/transports/`` tries each):
 
 - A message is ``Confirmed`` only when the broker holds it durably in every queue that it was routed to.
 - Messages of one key go out in the order given. When one is not confirmed, later ones of that key in the same call are

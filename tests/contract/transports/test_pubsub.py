@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
 
 from hub.transports import Binding, QueueSpec, Topology, Transport
 from hub.transports.pubsub import PubSubAddress, PubSubTransport
-from tests.contract.transports.suite import Names, Open, TransportContract
+from tests.contract.transports.driving import Names
+from tests.contract.transports.suite import Open, Silence, TransportContract
 from tests.support.clock import SettableClock
 from tests.support.pubsub_emulator import emulator, reason_to_skip
+from tests.support.pubsub_server import PubSubServer
 from tests.support.pubsub_server.server import serving
 
 
@@ -21,9 +24,23 @@ class PubSubContract(TransportContract):
     exactly_once = False
 
     @pytest.fixture
-    async def broker(self) -> AsyncIterator[str]:
+    async def server(self) -> AsyncIterator[PubSubServer]:
         async with serving() as server:
-            yield server.address
+            yield server
+
+    @pytest.fixture
+    def broker(self, server: PubSubServer) -> str:
+        return server.address
+
+    @pytest.fixture
+    def silence(self, server: PubSubServer) -> Silence | None:
+        @asynccontextmanager
+        async def silent() -> AsyncIterator[None]:
+            server.faults.delay_s = 60.0
+            yield
+            server.faults.clear()
+
+        return silent
 
     @pytest.fixture
     def open(self, broker: str, clock: SettableClock, monkeypatch: pytest.MonkeyPatch) -> Open:
@@ -62,3 +79,7 @@ class TestPubSubOnGooglesEmulator(PubSubContract):
     @pytest.fixture
     def broker(self, google_emulator: str) -> str:
         return google_emulator
+
+    @pytest.fixture
+    def silence(self) -> Silence | None:
+        return None
