@@ -198,7 +198,8 @@ async def home() -> AsyncIterator[Path]:
 def _log_counts(where: Site) -> dict[str, float]:
     """How often the hub said something that a figure should be read with."""
     log = "".join(file.read_text(errors="replace") for file in where.home.glob("*.log"))
-    return {f"{word} in the log": float(log.count(f'"{word}"')) for word in ("batch_halved", "delivery_paused")}
+    words = {"halved": "batch_halved", "paused": "delivery_paused", "relay paused": "relay_paused"}
+    return {name: float(log.count(f'"{word}"')) for name, word in words.items()}
 
 
 def _with_values(figure: Figure, more: Mapping[str, float]) -> Figure:

@@ -1,6 +1,7 @@
 """Child processes under measurement: started, waited for within bounds, and what the kernel says they used.
 
-Figures are of whole process trees. The servers are found by name, so theirs include what else uses them at the time.
+Figures are of whole process trees. The servers are found by name; their figures include what
+else uses them at the time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ STOP_S_MAX = 30.0
 READY = b"READY"
 """What a baseline prints once it takes work."""
 LOG_CHARS_SHOWN = 2_000
+STARTED_AT = 19
+"""Where /proc/PID/stat, from the state on, says when the process started."""
 
 IsReady = Callable[["Child"], Awaitable[bool]]
 
@@ -147,10 +150,13 @@ def tree_cpu_s(root: int) -> float:
 
 
 def server_cpu_s(name: str) -> float:
-    """Processor seconds of every tree whose root process has this name; 0 where none runs on this machine."""
-    named = {pid for pid, _ in _processes() if _name_of(pid) == name}
-    roots = [pid for pid, fields in _processes() if pid in named and int(fields[1]) not in named]
-    return sum(tree_cpu_s(root) for root in roots)
+    """Processor seconds of the tree of this name that has run longest; 0 where none runs on this machine.
+
+    Not of all: commands such as rabbitmqctl go by the same name, and take their seconds with them when they end.
+    """
+    named = {pid: fields for pid, fields in _processes() if _name_of(pid) == name}
+    roots = [pid for pid, fields in named.items() if int(fields[1]) not in named]
+    return tree_cpu_s(min(roots, key=lambda pid: int(named[pid][STARTED_AT]))) if roots else 0.0
 
 
 def postgres_cpu_s() -> float:

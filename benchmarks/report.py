@@ -55,7 +55,11 @@ def scenario_table(results: Results, scenario: str) -> Table:
     """Medians of one scenario's contestants."""
     names = [name for name, own in results.scenario_of.items() if own == scenario]
     medians, base = Medians(results.figures), RATIO_TO.get(scenario, "")
-    extras = sorted({value for name in names for one in results.figures[name] for value in one.values} - {"seconds"})
+    # Only those that say something: how often a batch was halved is zero, or worth a column.
+    extras = sorted(
+        {value for name in names for one in results.figures[name] for value, number in one.values.items() if number}
+        - {"seconds"}
+    )
     table = _table(f"{scenario} (medians; CPU in seconds per 1,000 events)", "contestant")
     columns = ("events/s", "spread", "ratio", "worker", "database", "broker", "CPU in all", "peak MB", *extras)
     for column in columns:
