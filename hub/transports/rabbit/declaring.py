@@ -133,7 +133,7 @@ class Declarer:
         """Whether the broker has closed the connection over what was asked; its word may come a moment later."""
         with suppress(TimeoutError):
             async with asyncio.timeout(RPC_S_MAX):
-                while self._link.closed_with is None:
+                while self._link.closed_with is None:  # noqa: ASYNC110 - aio-pika only calls back
                     await asyncio.sleep(0.01)
         return isinstance(self._link.closed_with, ConnectionCommandInvalid)
 
