@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Messages": {
         "queue": ("hub.cli.queue:group", "Look into the queues, and acknowledge by hand."),
+        "topology": ("hub.cli.topology:group", "Compare and declare the exchanges, queues and bindings."),
         "outbox": ("hub.cli.outbox:group", "Messages that could not be sent: retry or discard them."),
     },
     "Money": {

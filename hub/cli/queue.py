@@ -186,7 +186,7 @@ async def _reader(hub: Look) -> AsyncIterator[QueueReader]:
     transport = open_transport(hub.settings.broker, hub.store, hub.clock)
     try:
         if not isinstance(transport, QueueReader):
-            raise UsageError("HUB_BROKER_URL is set: the queues are the broker's, look at them with its own tools")
+            raise UsageError("these queues are the broker's: look at them with its own tools")
         yield transport
     finally:
         await transport.close()
