@@ -22,15 +22,15 @@ from tests.contract.transports import driving
 from tests.contract.transports.driving import Names, ids, left, needs, received
 from tests.contract.transports.opening import Open, Opened, Silence
 
+BODIES = (b'{"a": 1}', b"", b"\x00\xff not text", b"\xd0\x9f" * 250_000)
+
 
 class PublishingContract(Opened):
     """What becomes of messages between ``publish`` and the queue."""
 
     # What arrives
 
-    @pytest.mark.parametrize(
-        "body", [b'{"a": 1}', b"", b"\x00\xff not text", b"\xd0\x9f" * 250_000], ids=["json", "empty", "bytes", "large"]
-    )
+    @pytest.mark.parametrize("body", BODIES, ids=["json", "empty", "bytes", "large"])
     async def test_a_message_arrives_byte_for_byte(self, transport: Transport, names: Names, body: bytes) -> None:
         await transport.declare(names.topology(orders="#"))
         message = names.message("order.paid", body=body)
