@@ -202,7 +202,9 @@ class Hub:
         """
         wiring = load_wiring(self.settings.routing, self.environment, self.clock)
         if wiring.config.capabilities != self.wiring.config.capabilities:
-            raise ConfigError("capabilities: a change of this list needs a restart")
+            message = f"capabilities: the hub runs with {', '.join(self.wiring.config.capabilities) or 'none'}"
+            message += "; a change of this list needs a restart, and nothing of the file was taken over"
+            raise ConfigError([wiring.loaded.problem(("capabilities",), message)])
         rules = await self._number_routes(wiring)
         # What the relay has in hand still goes where the old rules send it: their bindings go last.
         old, new = topology_of(self.wiring.config), topology_of(wiring.config)

@@ -77,6 +77,19 @@ async def test_a_bad_file_changes_nothing(hub: RunningHub, rewrite: Rewrite, mis
     assert await copied(hub.hub.store) == ["after"]
 
 
+async def test_a_changed_list_of_capabilities_asks_for_a_restart_at_its_place(
+    hub: RunningHub, rewrite: Rewrite
+) -> None:
+    rewrite(ROUTING.replace("[tests.support.misbehaving]", "[tests.support.misbehaving, handlers.loyalty]"))
+
+    with pytest.raises(ConfigError) as refused:
+        await hub.hub.reload()
+
+    [problem] = refused.value.problems
+    assert (problem.line, problem.column) == (2, 15)
+    assert "the hub runs with tests.support.misbehaving; a change of this list needs a restart" in problem.message
+
+
 async def test_a_reload_while_the_database_is_away_changes_nothing(hub: RunningHub, rewrite: Rewrite) -> None:
     rewrite(ROUTING.replace("path: /webhooks/shop", "path: /webhooks/other").replace("shop.copies", "shop.others"))
 

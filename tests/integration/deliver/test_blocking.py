@@ -15,6 +15,7 @@ from hub.deliver.blocking import Behind, Block, block_chains, release_chains
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.support.databases import Databases
+from tests.support.locks import until_one_waits
 
 CHAIN = 7
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -56,7 +57,7 @@ async def test_a_call_that_ends_while_the_picker_turns_a_delivery_finds_it_waiti
     async with postgres.writer.begin() as picker:
         await block_chains(picker, [], behind=[Behind(2, CHAIN)])
         ending = asyncio.create_task(postgres.write(_end_call))
-        await asyncio.sleep(0.1)
+        await until_one_waits(postgres)
 
     await ending
 
@@ -70,7 +71,7 @@ async def test_the_picker_leaves_a_delivery_ready_whose_chain_was_released_meanw
     async with postgres.writer.begin() as caller:
         await _end_call(caller)
         turning = asyncio.create_task(postgres.write(turn))
-        await asyncio.sleep(0.1)
+        await until_one_waits(postgres)
 
     await turning
 

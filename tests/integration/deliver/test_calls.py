@@ -23,6 +23,7 @@ from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states, until
 from tests.support.clock import SettableClock
+from tests.support.locks import until_one_waits
 from tests.support.parts import assemble, crash
 
 BANK = Account("bank", "VND", "debit", running=False)
@@ -500,7 +501,8 @@ async def test_a_calling_delivery_that_loses_a_deadlock_is_run_again_without_a_s
         await book.lock([other])
         await has_first.wait()
         may_go_on.set()
-        await asyncio.sleep(0.1)  # the delivery waits first, so that PostgreSQL ends it and not this one
+        # The delivery waits first, so that PostgreSQL ends it and not this one.
+        await until_one_waits(store)
         await book.lock([WALLET])
 
     async with assemble(store, PAY, {"pay": pay}) as parts:

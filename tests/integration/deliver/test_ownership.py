@@ -19,6 +19,7 @@ from hub.store import tables as t
 from hub.store.store import FencedError, Store
 from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states, until
 from tests.support.clock import SettableClock
+from tests.support.locks import WAIT_S_MAX, until_one_waits
 from tests.support.owning import expire_leases, joined
 from tests.support.parts import Parts, assemble, crash
 
@@ -113,8 +114,12 @@ async def test_a_paused_worker_that_comes_back_in_the_middle_of_a_batch_delivers
             await give(old, message("a", {}))
             await reached.wait()
             takeover = asyncio.create_task(_expire_and_take(second_store, clock))
-            await asyncio.sleep(0.3)
-            assert not takeover.done() or takeover.exception() is not None
+            if first_store.dialect == "postgresql":
+                await until_one_waits(first_store)
+                assert not takeover.done()
+            else:
+                await asyncio.wait({takeover}, timeout=WAIT_S_MAX)
+                assert takeover.exception() is not None
             goes_on.set()
             await old.settle()
             if first_store.dialect == "postgresql":
@@ -143,17 +148,18 @@ async def test_a_transaction_of_a_stopped_process_does_not_hold_its_successor_up
         pytest.skip("a stopped process keeps SQLite's one writer; there is no second process there")
     monkeypatch.setattr("hub.ownership.member.IDLE_S_MAX", 1)
     first_store, second_store = Store.open(database_url), Store.open(database_url)
-    goes_on = asyncio.Event()
+    is_inside, goes_on = asyncio.Event(), asyncio.Event()
 
     async def stopped(conn: AsyncConnection) -> None:
         await _touch(conn)
+        is_inside.set()
         await goes_on.wait()
         await _touch(conn)
 
     try:
         first = await joined(first_store, clock)
         old = asyncio.create_task(first_store.write(stopped, fence=first.fence))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(is_inside.wait(), WAIT_S_MAX)
 
         async with asyncio.timeout(8.0):
             assert (await _expire_and_take(second_store, clock)).holdings[DELIVER].lanes
