@@ -35,8 +35,8 @@ SETTLED_QUERIES = {name: judge.HUB_QUERIES[name] for name in ("open", "done", "p
     "unsent": "SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'discarded')"
 }
 
-WhileDraining = Callable[[Child], Awaitable[None]]
-"""Started with the clock, and waited for after it."""
+Beside = Callable[[Child], Awaitable[None]]
+"""Something that goes on beside a measurement: started with its clock, and waited for after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ async def drain_by_hub(
     broker_url: str,
     how: Hubs | None = None,
     database_url: str = "",
-    while_draining: WhileDraining | None = None,
+    while_draining: Beside | None = None,
 ) -> Figure:
     """The hub on PostgreSQL and RabbitMQ; on a database of its own unless one with a history is given."""
     how = how or Hubs()
@@ -110,7 +110,7 @@ async def _measured(
     names: Names,
     load: Load,
     worker: Child,
-    while_draining: WhileDraining | None,
+    while_draining: Beside | None,
 ) -> Figure:
     total = load.events - load.poisoned
     first = await until_depth(channel, names.queue_out, max(1, int(total * WARM_UP_SHARE)), worker, FIRST_S_MAX)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from benchmarks import judge
 from benchmarks.baselines.settings import environment_of
 from benchmarks.databases import database
-from benchmarks.drain import DRAIN_S_MAX, FIRST_S_MAX, home, settled_all, until_depth
+from benchmarks.drain import DRAIN_S_MAX, FIRST_S_MAX, Beside, home, settled_all, until_depth
 from benchmarks.figures import Figure, Reading, figure_between
 from benchmarks.hubs import Site, hub_process, site
 from benchmarks.load import Load
@@ -34,7 +34,9 @@ class Phase:
         return Load(events=int(per_s * self.seconds), prefix=f"{self.name}-", poison_every=self.poison_every)
 
 
-async def latency_of_hub(phases: Sequence[Phase], *, broker_url: str, probe: int) -> list[Figure]:
+async def latency_of_hub(
+    phases: Sequence[Phase], *, broker_url: str, probe: int, beside: Beside | None = None
+) -> list[Figure]:
     """One hub through all phases. A backlog of ``probe`` events shows first what it can do at most."""
     figures: list[Figure] = []
     async with (
@@ -51,7 +53,10 @@ async def latency_of_hub(phases: Sequence[Phase], *, broker_url: str, probe: int
             per_s = phase.per_s or HALF * peak
             load = phase.load(per_s)
             loads.append(load)
+            companion = beside(hub) if beside is not None else None
             figures.append(await _phase(phase, load, per_s, where.broker_url, _ends_of(where), hub))
+            if companion is not None:
+                await companion
             found = await settled_all(url, loads)
             # What arrived was counted by the load itself, which waits for every id.
             judge.refuse(judge.wrong_with_hub(found, loads, None))

@@ -27,6 +27,7 @@ class Plan:
     backlog: int
     profile: int
     profile_s: int
+    profile_probe: int
     latency_s: float
     latency_probe: int
 
@@ -50,6 +51,7 @@ WHOLE = Plan(
     backlog=100_000,
     profile=30_000,
     profile_s=5,
+    profile_probe=500,
     latency_s=12.0,
     latency_probe=10_000,
 )
@@ -72,6 +74,7 @@ QUICK = Plan(
     backlog=6_000,
     profile=4_000,
     profile_s=2,
+    profile_probe=200,
     latency_s=4.0,
     latency_probe=2_000,
 )

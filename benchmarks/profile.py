@@ -20,11 +20,13 @@ TOP = 20
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Shares of the samples: by the function that ran, and by the package it belongs to."""
+    """Shares of the samples: by the function that ran, by the package it belongs to, and by the hub's functions that
+    were under way (their own time and that of all they call, so that these shares overlap)."""
 
     samples: int
     functions: Mapping[str, float]
     packages: Mapping[str, float]
+    under_way: Mapping[str, float]
 
 
 def start_profiling(worker: Child, *, seconds: int, to: Path) -> asyncio.Task[None]:
@@ -48,18 +50,29 @@ def read_profile(lines: Iterable[str]) -> Profile:
     """Shares from collapsed stacks: ``outermost;…;innermost (file:line) COUNT``."""
     functions: Counter[str] = Counter()
     packages: Counter[str] = Counter()
+    under_way: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.strip().rpartition(" ")
         if not stack or not count.isdigit():
             continue
-        name, _, place = stack.rsplit(";", 1)[-1].partition(" (")
-        file = place.rstrip(")").rpartition(":")[0]
+        frames = [_read_frame(frame) for frame in stack.split(";")]
+        name, file = frames[-1]
+        if name.endswith("select") and file.endswith("selectors.py"):
+            continue  # it waits
         functions[f"{name} ({_short(file)})"] += int(count)
         packages[_package_of(file)] += int(count)
+        for own in {f"{name} ({_short(file)})" for name, file in frames if _is_work_of_hub(file)}:
+            under_way[own] += int(count)
     total = sum(functions.values())
     if not total:
         raise RuntimeError("the profile is empty")
-    return Profile(total, _shares(functions, total), _shares(packages, total))
+    return Profile(total, _shares(functions, total), _shares(packages, total), _shares(under_way, total))
+
+
+def _read_frame(frame: str) -> tuple[str, str]:
+    """The function and the file of ``function (file:line)``."""
+    name, _, place = frame.partition(" (")
+    return name, place.rstrip(")").rpartition(":")[0]
 
 
 def _shares(counts: Counter[str], total: int) -> dict[str, float]:
@@ -82,6 +95,12 @@ def _package_of(file: str) -> str:
             at = parts.index(own)
             return "/".join(parts[at : at + 2])
     return parts[0] if len(parts) > 1 and not file.startswith("/") else "python"
+
+
+def _is_work_of_hub(file: str) -> bool:
+    package = _package_of(file)
+    # The command line is below everything.
+    return package.startswith("hub/") and package not in ("hub/cli", "hub/__main__.py")
 
 
 def nothing_to_trace() -> str:

@@ -96,7 +96,7 @@ class RawChannel:
         await self._write([frame.marshal(method, CHANNEL) + _content(message_id, body)])
 
     async def start_consuming(self, queue: str, *, prefetch: int = 0) -> None:
-        """Ask for the queue's messages; with ``prefetch``, at least ``BLOCK``, they are acknowledged, without they are not."""
+        """Ask for the queue's messages; with ``prefetch`` (at least ``BLOCK``) they are acknowledged, else not."""
         if prefetch:
             await self._ask(commands.Basic.Qos(prefetch_count=prefetch), commands.Basic.QosOk)
         consume = commands.Basic.Consume(queue=queue, no_ack=not prefetch)

@@ -19,10 +19,10 @@ from benchmarks.plan import Plan
 from benchmarks.profile import Profile
 from benchmarks.scenarios import Results
 
-WIDTH = 150
+WIDTH = 180
 PACKAGES = ("faststream", "aio-pika", "aiormq", "sqlalchemy", "asyncpg", "aiohttp", "aiosqlite", "pydantic")
 QUICK_WARNING = "A short run: it shows that everything works. Its figures say nothing."
-FUNCTIONS_SHOWN = 12
+FUNCTIONS_SHOWN = 20
 RATIO_TO: Mapping[str, str] = {
     "queue": "naive",
     "trouble": "plain",
@@ -40,8 +40,8 @@ def show(results: Results, *, is_quick: bool) -> None:
         console.print(QUICK_WARNING)
     for scenario in dict.fromkeys(results.scenario_of.values()):
         console.print(scenario_table(results, scenario), "")
-    if results.profile is not None:
-        console.print(profile_table(results.profile), "")
+    for what, profile in results.profiles.items():
+        console.print(profile_table(what, profile), "")
     console.print(goal_table(verdicts(results.figures)), "")
     for remark in results.remarks:
         console.print(f"remark: {remark}", soft_wrap=True)
@@ -99,14 +99,14 @@ def goal_table(found: list[Verdict]) -> Table:
     return table
 
 
-def profile_table(profile: Profile) -> Table:
+def profile_table(what: str, profile: Profile) -> Table:
     """The functions and the packages in which the worker was found most often."""
-    table = _table(f"profile of the worker ({profile.samples} samples, by the function that ran)", "function")
-    for column in ("share", "package", "share"):
-        table.add_column(column, justify="right" if column == "share" else "left")
-    functions, packages = list(profile.functions.items()), list(profile.packages.items())
-    for number in range(min(FUNCTIONS_SHOWN, max(len(functions), len(packages)))):
-        table.add_row(*_pair(functions, number), *_pair(packages, number))
+    table = _table(f"profile of the worker while it {what} ({profile.samples} samples)", "function that ran")
+    for column in ("share", "its package", "share", "the hub's functions under way", "share"):
+        table.add_column(column, justify="right" if column == "share" else "left", no_wrap=True)
+    lists = [list(shares.items()) for shares in (profile.functions, profile.packages, profile.under_way)]
+    for number in range(min(FUNCTIONS_SHOWN, max(map(len, lists)))):
+        table.add_row(*(cell for shares in lists for cell in _pair(shares, number)))
     return table
 
 
@@ -136,7 +136,7 @@ def document(results: Results, plan: Plan, *, is_quick: bool, database: str) -> 
             for verdict in verdicts(results.figures)
         ],
         "figures": {name: [one.as_json() for one in figures] for name, figures in results.figures.items()},
-        "profile": asdict(results.profile) if results.profile is not None else None,
+        "profiles": {what: asdict(profile) for what, profile in results.profiles.items()},
         "remarks": results.remarks,
         "failures": results.failures,
     }

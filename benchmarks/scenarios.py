@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.drain import Hubs, drain_by_baseline, drain_by_hub, home
+from benchmarks.drain import Beside, Hubs, drain_by_baseline, drain_by_hub, home
 from benchmarks.figures import Figure
 from benchmarks.goals import STEADY_MAX, Medians
 from benchmarks.growth import database_with_past, pending_cost, routing_us
@@ -22,7 +22,6 @@ from benchmarks.latency import POISON_EVERY, Phase, latency_of_hub, latency_of_n
 from benchmarks.limits import broker_alone, sql_alone
 from benchmarks.load import Load
 from benchmarks.plan import Plan
-from benchmarks.processes import Child
 from benchmarks.profile import Profile, nothing_to_trace, read_profile, start_profiling
 from benchmarks.sqlite import engine_on_sqlite, orm_on_sqlite
 from benchmarks.webhook import acceptance_by_hub, end_to_end_by_hub, end_to_end_by_orm, server_alone
@@ -44,7 +43,7 @@ class Results:
     scenario_of: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    profile: Profile | None = None
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,23 +231,30 @@ async def backlog(bench: Bench) -> None:
 
 
 async def profile(bench: Bench) -> None:
-    """Where the worker's time goes."""
+    """Where the worker's time goes: with a backlog, and at forty events a second."""
     obstacle = nothing_to_trace()
     if obstacle:
         bench.results.remarks.append(f"profile was left out: {obstacle}")
         return
+    plan, url = bench.plan, bench.broker_url
+    at_rate = Phase(name="profiled at 40/s", seconds=plan.profile_s + 2, per_s=40)
     async with home() as folder:
-        stacks = folder / "stacks.txt"
 
-        def beside(worker: Child) -> Awaitable[None]:
-            return start_profiling(worker, seconds=bench.plan.profile_s, to=stacks)
+        def beside(what: str) -> Beside:
+            return lambda worker: start_profiling(worker, seconds=plan.profile_s, to=folder / what)
 
-        run: Run = lambda: drain_by_hub(  # noqa: E731 - the shape of the other scenarios
-            "profiled", Load(events=bench.plan.profile), broker_url=bench.broker_url, while_draining=beside
-        )
-        await bench.take_turns("profile", {"profiled": run}, repeats=1)
-        if bench.results.figures.get("profiled"):
-            bench.results.profile = read_profile(await asyncio.to_thread(_lines, stacks))
+        contestants: dict[str, Run] = {
+            "drained": lambda: drain_by_hub(
+                "profiled", Load(events=plan.profile), broker_url=url, while_draining=beside("drained")
+            ),
+            "took 40 a second": lambda: latency_of_hub(
+                [at_rate], broker_url=url, probe=plan.profile_probe, beside=beside("took 40 a second")
+            ),
+        }
+        await bench.take_turns("profile", contestants, repeats=1)
+        for what in contestants:
+            if (folder / what).exists():
+                bench.results.profiles[what] = read_profile(await asyncio.to_thread(_lines, folder / what))
 
 
 SCENARIOS: Mapping[str, Callable[[Bench], Awaitable[None]]] = {

@@ -7,14 +7,15 @@ import pytest
 from benchmarks.profile import read_profile
 
 STACKS = """\
-run (asyncio/runners.py:190);_loop (hub/deliver/worker.py:99);pick (hub/deliver/picker.py:60) 30
+run (hub/cli/run.py:190);_loop (hub/deliver/worker.py:99);pick (hub/deliver/picker.py:60) 30
+run (hub/cli/run.py:190);_run_once (asyncio/base_events.py:1889);EpollSelector.select (selectors.py:468) 900
 run (asyncio/runners.py:190);execute (/opt/venv/lib/python3.11/site-packages/sqlalchemy/engine/base.py:1415) 50
 run (asyncio/runners.py:190);_run_once (asyncio/base_events.py:1922) 15
 _loop (hub/deliver/worker.py:99);pick (hub/deliver/picker.py:71) 5
 """
 
 
-def test_shares_are_by_the_innermost_function() -> None:
+def test_shares_are_by_the_innermost_function_that_does_not_wait() -> None:
     profile = read_profile(STACKS.splitlines())
 
     assert profile.samples == 100
@@ -23,6 +24,7 @@ def test_shares_are_by_the_innermost_function() -> None:
         "pick (deliver/picker.py)": 0.35,
         "_run_once (asyncio/base_events.py)": 0.15,
     }
+    assert profile.under_way == {"pick (deliver/picker.py)": 0.35, "_loop (deliver/worker.py)": 0.35}
     assert profile.packages == {"sqlalchemy": 0.5, "hub/deliver": 0.35, "asyncio": 0.15}
 
 
