@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from schemas.sepay_orders import Message
+from pydantic import ConfigDict
+
+from schemas.sepay import UserId
+from schemas.sepay_orders import Message, RequestId
 
 
 class OrderPaid(Message):
@@ -74,6 +77,15 @@ class RenewalChanged(Message):
     order_id: UUID | None = None
     reason: str | None = None
     next_billing_at: datetime | None = None
+
+
+class CommandMessage(Message):
+    """A command that comes by message: whose it is, and the id by which a repeat is known; the rest is as over HTTP."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    user_id: UserId
+    request_id: RequestId
 
 
 class CommandAnswered(Message):

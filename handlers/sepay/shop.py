@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from handlers.sepay import table_views, tables_licenses, tables_orders
+from handlers.sepay.by_message import run_command
 from handlers.sepay.catalogue import upsert_symbol
 from handlers.sepay.licenses import expire_licenses, remind_of_ends
 from handlers.sepay.order_intents import create_intent, pay_by_transfer, top_up_for_order
@@ -19,13 +20,23 @@ from handlers.sepay.paying import pay_from_wallet
 from handlers.sepay.renewal_commands import cancel_renewal, pause_renewal, resume_renewal
 from handlers.sepay.renewals import renew_license, sweep_renewals
 from hub.capability import HandlerSpec
-from schemas.sepay_events import LicenseChanged, OrderCancelled, OrderPaid, PaymentExpired, RenewalChanged
+from schemas.sepay_events import (
+    CommandAnswered,
+    CommandMessage,
+    CommandRefused,
+    LicenseChanged,
+    OrderCancelled,
+    OrderPaid,
+    PaymentExpired,
+    RenewalChanged,
+)
 from schemas.sepay_orders import OrderCommand, OrderRequested, RenewalCommand, SymbolUpserted
 
 __all__ = ["HANDLERS", "SCHEMAS", "table_views", "tables_licenses", "tables_orders"]
 
 HANDLERS: Final[Mapping[str, HandlerSpec]] = {
     "upsert_symbol": upsert_symbol,
+    "run_command": run_command,
     "create_intent": create_intent,
     "request_order": request_order,
     "pay_from_wallet": pay_from_wallet,
@@ -50,4 +61,7 @@ SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
     "LicenseChanged": LicenseChanged,
     "PaymentExpired": PaymentExpired,
     "RenewalChanged": RenewalChanged,
+    "CommandMessage": CommandMessage,
+    "CommandAnswered": CommandAnswered,
+    "CommandRefused": CommandRefused,
 }

@@ -42,9 +42,11 @@ class Bank:
         headers = {"Content-Type": "application/json"} | ({"Authorization": authorization} if authorization else {})
         return await self.running.post(path, body, **headers)
 
-    async def call(self, method: str, path: str, body: object = None, *, user: str = "42") -> tuple[int, Any]:
-        """Use the wallet's API as ``user``; an empty user brings no token."""
-        headers = {"Authorization": f"Bearer {self.running.token(user)}"} if user else {}
+    async def call(
+        self, method: str, path: str, body: object = None, *, user: str = "42", token: str = ""
+    ) -> tuple[int, Any]:
+        """Use the wallet's API as ``user``, or with this token; an empty user brings none."""
+        headers = {"Authorization": f"Bearer {token or self.running.token(user)}"} if user else {}
         url = self.running.url + API + path
         async with self.running.http.request(method, url, json=body, headers=headers) as response:
             return response.status, await response.json()

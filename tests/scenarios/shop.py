@@ -43,11 +43,9 @@ class Shop:
 
     async def pay(self, order_code: str, amount: int, **fields: object) -> None:
         """Transfer money under this code, and wait until it is settled."""
-        booked = self.bank.running.hub.clock.now()
-        content = order_code.replace("_", "")
-        body = transfer(
-            content, amount, id=next(self._transfers), **{"transactionDate": bank_time_text(booked), **fields}
-        )
+        booked_at = bank_time_text(self.bank.running.hub.clock.now())
+        usual = {"id": next(self._transfers), "transactionDate": booked_at}
+        body = transfer(order_code.replace("_", ""), amount, **{**usual, **fields})
         assert await self.bank.deliver(body) == (200, {"success": True})
         await self.bank.settled()
 
