@@ -10,6 +10,7 @@ from pathlib import Path
 
 from handlers.sepay import bank_side
 from handlers.sepay.bank_cli import reconcile
+from handlers.sepay.checks import checks
 from handlers.sepay.cli import sandbox_cli, sepay_cli
 from handlers.sepay.crediting import release_held
 from handlers.sepay.doors import all_routes
@@ -49,6 +50,7 @@ capability = Capability(
     cli=sepay_cli,
     sandbox_cli=sandbox_cli,
     reconcile=reconcile,
+    checks=checks,
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",
     settings=SepaySettings,

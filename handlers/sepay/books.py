@@ -23,6 +23,8 @@ DEPOSIT: Final = "deposit"
 SUSPEND: Final = "suspense"
 PURCHASE: Final = "purchase"
 ORDER_PAYMENT: Final = "order_payment"
+REFUND: Final = "refund"
+WITHDRAWAL: Final = "withdrawal"
 
 
 def bank_account(account_number: str) -> Account:
@@ -43,6 +45,16 @@ def transfer_reference(sepay_tx_id: int) -> str:
 def release_reference(sepay_tx_id: int) -> str:
     """The one entry that moves a held transfer from suspense to the wallet."""
     return f"sepay:release:{sepay_tx_id}"
+
+
+def assign_reference(sepay_tx_id: int) -> str:
+    """The one entry that moves a transfer from suspense to where a person says it belongs."""
+    return f"sepay:assign:{sepay_tx_id}"
+
+
+def refund_reference(sepay_tx_id: int) -> str:
+    """The one entry that says that a transfer in suspense was sent back."""
+    return f"sepay:refund:{sepay_tx_id}"
 
 
 def purchase_reference(order_id: UUID) -> str:

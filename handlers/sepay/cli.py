@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from handlers.sepay import bank_cli, operating
+from handlers.sepay import bank_cli, desk_cli, operating
 from handlers.sepay.bank_values import bank_time
 from handlers.sepay.operating import PaymentOrder, SuspenseLine
 from handlers.sepay.sandbox import BANK_STYLES, Answer, Payment
@@ -24,6 +24,10 @@ unmatched_cli = typer.Typer(no_args_is_help=True, help="Money that waits in susp
 sandbox_cli = typer.Typer(no_args_is_help=True, help="Play SePay and the bank behind it.")
 sepay_cli.command("poll")(bank_cli.poll)
 sepay_cli.add_typer(wallet_cli, name="wallet")
+wallet_cli.command("refund")(desk_cli.refund)
+wallet_cli.command("withdraw")(desk_cli.withdraw)
+unmatched_cli.command("assign")(desk_cli.assign)
+unmatched_cli.command("refund-note")(desk_cli.refund_note)
 sepay_cli.add_typer(unmatched_cli, name="unmatched")
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]

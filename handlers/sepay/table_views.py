@@ -63,7 +63,7 @@ def _ledger(dialect: str) -> str:
 def _webhook_events(dialect: str) -> str:
     number = "CAST(t.value AS bigint)" if dialect == "postgresql" else "CAST(t.value AS integer)"
     problems = "('credited', 'order_paid', 'credited_and_order_paid', 'ignored_out', 'ignored_duplicate',"
-    problems += " 'already_processed', 'test_ping')"
+    problems += " 'already_processed', 'refunded', 'test_ping')"
     return (
         f"SELECT i.id AS webhook_event_id, {number} AS sepay_tx_id, i.received_at, i.payload,"
         f" coalesce(b.outcome, d.outcome, '') IN {problems} AS processed,"

@@ -150,9 +150,10 @@ async def at_rest(bank: Bank) -> None:
     """Wait until nothing is left to do; a large storm takes several times as long as one test may wait for."""
     for _ in range(TRANSFERS // 500):
         try:
-            return await bank.settled()
+            await bank.settled()
         except TimeoutError:
             continue
+        return
     await bank.settled()
 
 

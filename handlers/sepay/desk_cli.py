@@ -1,0 +1,111 @@
+"""``hub sepay unmatched assign|refund-note`` and ``hub sepay wallet refund|withdraw``: what a person decides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from handlers.sepay import deciding
+from hub.api import HubApi
+from hub.cli.opening import opened
+from hub.cli.options import ByOption, actor, as_uuid
+from hub.cli.output import JsonOption, print_json, run, say
+from schemas.sepay_desk import WalletAdjusted
+
+TransferArgument = Annotated[int, typer.Argument(metavar="TRANSFER", help="SePay's number of the transfer.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+AmountArgument = Annotated[int, typer.Argument(metavar="AMOUNT", min=1, help="Whole dong.")]
+WhyOption = Annotated[str, typer.Option("--note", help="Why; kept on record, and on the entry.")]
+OrderOption = Annotated[str | None, typer.Option("--order", help="The order that this is about.")]
+RequestOption = Annotated[
+    str | None, typer.Option("--request-id", help="A name of this order: given again, it is refused.")
+]
+
+
+def assign(  # noqa: PLR0917 - the options of a command
+    transfer: TransferArgument,
+    note: WhyOption,
+    intent: Annotated[str | None, typer.Option(help="The intent that it pays: its id or its order code.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user into whose wallet it goes.")] = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Move money from suspense to what it was for: --intent or --user. Closes the transfer's review.
+
+    Example: hub sepay unmatched assign 4711 --user 42 --note "called, sent a receipt"
+    """
+
+    async def work() -> int:
+        async with opened() as hub:
+            return await deciding.assign(hub.api, transfer, intent=intent, user_id=user, by=actor(by), note=note)
+
+    closed = run(work)
+    if as_json:
+        print_json({"sepay_tx_id": transfer, "resolution": "assigned", "reviews_closed": closed})
+    else:
+        say(f"Transfer {transfer} is assigned; reviews closed: {closed}")
+
+
+def refund_note(transfer: TransferArgument, note: WhyOption, by: ByOption = "", as_json: JsonOption = False) -> None:
+    """Book that money in suspense was sent back at the bank. The hub itself sends nothing. Closes the review.
+
+    Example: hub sepay unmatched refund-note 4711 --note "sent back on 21 November"
+    """
+
+    async def work() -> int:
+        async with opened() as hub:
+            return await deciding.note_refund(hub.api, transfer, by=actor(by), note=note)
+
+    closed = run(work)
+    if as_json:
+        print_json({"sepay_tx_id": transfer, "resolution": "refunded", "reviews_closed": closed})
+    else:
+        say(f"Transfer {transfer} is booked as sent back; reviews closed: {closed}")
+
+
+def refund(  # noqa: PLR0917 - the options of a command
+    user: UserArgument,
+    amount: AmountArgument,
+    note: WhyOption,
+    order: OrderOption = None,
+    request_id: RequestOption = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give money back into a wallet, out of sales.
+
+    Example: hub sepay wallet refund 42 200000 --note "bot was down"
+    """
+    order_id = as_uuid(order, "--order") if order else None
+    given = deciding.adjustment(user, amount, by=actor(by), note=note, order_id=order_id)
+    _adjust(lambda api: deciding.refund(api, given, request_id=request_id), as_json)
+
+
+def withdraw(  # noqa: PLR0917 - the options of a command
+    user: UserArgument,
+    amount: AmountArgument,
+    note: WhyOption,
+    request_id: RequestOption = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Book that money of a wallet was paid out at the bank. The hub itself sends nothing.
+
+    Example: hub sepay wallet withdraw 42 50000 --note "paid out on 21 November"
+    """
+    taken = deciding.adjustment(user, amount, by=actor(by), note=note)
+    _adjust(lambda api: deciding.withdraw(api, taken, request_id=request_id), as_json)
+
+
+def _adjust(order: Callable[[HubApi], Awaitable[WalletAdjusted]], as_json: bool) -> None:
+    async def work() -> WalletAdjusted:
+        async with opened() as hub:
+            return await order(hub.api)
+
+    done = run(work)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{done.kind} of {done.amount:,} VND; the wallet of user {done.user_id} holds {done.balance_after:,} VND")

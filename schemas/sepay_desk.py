@@ -1,0 +1,87 @@
+"""Messages of the operators' desk: what people order about money in suspense and wallets, and what others hear of it.
+
+Amounts are whole dong; ``by`` says who, ``note`` why. Source: docs/providers/sepay.md, "Operators".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.sepay import UserId
+
+By = Annotated[str, Field(default="", max_length=255)]
+Note = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+
+
+class TransferAssignment(BaseModel):
+    """Money in suspense is for this intent, or for this user's wallet: exactly one of the two."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sepay_tx_id: int
+    intent_id: UUID | None = None
+    user_id: UserId | None = None
+    by: By = ""
+    note: Note
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.intent_id is None) == (self.user_id is None):
+            raise ValueError("expected either an intent or a user")
+        return self
+
+
+class TransferRefundNote(BaseModel):
+    """Money in suspense has been transferred back by hand: SePay itself cannot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sepay_tx_id: int
+    by: By = ""
+    note: Note
+
+
+class TransferResolved(BaseModel):
+    """A person has decided on a transfer that needed review."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sepay_tx_id: int
+    resolution: Literal["assigned", "refunded"]
+    amount: int
+    currency: str
+    user_id: str | None = None
+    by: str
+    note: str
+
+
+class WalletAdjustment(BaseModel):
+    """Give a user money back into the wallet, or take out what was paid to the user at the bank."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: UserId
+    amount: Annotated[int, Field(gt=0, le=10**15)]
+    currency: Literal["VND"] = "VND"
+    order_id: UUID | None = None
+    by: By = ""
+    note: Note
+
+
+class WalletAdjusted(BaseModel):
+    """An operator has changed a wallet; ``ledger_id`` names the journal entry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    wallet_id: UUID
+    ledger_id: UUID
+    kind: Literal["refund", "withdrawal"]
+    amount: int
+    currency: str
+    balance_after: int
+    order_id: UUID | None = None
+    note: str
