@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import text
 
 from hub.api import HubApi
 from hub.capability import CheckResult
@@ -30,10 +29,13 @@ from hub.ingress.endpoints import EndpointTable
 from hub.ingress.server import IngressDeps, Serving, build_app, serve
 from hub.ingress.tokens import Doorman
 from hub.owner import KIND_OF_ROLE, Owner
+from hub.ownership.holding import DELIVER, RELAY, Kind
+from hub.ownership.wakeups import Wakeups
 from hub.schedule.scheduler import Scheduler
 from hub.settings import Settings, load_settings, read_settings
-from hub.signal import LaneSignal
-from hub.store.schema import upgrade
+from hub.signal import LaneSignal, SharedSignal
+from hub.store.health import check_database
+from hub.store.schema import prepare
 from hub.store.store import Store
 from hub.store.words import words_for_logs
 from hub.transports import Transport, TransportUnavailableError
@@ -42,7 +44,6 @@ from hub.transports.topology import Topology, topology_of
 from hub.wiring import Wiring, load_wiring
 
 ROLES = ("ingress", "worker", "relay", "scheduler")
-CHECK_S_MAX = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +61,9 @@ class Hub:
         self.clock = clock
         self.api = HubApi(self)
         self.doorman = Doorman.of(settings)
-        self.to_deliver = LaneSignal()
-        self.to_publish = LaneSignal()
+        self.wakeups = Wakeups(settings.database_direct, hear=self._hear, look_soon=self._look_soon)
+        self.to_deliver = self._signal(DELIVER)
+        self.to_publish = self._signal(RELAY)
         self.table = EndpointTable()
         self.around = Surroundings(
             store=store,
@@ -105,6 +107,7 @@ class Hub:
             settings.database,
             pool_size=settings.database_pool_size,
             busy_timeout_s=settings.database_busy_timeout_s,
+            is_pooled=settings.is_database_pooled,
         )
         try:
             hub = cls(settings, environment, wiring, store, the_clock)
@@ -115,7 +118,8 @@ class Hub:
         return hub
 
     async def _prepare(self) -> None:
-        await upgrade(self.store, self.wiring.capabilities.members)
+        may_upgrade = self.settings.database_upgrade
+        await prepare(self.store, self.wiring.capabilities.members, may_upgrade=may_upgrade)
         self.rules = await self._number_routes(self.wiring)
         self.table.replace(self.wiring.config.sources, self.wiring.capabilities.schemes)
         settings = self.settings
@@ -138,6 +142,7 @@ class Hub:
 
     async def start(self, roles: Sequence[str] = ROLES) -> None:
         """Set the loops of these roles going. Raises ConfigError when the port cannot be had."""
+        self.wakeups.start()
         self._spawn("acceptor", self.acceptor.run())
         self._spawn("backlog", self.backlog.run(self._stopping))
         if "ingress" in roles:
@@ -193,7 +198,22 @@ class Hub:
             roles=roles,
             to_deliver=self.to_deliver,
             to_publish=self.to_publish,
+            on_change=self.wakeups.tell_change,
         )
+
+    def _signal(self, kind: Kind) -> LaneSignal:
+        """Lanes with work of this kind: ours are noted here, those of others are told to them."""
+        return SharedSignal(
+            lambda lane: self.owner is not None and self.owner.is_ours(kind, lane),
+            lambda lanes: self.wakeups.tell(kind, lanes),
+        )
+
+    def _hear(self, kind: Kind, lanes: Sequence[int]) -> None:
+        (self.to_deliver if kind == DELIVER else self.to_publish).note(lanes)
+
+    def _look_soon(self) -> None:
+        if self.owner is not None:
+            self.owner.look_soon()
 
     async def reload(self) -> None:
         """Take over a changed routing.yaml, all or nothing. Raises ConfigError, and then nothing has changed.
@@ -237,7 +257,7 @@ class Hub:
 
     async def ready(self) -> list[CheckResult]:
         """How the parts are: the database, the lanes, the backlog of the inbox, the loops."""
-        checks = [await self._database_check()]
+        checks = [await check_database(self.store)]
         checks.append(
             self.owner.check() if self.owner is not None else CheckResult("lanes", ok=True, detail="not ours")
         )
@@ -249,14 +269,6 @@ class Hub:
         dead = sorted(name for name, task in self._loops.items() if task.done())
         checks.append(CheckResult("loops", not dead, f"ended: {', '.join(dead)}" if dead else "running"))
         return checks
-
-    async def _database_check(self) -> CheckResult:
-        try:
-            async with asyncio.timeout(CHECK_S_MAX), self.store.reading() as conn:
-                await conn.execute(text("SELECT 1"))
-        except (StoreUnavailableError, TimeoutError) as error:
-            return CheckResult("database", ok=False, detail=type(error).__name__)
-        return CheckResult("database", ok=True, detail=self.store.dialect)
 
     async def stop(self, deadline_s: float | None = None) -> None:
         """Stop in order: take nothing new, finish what is in hand, send what is ready, close."""
@@ -275,6 +287,7 @@ class Hub:
         await self._end_loops(end)
         if self.owner is not None:
             await self.owner.leave(in_order=not self.failed.is_set())
+        await self.wakeups.close()
         await self.transport.close()
         await self.store.close()
 

@@ -18,7 +18,7 @@ from hub.ownership.holding import DELIVER, RELAY, Holding, Kind
 from hub.ownership.member import Member
 from hub.routing.config import DestinationConfig
 from hub.settings import Settings
-from hub.signal import LaneSignal, is_set_within
+from hub.signal import ANY_LANE, LaneSignal, is_set_within
 from hub.store.store import FencedError
 from hub.transports import Transport
 
@@ -46,7 +46,7 @@ class Owner:
         roles: Sequence[str],
         to_deliver: LaneSignal,
         to_publish: LaneSignal,
-        on_free: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._around = around
         self._rules = rules
@@ -55,7 +55,7 @@ class Owner:
         self._settings = settings
         self._kinds = tuple(kind for role, kind in KIND_OF_ROLE.items() if role in roles)
         self._signals = {DELIVER: to_deliver, RELAY: to_publish}
-        self._on_free = on_free
+        self._on_change = on_change
         self._stopping = asyncio.Event()
         self.member: Member | None = None
         self.worker: Worker | None = None
@@ -76,6 +76,11 @@ class Owner:
         """The lanes of this kind that this process may work on at this moment."""
         holding = self.member.holdings.get(kind) if self.member is not None else None
         return holding.lanes if holding is not None else frozenset()
+
+    def is_ours(self, kind: Kind, lane: int) -> bool:
+        """Whether this process may work on this lane; of ANY_LANE, on all of them."""
+        owned = self.owned(kind)
+        return lane in owned or (lane == ANY_LANE and len(owned) == LANES)
 
     def look_soon(self) -> None:
         """Something has changed among the workers."""
@@ -112,6 +117,7 @@ class Owner:
         try:
             # What ended a loop by an error would end the next worker's too: that one has to find the delivery at fault.
             await (self.member.leave() if in_order else self.member.walk_out())
+            self._on_change()
         except (StoreUnavailableError, FencedError) as error:
             log.warning("lanes_not_given_up", error=str(error))
 
@@ -123,7 +129,7 @@ class Owner:
             self._kinds,
             lease_s=self._settings.lease_s,
             on_gain=lambda kind, lanes: self._signals[kind].add(lanes),
-            on_free=self._on_free,
+            on_change=self._on_change,
         )
         await self._join(member)
         if self._stopping.is_set():
@@ -141,6 +147,7 @@ class Owner:
         while not self._stopping.is_set():
             try:
                 await member.join()
+                self._on_change()
             except StoreUnavailableError as error:
                 log.warning("lanes_awaited", reason=str(error))
                 await is_set_within(self._stopping, JOIN_RETRY_S)

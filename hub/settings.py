@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -60,6 +60,10 @@ class Settings(EnvironmentSettings):
     home: Path = Path(HOME_DEFAULT)
     routing: Path = Path("routing.yaml")
     database_url: SecretStr = SecretStr("")
+    database_direct_url: SecretStr = SecretStr("")
+    database_pooler: Literal["none", "transaction"] = "none"
+    """Whether a pooler stands between us and PostgreSQL that gives a connection away after each transaction."""
+    database_upgrade: bool = True
     broker_url: SecretStr | None = None
 
     api_key: SecretStr | None = Field(default=None, json_schema_extra=GENERATED)
@@ -101,7 +105,7 @@ class Settings(EnvironmentSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_direct_url")
     @classmethod
     def _driver(cls, value: SecretStr) -> SecretStr:
         return SecretStr(normal_database_url(value.get_secret_value()))
@@ -117,6 +121,16 @@ class Settings(EnvironmentSettings):
     def database(self) -> str:
         """The database's address, with its driver; SQLite in ``home`` where none is set. Holds a password."""
         return self.database_url.get_secret_value() or f"{DRIVERS['sqlite']}:///{self.home / 'hub.db'}"
+
+    @property
+    def is_database_pooled(self) -> bool:
+        """Whether a pooler may give our connection to somebody else after each transaction."""
+        return self.database_pooler == "transaction"
+
+    @property
+    def database_direct(self) -> str:
+        """The database's address without a pooler in between. Holds a password."""
+        return self.database_direct_url.get_secret_value() or self.database
 
     @property
     def broker(self) -> str | None:

@@ -1,9 +1,9 @@
-"""In-process signals: which lanes have work. The sweep over the database stands behind them."""
+"""Signals: which lanes have work. They may get lost; the sweep over the database stands behind them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 ANY_LANE = -1
 """No lane: something was stored somewhere, look at all of them."""
@@ -28,6 +28,10 @@ class LaneSignal:
 
     def add(self, lanes: Iterable[int]) -> None:
         """Say that these lanes have work."""
+        self.note(lanes)
+
+    def note(self, lanes: Iterable[int]) -> None:
+        """The same, for this process alone."""
         for lane in lanes:
             self._lanes[lane] = None
         if self._lanes:
@@ -54,3 +58,24 @@ class LaneSignal:
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
+
+
+class SharedSignal(LaneSignal):
+    """Lanes of which other processes own some: what is said of those goes ``elsewhere``, and is not taken here.
+
+    ``is_mine`` of ANY_LANE answers whether all are ours.
+    """
+
+    def __init__(self, is_mine: Callable[[int], bool], elsewhere: Callable[[set[int]], None]) -> None:
+        super().__init__()
+        self._is_mine = is_mine
+        self._elsewhere = elsewhere
+
+    def add(self, lanes: Iterable[int]) -> None:
+        named = list(dict.fromkeys(lanes))
+        self.note(named)
+        if others := {lane for lane in named if not self._is_mine(lane)}:
+            self._elsewhere(others)
+
+    def note(self, lanes: Iterable[int]) -> None:
+        super().note(lane for lane in lanes if lane == ANY_LANE or self._is_mine(lane))

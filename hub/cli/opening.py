@@ -117,4 +117,6 @@ def open_store(settings: Settings) -> Store:
     """The database of the settings; whoever calls closes it."""
     settings.home.mkdir(parents=True, exist_ok=True)
     wait_s = min(DATABASE_WAIT_S, settings.database_busy_timeout_s)
-    return Store.open(settings.database, pool_size=POOL_SIZE, busy_timeout_s=wait_s)
+    return Store.open(
+        settings.database, pool_size=POOL_SIZE, busy_timeout_s=wait_s, is_pooled=settings.is_database_pooled
+    )

@@ -163,7 +163,7 @@ class Relay:
             lanes = self._signal.take(LANES_PER_ROUND)
             if ANY_LANE in lanes:
                 # Said again while the sweep read, perhaps of something that was committed behind its snapshot.
-                self._signal.add([ANY_LANE])
+                self._signal.note([ANY_LANE])
         return [lane for lane in lanes if lane in self._holding.lanes]
 
     async def _round(self, lanes: Sequence[int]) -> set[int]:

@@ -48,7 +48,7 @@ class Member:
         lease_s: float = LEASE_S,
         look_s: float = LOOK_S,
         on_gain: Callable[[Kind, Sequence[int]], None] = lambda kind, lanes: None,
-        on_free: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.fence = Fence(clock.new_id(), 1, idle_s=min(IDLE_S_MAX, IDLE_SHARE * lease_s))
         self.holdings: dict[Kind, Holding] = {kind: Holding(kind, self.fence) for kind in kinds}
@@ -57,7 +57,7 @@ class Member:
         self._lease_s = lease_s
         self._look_s = min(look_s, lease_s / HEARTBEATS_PER_LEASE)
         self._on_gain = on_gain
-        self._on_free = on_free
+        self._on_change = on_change
         self._soon = asyncio.Event()
         self._stopping = asyncio.Event()
         self.has_looked = False
@@ -182,7 +182,7 @@ class Member:
         holding.lose(lanes)
         await self._store.write(work, fence=self.fence)
         log.info("lanes_handed_over", kind=holding.kind, lanes=len(lanes), left=len(holding.owned))
-        self._on_free()
+        self._on_change()
 
     async def _take(self, holding: Holding, target: int) -> None:
         async def work(conn: AsyncConnection) -> tuple[rows.Taken, dict[int, int]]:

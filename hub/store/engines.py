@@ -21,14 +21,19 @@ CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
 
 
-def open_engines(url: str, *, pool_size: int, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
-    """The engine that writes and the engine that reads. Raises ConfigError for a database that is not known."""
+def open_engines(
+    url: str, *, pool_size: int, busy_timeout_s: float, is_pooled: bool = False
+) -> tuple[AsyncEngine, AsyncEngine]:
+    """The engine that writes and the engine that reads. Raises ConfigError for a database that is not known.
+
+    ``is_pooled``: a pooler gives PostgreSQL's connections to others after each transaction.
+    """
     parsed = make_url(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return _sqlite(parsed, busy_timeout_s)
     if backend == "postgresql":
-        engine = _postgresql(parsed, pool_size)
+        engine = _postgresql(parsed, pool_size, is_pooled=is_pooled)
         # Several statements of one reading see one moment.
         return engine, engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     raise ConfigError(f"HUB_DATABASE_URL: expected a sqlite or postgresql URL, found {backend}")
@@ -80,8 +85,9 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
-def _postgresql(url: URL, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
+def _postgresql(url: URL, pool_size: int, *, is_pooled: bool) -> AsyncEngine:
+    settings = {} if is_pooled else {"lock_timeout": LOCK_TIMEOUT}
+    engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
@@ -91,6 +97,25 @@ def _postgresql(url: URL, pool_size: int) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": COMMAND_TIMEOUT_S,
-            "server_settings": {"application_name": "hub", "timezone": "UTC", "lock_timeout": "10s"},
+            "server_settings": {"application_name": "hub", "timezone": "UTC", **settings},
+            **(UNPREPARED if is_pooled else {}),
         },
     )
+    if is_pooled:
+        event.listen(engine.sync_engine, "begin", _set_for_transaction)
+    return engine
+
+
+def _set_for_transaction(connection: Any) -> None:
+    """What else is set once for a connection: a pooler takes no such setting, and would hand it on to others."""
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+LOCK_TIMEOUT = "10s"
+UNPREPARED: dict[str, Any] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""The next transaction may be on another connection of the server, which knows nothing of statements prepared before.
+An empty name stands for the one statement that the next one replaces, so that nothing piles up there either."""

@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool
 
 from hub.capability import Capability
 from hub.errors import ConfigError, StoreUnavailableError
-from hub.store.engines import CONNECT_TIMEOUT_S
+from hub.store.engines import CONNECT_TIMEOUT_S, UNPREPARED
 from hub.store.store import Store, unavailable
 
 T = TypeVar("T")
@@ -125,7 +125,12 @@ async def _upgrading(store: Store) -> AsyncIterator[AsyncConnection]:
         store.writer.url,
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": {"application_name": "hub upgrade"}},
+        # Through a pooler or not: nothing here is worth keeping on a connection.
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {"application_name": "hub upgrade"},
+            **UNPREPARED,
+        },
     )
     try:
         async with engine.begin() as conn:

@@ -79,9 +79,12 @@ class Store:
         self._turn = asyncio.Lock()
 
     @classmethod
-    def open(cls, url: str, *, pool_size: int = 10, busy_timeout_s: float = 5.0) -> Store:
-        """Prepare the connections; nothing is opened yet. ``url`` is an SQLAlchemy URL with an async driver."""
-        return cls(*open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s))
+    def open(cls, url: str, *, pool_size: int = 10, busy_timeout_s: float = 5.0, is_pooled: bool = False) -> Store:
+        """Prepare the connections; nothing is opened yet. ``url`` is an SQLAlchemy URL with an async driver.
+
+        ``is_pooled``: PgBouncer in transaction mode stands in between.
+        """
+        return cls(*open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s, is_pooled=is_pooled))
 
     async def write(self, work: Work[T], *, fence: Fence | None = None) -> T:
         """Run ``work`` in one transaction and commit it.

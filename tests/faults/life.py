@@ -133,6 +133,8 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[None]:
         stack.enter_context(watching(seams))
         stack.enter_context(patch("hub.app.load_wiring", wiring_once))
         stack.enter_context(patch("hub.schedule.scheduler.due_instants", _no_instants))
+        # There is nobody to talk to, and when this connects is up to chance.
+        stack.enter_context(patch("hub.ownership.wakeups.Wakeups.start"))
         stack.enter_context(patch("hub.owner.Worker", partial(Worker, sweep_s=SWEEP_S)))
         if is_quiet:
             stack.enter_context(patch("hub.owner.Relay", partial(Relay, sweep_s=LOOK_S)))
