@@ -161,6 +161,10 @@ class Hub:
                 to_deliver=self.to_deliver,
             )
             self._spawn("scheduler", self._scheduler.run())
+        if self.settings.sandbox:
+            for one in self.wiring.capabilities.members:
+                if one.sandbox is not None:
+                    await one.sandbox(self.api)
 
     async def _serve(self) -> None:
         routes = [

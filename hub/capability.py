@@ -109,7 +109,7 @@ class Capability:
     tables       the capability's SQLAlchemy metadata (None when it has none)
     migrations   the folder of its Alembic branch
     schemes      webhook authentication schemes of its own
-    sandbox      starts the local stand-in of the provider, under ``HUB_SANDBOX``
+    sandbox      prepares the local stand-in of the provider when the hub starts, under ``HUB_SANDBOX``
     checks       what ``hub doctor <capability>`` asks
     reconcile    the command ``hub reconcile <capability>``: the provider's statement against the books
     settings     its class of settings, read once at start

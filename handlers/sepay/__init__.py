@@ -18,6 +18,7 @@ from handlers.sepay.intents import expire_intents
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.settle import settle_transfer
 from handlers.sepay.shop import HANDLERS, SCHEMAS
+from handlers.sepay.shop_desk import stock_sandbox
 from handlers.sepay.tables import metadata
 from handlers.sepay.topup import request_topup
 from handlers.sepay.wallets import activate_wallet, open_wallet, suspend_wallet
@@ -51,6 +52,7 @@ capability = Capability(
     sandbox_cli=sandbox_cli,
     reconcile=reconcile,
     checks=checks,
+    sandbox=stock_sandbox,
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",
     settings=SepaySettings,

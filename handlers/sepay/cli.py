@@ -11,6 +11,7 @@ from handlers.sepay import bank_cli, desk_cli, operating
 from handlers.sepay.bank_values import bank_time
 from handlers.sepay.operating import PaymentOrder, SuspenseLine
 from handlers.sepay.sandbox import BANK_STYLES, Answer, Payment
+from handlers.sepay.shop_cli import orders_cli, symbols_cli
 from handlers.sepay.views import WalletLine
 from hub.cli.opening import opened
 from hub.cli.options import ByOption, LimitOption, ReasonOption, actor
@@ -29,6 +30,8 @@ wallet_cli.command("withdraw")(desk_cli.withdraw)
 unmatched_cli.command("assign")(desk_cli.assign)
 unmatched_cli.command("refund-note")(desk_cli.refund_note)
 sepay_cli.add_typer(unmatched_cli, name="unmatched")
+sepay_cli.add_typer(symbols_cli, name="symbols")
+sepay_cli.add_typer(orders_cli, name="orders")
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
