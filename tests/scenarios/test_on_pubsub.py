@@ -6,7 +6,10 @@ speak of what the embedded queues alone do: absorb a repeat, and carry a header 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,13 +29,15 @@ from tests.scenarios.test_loymax_forward import (  # noqa: F401 - collected here
     test_the_twelve_reach_the_platform_and_their_queues_byte_for_byte,
     test_unrelated_events_reach_only_the_queue_of_the_others,
 )
+from tests.scenarios.test_readme_tour import TOUR
 from tests.scenarios.test_sepay_topup import (  # noqa: F401 - collected here once more
     test_a_top_up_from_the_request_to_the_balance,
     test_the_request_and_the_transfer_can_be_found_by_the_order_code,
 )
 from tests.support.clock import SettableClock
+from tests.support.printed import STOP_S_MAX, daemon, free_port, run_as_printed
 from tests.support.pubsub_server.server import PubSubServer, serving
-from tests.support.running import RunningHub, environment, running
+from tests.support.running import PROJECT, RunningHub, environment, running
 
 PROJECT_ID = "scenarios"
 
@@ -86,3 +91,30 @@ async def bank(
         yield bank
         await bank.settled()
         await bank.assert_no_money_appeared_or_vanished()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_the_tour_works_as_printed(tmp_path: Path) -> None:
+    """The README's commands, with one variable more."""
+    async with serving() as server:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "LANG": "C.UTF-8",
+            "HUB_HOME": str(tmp_path / "var"),
+            "HUB_PORT": str(free_port()),
+            "HUB_BROKER_URL": f"pubsub://{PROJECT_ID}",
+            "PUBSUB_EMULATOR_HOST": server.address,
+        }
+
+        await asyncio.to_thread(_take_the_tour, tmp_path, environ)
+
+        assert server.requests("Publish")
+
+
+def _take_the_tour(folder: Path, environ: Mapping[str, str]) -> None:
+    with daemon(PROJECT, environ, folder / "hub.log") as hub:
+        run_as_printed(TOUR, PROJECT, environ)
+        hub.send_signal(signal.SIGTERM)
+        assert hub.wait(STOP_S_MAX) == 0

@@ -46,8 +46,8 @@ class Declaring:
 
     async def plan(self) -> list[PlanItem]:
         """Compare, and make nothing."""
-        topics = await _at_once(self._layout.topics, self._plan_topic)
-        return [*topics, *await _at_once(self._layout.subscriptions, self._look_at_subscription)]
+        topics = await at_once(self._layout.topics, self._plan_topic)
+        return [*topics, *await at_once(self._layout.subscriptions, self._look_at_subscription)]
 
     async def _plan_topic(self, name: str) -> PlanItem:
         item = await self._look_at_topic(name)
@@ -61,10 +61,10 @@ class Declaring:
 
         Raises ConfigError with every difference.
         """
-        items = await _at_once(self._layout.topics, self._topic)
-        items += await _at_once(self._layout.subscriptions, self._subscription)
+        items = await at_once(self._layout.topics, self._topic)
+        items += await at_once(self._layout.subscriptions, self._subscription)
         if not _problems(items):
-            items += [_bare_item(name) for name in await _at_once(self._layout.topics, self._bare) if name]
+            items += [_bare_item(name) for name in await at_once(self._layout.topics, self._bare) if name]
         if problems := _problems(items):
             raise ConfigError(problems)
 
@@ -154,7 +154,7 @@ class Declaring:
 
 def differences(address: PubSubAddress, plan: SubscriptionPlan, found: types.Subscription) -> list[str]:
     """What is not as it should be, each with both sides."""
-    said = _unreadable(found)
+    said = unreadable(found)
     if plan.topic is None:
         if plan.needs_order and not found.enable_message_ordering:
             said.append("message ordering is off there, and routing.yaml reads the queue in order (`ordered: false`?)")
@@ -176,7 +176,8 @@ def differences(address: PubSubAddress, plan: SubscriptionPlan, found: types.Sub
     ]
 
 
-def _unreadable(found: types.Subscription) -> list[str]:
+def unreadable(found: types.Subscription) -> list[str]:
+    """Why nothing can be pulled from it."""
     problems = []
     if found.detached:
         problems.append("it is detached from its topic and gets nothing any more")
@@ -209,7 +210,7 @@ def _on(is_on: bool) -> str:
     return "on" if is_on else "off"
 
 
-async def _at_once(things: Iterable[T], look: Callable[[T], Awaitable[R]]) -> list[R]:
+async def at_once(things: Iterable[T], look: Callable[[T], Awaitable[R]]) -> list[R]:
     """One answer for each, in the order given, some at once."""
     room = asyncio.Semaphore(AT_ONCE)
 

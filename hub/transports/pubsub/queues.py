@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.api_core.exceptions import DeadlineExceeded, GoogleAPICallError, NotFound
@@ -21,6 +21,7 @@ from hub.routing.fields import nearest
 from hub.transports.base import QueuedMessage, QueueInfo, TransportUnavailableError
 from hub.transports.pubsub.address import PubSubAddress
 from hub.transports.pubsub.clients import CALL_S_MAX, ClientsOnce, reason_of, within
+from hub.transports.pubsub.declaring import at_once, unreadable
 from hub.transports.pubsub.layout import Layout
 from hub.transports.pubsub.leases import Leases
 from hub.transports.pubsub.messages import from_pubsub, tag_of
@@ -28,6 +29,7 @@ from hub.transports.pubsub.messages import from_pubsub, tag_of
 PULL_S_MAX: Final = 2.0
 """How long an empty subscription is waited for before it counts as empty."""
 PULL_MESSAGES_MAX: Final = 500
+COUNT_MAX: Final = 1_000
 
 
 class PubSubQueues:
@@ -40,8 +42,27 @@ class PubSubQueues:
         self._seen: dict[str, dict[int, int]] = {}
 
     async def queue_list(self) -> list[QueueInfo]:
-        """Every subscription of the project. How many messages they hold is told by Cloud Monitoring alone."""
-        return [QueueInfo(name=name, messages=None, oldest_at=None, is_declared=True) for name in await self._names()]
+        """Every subscription of the project, with what can be counted by taking it for a moment.
+
+        The count is None above ``COUNT_MAX``, and where taking would count as a delivery attempt (a dead-letter topic)
+        or is not possible (push): Cloud Monitoring knows it then.
+        """
+        return await at_once(await self._subscriptions(), self._counted)
+
+    async def _counted(self, subscription: types.Subscription) -> QueueInfo:
+        name = subscription.name.rpartition("/")[2]
+        times: list[datetime] = []
+        is_countable = not (subscription.dead_letter_policy.dead_letter_topic or unreadable(subscription))
+        if is_countable:
+            async with self._taking(name) as taken:
+                async for one in taken:
+                    times.append(one.message.publish_time.ToDatetime(tzinfo=UTC))
+                    if len(times) > COUNT_MAX:
+                        break
+        is_known = is_countable and len(times) <= COUNT_MAX
+        return QueueInfo(
+            name=name, messages=len(times) if is_known else None, oldest_at=min(times, default=None), is_declared=True
+        )
 
     async def queue_read(self, name: str, *, limit: int, after_id: int = 0) -> list[QueuedMessage]:
         """Messages that this object has not shown yet, as many as Pub/Sub hands out now; they are given back.
@@ -114,19 +135,20 @@ class PubSubQueues:
     async def _leases(self, name: str) -> Leases:
         return Leases((await self._clients.get()).subscriber, self._address.subscription(name))
 
-    async def _names(self) -> list[str]:
+    async def _subscriptions(self) -> list[types.Subscription]:
         subscriber = (await self._clients.get()).subscriber
         try:
             async with within(CALL_S_MAX):
                 pages = await subscriber.list_subscriptions(
                     project=f"projects/{self._address.project}", retry=None, timeout=CALL_S_MAX
                 )
-                return sorted([one.name.rpartition("/")[2] async for one in pages])
+                return sorted([one async for one in pages], key=lambda one: one.name)
         except GoogleAPICallError as error:
             raise UsageError(f"the subscriptions cannot be listed: {reason_of(error)}") from error
 
     async def _raise_unknown(self, name: str) -> None:
-        raise UsageError(f"there is no queue {name!r}; {nearest(name, await self._names())}")
+        names = [one.name.rpartition("/")[2] for one in await self._subscriptions()]
+        raise UsageError(f"there is no queue {name!r}; {nearest(name, names)}")
 
 
 def _id_of(received: Any) -> str:

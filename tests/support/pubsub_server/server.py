@@ -17,7 +17,7 @@ from tests.support.pubsub_server.state import RefusedError, State
 from tests.support.pubsub_server.stream import Streams, stale_ack_ids
 from tests.support.pubsub_server.subscriptions import Limits
 
-PULL_S_MAX = 1.0
+PULL_S_MAX = 0.3
 PUBLISHER, SUBSCRIBER = "google.pubsub.v1.Publisher", "google.pubsub.v1.Subscriber"
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
 

@@ -52,12 +52,18 @@ async def test_exactly_the_named_messages_are_acknowledged(transport: PubSubTran
 
 
 async def test_queues_are_listed_and_an_unknown_one_is_answered_with_the_nearest(
-    transport: PubSubTransport,
+    transport: PubSubTransport, server: PubSubServer
 ) -> None:
     await transport.declare(topology())
+    await transport.publish([unkeyed() for _ in range(3)])
 
     (only,) = await transport.queue_list()
 
-    assert (only.name, only.messages, only.is_declared) == ("orders", None, True)
+    assert (only.name, only.messages, only.is_declared) == ("orders", 3, True)
+    assert only.oldest_at is not None
+    assert held(server).leases == {}
+    # Taking it would count as a delivery attempt here.
+    held(server).config.dead_letter_policy.dead_letter_topic = "projects/shop/topics/dead"
+    assert [one.messages for one in await transport.queue_list()] == [None]
     with pytest.raises(UsageError, match="did you mean 'orders'"):
         await transport.queue_read("order", limit=1)
