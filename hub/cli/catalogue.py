@@ -9,7 +9,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from hub import __doc__ as about
 from hub.cli.glimpse import Glimpse, Glimpses, load_part
 from hub.cli.lazy import CapabilityGroup, LazyCommand, imported
 
@@ -94,6 +93,14 @@ def _version(is_asked: bool) -> None:
         raise typer.Exit
 
 
+ABOUT = """Take in events, route them by rules, deliver them once, keep the books, send the results.
+
+`hub run` starts it; every other command looks at its database or acts on it, whether it runs or not. All of them read
+routing.yaml of this folder and the HUB_ variables (HUB_HOME is where the data is, by default ./var), so call them where
+and as you started the hub. Each answers --help with an example; those that answer in tables take --json.
+"""
+
+
 def _hub(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
@@ -102,4 +109,4 @@ def _hub(
     pass
 
 
-_hub.__doc__ = about
+_hub.__doc__ = ABOUT

@@ -11,13 +11,20 @@ from typer.main import get_group
 from hub.cli.glimpse import Glimpse, Glimpses, load_part
 from hub.cli.lazy import CapabilityGroup, LazyCommand
 
+HELP = """Play a provider, to try things without one.
+
+The commands below are the providers of routing.yaml; each plays its part against the running hub.
+
+Example: hub sandbox NAME --help
+"""
+
 
 def build_group() -> CapabilityGroup:
     """The group, with what the capabilities of routing.yaml bring now."""
     return CapabilityGroup(
         more=_groups,
         name="sandbox",
-        help="Play a provider, to try things without one.\n\nExample: hub sandbox bank --help",
+        help=HELP,
         no_args_is_help=True,
     )
 

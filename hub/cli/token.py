@@ -24,9 +24,10 @@ def token(
 ) -> None:
     """Print a token for an end user, for development.
 
-    Standard output holds the token alone, so that a script can use it.
+    Standard output holds the token alone, so that a script can use it. The hub that is to take it must have the same
+    HUB_JWT_SECRET, or the same HUB_HOME where that was generated.
 
-    Example: curl -H "Authorization: Bearer $(hub token --user 42)" http://127.0.0.1:8080/api/wallet
+    Example: curl -H "Authorization: Bearer $(hub token --user 42)" http://127.0.0.1:8080/api/...
     """
     issued = run(lambda: _issue(user, life_s))
     if as_json:

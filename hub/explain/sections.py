@@ -11,6 +11,8 @@ from hub.money import Money
 
 PAYLOAD_CHARS_MAX: Final = 300
 WHY_CHARS_MAX: Final = 160
+STRANGERS_MAX = 5
+"""More routes than this that take other types are counted instead of listed: the rest is what a person looks for."""
 """What is longer is cut in tables; the form for programs has all of it."""
 
 
@@ -60,19 +62,29 @@ def _event(shown: dict[str, Any]) -> Section:
         ("received", event["received_at"]),
         ("payload", f"{event['payload_bytes']} bytes, {event['content_type']}, sha256 {event['payload_sha256']}"),
         ("verification", _verification(shown["verification"])),
-        ("dedupe id", f"{identity['dedupe_id'] or 'none'}, from {identity['taken_from']}"),
+        ("dedupe id", _dedupe_id(identity)),
         ("identity", f"{identity['status']}{known}"),
         ("unreadable", problem),
     ]
     return Section("Event", ("", ""), [row for row in rows if row[1]])
 
 
+def _dedupe_id(identity: dict[str, Any]) -> str:
+    if identity["dedupe_id"] is None:
+        return f"none: {identity['taken_from'].removeprefix('nothing: ')}"
+    return f"{identity['dedupe_id']}, from {identity['taken_from']}"
+
+
 def _verification(verification: dict[str, Any]) -> str:
-    verdict = verification["verdict"]
-    return f"{verdict}: {verification['how']}" if verdict else str(verification["how"])
+    verdict, how = verification["verdict"], str(verification["how"])
+    return how if not verdict or how.startswith(verdict) else f"{verdict}: {how}"
 
 
 def _rules(shown: dict[str, Any]) -> Section:
+    rules = sorted(shown["rules"], key=lambda rule: not rule["matched"])
+    strangers = [rule for rule in rules if not rule["matched"] and rule["clause"] == "match"]
+    if len(strangers) <= STRANGERS_MAX:
+        strangers = []
     rows = [
         (
             "takes it" if rule["matched"] else "no",
@@ -80,8 +92,11 @@ def _rules(shown: dict[str, Any]) -> Section:
             rule["clause"] or "",
             _cut(rule["detail"], WHY_CHARS_MAX),
         )
-        for rule in sorted(shown["rules"], key=lambda rule: not rule["matched"])
+        for rule in rules
+        if rule not in strangers
     ]
+    if strangers:
+        rows.append(("no", f"{len(strangers)} other routes", "match", "they take other types (--json names each)"))
     empty = "not asked: the event cannot be read" if shown["problem"] else "there are none"
     return Section("Rules", ("", "route", "clause", "why"), rows, empty)
 

@@ -137,7 +137,7 @@ class Tokens:
         """A token for development. Raises UsageError where tokens come from someone else (no ``HUB_JWT_SECRET``)."""
         secret = self._keys.get("HS256")
         if not secret:
-            raise UsageError("HUB_JWT_SECRET is not set: the hub cannot issue tokens, only verify them")
+            raise UsageError("HUB_JWT_SECRET is not set, and HUB_HOME holds none: is HUB_HOME the running hub's?")
         claims: dict[str, object] = {"sub": user_id, "iat": now, "exp": now + timedelta(seconds=life_s)}
         if self._audience:
             claims["aud"] = self._audience
