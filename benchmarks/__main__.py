@@ -19,7 +19,8 @@ from pathlib import Path
 from benchmarks import databases
 from benchmarks.plan import QUICK, WHOLE
 from benchmarks.report import document, show
-from benchmarks.scenarios import SCENARIOS, Bench, Results
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.turns import Bench, Results
 
 RESULTS = Path(__file__).parent / "results"
 

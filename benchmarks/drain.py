@@ -5,35 +5,22 @@ The output queue is not read while the clock runs; its depth tells how far the w
 
 from __future__ import annotations
 
-import asyncio
-import json
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmarks import judge
 from benchmarks.baselines.settings import environment_of
 from benchmarks.databases import database, deadlocks
 from benchmarks.figures import Figure, Reading, figure_between
 from benchmarks.hubs import Site, hub_process, site
-from benchmarks.judge import Arrivals
 from benchmarks.load import Load
-from benchmarks.processes import Child, child
+from benchmarks.processes import Child, child, home
 from benchmarks.rawamqp import RawChannel, connect
+from benchmarks.waiting import DRAIN_S_MAX, FIRST_S_MAX, arrivals_of, settled, until_depth, until_empty
 from benchmarks.wiring import OTHER_ROUTES, Names
 
 WARM_UP_SHARE = 0.05
-POLL_S = 0.01
-FIRST_S_MAX = 60.0
-DRAIN_S_MAX = 300.0
-SETTLE_S_MAX = 60.0
-SETTLE_POLL_S = 0.1
-# Only what the waiting needs: the judge's own queries read whole tables.
-SETTLED_QUERIES = {name: judge.HUB_QUERIES[name] for name in ("open", "done", "parked", "duplicates")} | {
-    "unsent": "SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'discarded')"
-}
 
 Beside = Callable[[Child], Awaitable[None]]
 """Something that goes on beside a measurement: started with its clock, and waited for after it."""
@@ -77,7 +64,7 @@ async def drain_by_hub(
                 )
                 async with hub_process(where, processes=how.processes) as hub:
                     figure = await _measured(name, channel, where.names, load, hub, while_draining)
-                    found = judge.since(before, await settled(url, load, before))
+                    found = judge.since(before, await settled(url, [load], before))
                 arrivals = await arrivals_of(broker_url, where.names.queue_out)
             judge.refuse(judge.wrong_with_hub(found, [load], arrivals))
             extra = {"deadlocks": float(await deadlocks(url) - deadlocks_before), **_log_counts(where)}
@@ -95,7 +82,7 @@ async def drain_by_baseline(name: str, module: str, load: Load, *, broker_url: s
             environ = environment_of(database_url=url, broker_url=broker_url, names=names)
             async with child(["-m", f"benchmarks.baselines.{module}"], home=folder, environ=environ) as worker:
                 figure = await _measured(name, channel, names, load, worker, None)
-                await _emptied(channel, names.queue_in)
+                await until_empty(channel, names.queue_in)
             arrivals = await arrivals_of(broker_url, names.queue_out)
             found = await judge.read_postgres(url, judge.BASELINE_QUERIES)
             judge.refuse(judge.wrong_with_baseline(found, [load], arrivals))
@@ -130,55 +117,6 @@ async def _measured(
     )
 
 
-async def until_depth(channel: RawChannel, queue: str, wanted: int, worker: Child, seconds: float) -> int:
-    """Wait until so many messages are in the queue; how many they are then. Raises RuntimeError if they do not come."""
-    depth = 0
-    try:
-        async with asyncio.timeout(seconds):
-            while (depth := await channel.depth(queue)) < wanted:
-                if worker.process.returncode is not None:
-                    raise RuntimeError(f"the worker ended: {worker.said()}")
-                await asyncio.sleep(POLL_S)
-    except TimeoutError:
-        raise RuntimeError(f"{depth} of {wanted} messages after {seconds:g} s: {worker.said()}") from None
-    return depth
-
-
-async def _emptied(channel: RawChannel, queue: str) -> None:
-    async with asyncio.timeout(SETTLE_S_MAX):
-        while await channel.depth(queue):  # noqa: ASYNC110 - a broker sets no event of ours
-            await asyncio.sleep(POLL_S)
-
-
-async def settled(url: str, load: Load, before: Mapping[str, int]) -> dict[str, int]:
-    """What the database holds once nothing is open any more; what it holds at the end of the time in any case."""
-    return await settled_all(url, [load], before)
-
-
-async def settled_all(url: str, loads: Collection[Load], before: Mapping[str, int] | None = None) -> dict[str, int]:
-    """The same for several loads, one after the other."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + SETTLE_S_MAX
-    events, repeats = sum(load.events for load in loads), sum(load.repeats for load in loads)
-    while True:
-        found = await judge.read_postgres(url, SETTLED_QUERIES)
-        new = judge.since(before or {}, found)
-        is_done = new["open"] == 0 and new["unsent"] == 0 and new["done"] + new["parked"] == events
-        if (is_done and new["duplicates"] == repeats) or loop.time() > end:
-            return await judge.read_postgres(url, judge.HUB_QUERIES)
-        await asyncio.sleep(SETTLE_POLL_S)
-
-
-async def arrivals_of(broker_url: str, queue: str) -> Arrivals:
-    """Take everything out of the queue."""
-    arrivals = Arrivals()
-    async with connect(broker_url) as channel:
-        depth = await channel.depth(queue)
-        await channel.start_consuming(queue, prefetch=1_000)
-        await channel.take(depth, lambda body: arrivals.add(json.loads(body)["id"]), timeout_s=DRAIN_S_MAX)
-    return arrivals
-
-
 @asynccontextmanager
 async def _database(given: str, how: Hubs) -> AsyncIterator[str]:
     if given:
@@ -186,13 +124,6 @@ async def _database(given: str, how: Hubs) -> AsyncIterator[str]:
         return
     async with database(has_slow_disk=how.has_slow_disk) as made:
         yield made
-
-
-@asynccontextmanager
-async def home() -> AsyncIterator[Path]:
-    """A folder that goes at the end."""
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
-        yield Path(folder)
 
 
 def _log_counts(where: Site) -> dict[str, float]:

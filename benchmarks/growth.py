@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.databases import database
-from benchmarks.drain import home
 from benchmarks.history import fill
 from benchmarks.hubs import loaded_routing, site
-from benchmarks.processes import run_child
+from benchmarks.processes import home, run_child
 from benchmarks.wiring import Names, routing_yaml
 from hub.clock import SystemClock
 from hub.event import Event, Verdict, uuid7

@@ -14,7 +14,8 @@ ROUTE = "credit"
 FILL_S_MAX = 600.0
 
 # In this order; $1 is how many, :route the number of the route that took them all.
-_EVENT = "md5('past' || n)::uuid"
+# Ids rise with time, as the hub's own do; the hashes of identities do not.
+_EVENT = "('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid"
 _STATEMENTS: Sequence[str] = (
     f"""
     INSERT INTO inbox (seq, id, source, type, key, after, dedupe_id, routing_key, message_id, occurred_at, received_at,

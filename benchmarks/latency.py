@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from benchmarks import judge
 from benchmarks.baselines.settings import environment_of
 from benchmarks.databases import database
-from benchmarks.drain import DRAIN_S_MAX, FIRST_S_MAX, Beside, home, settled_all, until_depth
+from benchmarks.drain import Beside
 from benchmarks.figures import Figure, Reading, figure_between
 from benchmarks.hubs import Site, hub_process, site
 from benchmarks.load import Load
-from benchmarks.processes import Child, child, run_child
+from benchmarks.processes import Child, child, home, run_child
 from benchmarks.rawamqp import connect
+from benchmarks.waiting import DRAIN_S_MAX, FIRST_S_MAX, PREFETCH, settled, until_depth
 from benchmarks.wiring import Names
 
 HALF = 0.5
@@ -48,7 +49,7 @@ async def latency_of_hub(
         first = Load(events=probe, prefix="probe-")
         loads = [first]
         peak = await _probe(where, hub, first)
-        await settled_all(url, loads)
+        await settled(url, loads)
         for phase in phases:
             per_s = phase.per_s or HALF * peak
             load = phase.load(per_s)
@@ -57,7 +58,7 @@ async def latency_of_hub(
             figures.append(await _phase(phase, load, per_s, where.broker_url, _ends_of(where), hub))
             if companion is not None:
                 await companion
-            found = await settled_all(url, loads)
+            found = await settled(url, loads)
             # What arrived was counted by the load itself, which waits for every id.
             judge.refuse(judge.wrong_with_hub(found, loads, None))
     return figures
@@ -94,7 +95,7 @@ async def _probe(where: Site, hub: Child, load: Load) -> float:
         start = Reading.of(hub)
         await until_depth(other, names.queue_out, load.events, hub, DRAIN_S_MAX)
         peak = (load.events - done) / (Reading.of(hub).at_s - start.at_s) if done < load.events else load.events
-        await other.start_consuming(names.queue_out, prefetch=1_000)
+        await other.start_consuming(names.queue_out, prefetch=PREFETCH)
         await other.take(load.events, lambda _: None, timeout_s=DRAIN_S_MAX)
     return peak
 

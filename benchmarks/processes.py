@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -77,6 +78,13 @@ async def child(
         yield started
     finally:
         await _stop(process)
+
+
+@asynccontextmanager
+async def home() -> AsyncIterator[Path]:
+    """A folder that goes at the end."""
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
+        yield Path(folder)
 
 
 async def run_child(arguments: Sequence[str], *, environ: Mapping[str, str], timeout_s: float) -> str:

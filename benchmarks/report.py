@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.goals import Medians, Verdict, verdicts
 from benchmarks.plan import Plan
 from benchmarks.profile import Profile
-from benchmarks.scenarios import Results
+from benchmarks.turns import Results
 
 WIDTH = 180
 PACKAGES = ("faststream", "aio-pika", "aiormq", "sqlalchemy", "asyncpg", "aiohttp", "aiosqlite", "pydantic")

@@ -7,11 +7,10 @@ import json
 
 from benchmarks import judge
 from benchmarks.baselines.settings import environment_of
-from benchmarks.drain import home
 from benchmarks.figures import Figure
 from benchmarks.hubs import site
 from benchmarks.load import Load
-from benchmarks.processes import run_child
+from benchmarks.processes import home, run_child
 
 RUN_S_MAX = 200.0
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from benchmarks import judge
 from benchmarks.baselines.settings import environment_of
 from benchmarks.databases import database
-from benchmarks.drain import arrivals_of, home, settled
 from benchmarks.figures import Figure, Reading, figure_between
 from benchmarks.hubs import free_port, hub_process, site
 from benchmarks.load import Load
-from benchmarks.processes import Child, child, run_child
+from benchmarks.processes import Child, child, home, run_child
 from benchmarks.rawamqp import connect
+from benchmarks.waiting import arrivals_of, settled
 from benchmarks.wiring import Names
 
 CONNECTIONS = 64
@@ -29,7 +29,7 @@ async def end_to_end_by_hub(name: str, load: Load, *, broker_url: str, processes
     async with database() as url, home() as folder, site(folder, database_url=url, broker_url=broker_url) as where:
         async with hub_process(where, processes=processes) as hub:
             figure = await _sent(name, load, where.port, hub, queue_out=where.names.queue_out, broker_url=broker_url)
-            found = await settled(url, load, {})
+            found = await settled(url, [load])
         arrivals = await arrivals_of(broker_url, where.names.queue_out)
         judge.refuse(judge.wrong_with_hub(found, [load], arrivals))
     return figure
