@@ -8,6 +8,7 @@ timers, schedules ─────► Scheduler ───────┘         
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -140,13 +141,16 @@ class Hub:
         """The settings object of a capability."""
         return self._capability_settings[capability]
 
-    async def start(self, roles: Sequence[str] = ROLES) -> None:
-        """Set the loops of these roles going. Raises ConfigError when the port cannot be had."""
+    async def start(self, roles: Sequence[str] = ROLES, *, listening: socket.socket | None = None) -> None:
+        """Set the loops of these roles going. Raises ConfigError when the port cannot be had.
+
+        ``listening``: a socket that listens already, shared with other processes.
+        """
         self.wakeups.start()
         self._spawn("acceptor", self.acceptor.run())
         self._spawn("backlog", self.backlog.run(self._stopping))
         if "ingress" in roles:
-            await self._serve()
+            await self._serve(listening)
             self._consume()
         if set(roles) & set(KIND_OF_ROLE):
             self.owner = self._new_owner(roles)
@@ -166,7 +170,7 @@ class Hub:
                 if one.sandbox is not None:
                     await one.sandbox(self.api)
 
-    async def _serve(self) -> None:
+    async def _serve(self, listening: socket.socket | None) -> None:
         routes = [
             route for one in self.wiring.capabilities.members if one.http is not None for route in one.http(self.api)
         ]
@@ -179,7 +183,7 @@ class Hub:
             ready=self.ready,
             routes=routes,
         )
-        self.serving = await serve(build_app(deps), self.settings.host, self.settings.port)
+        self.serving = await serve(build_app(deps), self.settings.host, self.settings.port, listening=listening)
 
     def _consume(self) -> None:
         """Read the queues that the sources name, and no longer those that they have stopped naming."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ from hub.app import ROLES, Hub
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, console, run
+from hub.cli.supervisor import Leash, Supervisor
 from hub.errors import ConfigError
+from hub.ingress.server import bind
 from hub.settings import load_settings
 from hub.store.words import words_for_logs
 
@@ -27,25 +30,49 @@ def run_command(
     role: Annotated[
         list[str] | None, typer.Option("--role", help=f"Run only these parts: {', '.join(ROLES)}. Default: all.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that deliver. More than one needs PostgreSQL.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="So many processes side by side. More than one needs PostgreSQL.")
+    ] = 1,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_json: Annotated[bool | None, typer.Option("--log-json/--log-pretty", help="Default: by the terminal.")] = None,
+    leash: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the hub until it is told to stop."""
     set_up_logs(level=log_level, as_json=log_json)
     roles = tuple(role or ROLES)
-    code = run(lambda: _serve(roles, workers))
+    if workers > 1:
+        code = run(lambda: _supervise(roles, workers, log_level=log_level, log_json=log_json))
+    else:
+        code = run(lambda: _serve(roles, Leash.read(leash) if leash is not None else None))
     # The loops have ended and everything is written. A handler that refuses to die must not keep the process alive.
     os._exit(code)
 
 
-async def _serve(roles: tuple[str, ...], workers: int) -> int:
+def _check_roles(roles: tuple[str, ...]) -> None:
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
         raise ConfigError(f"--role: expected some of {', '.join(ROLES)}, found {', '.join(unknown)}")
-    if workers != 1:
+
+
+async def _supervise(roles: tuple[str, ...], workers: int, *, log_level: str, log_json: bool | None) -> int:
+    _check_roles(roles)
+    settings = load_settings(os.environ)
+    if make_url(settings.database).get_backend_name() == "sqlite":
         raise ConfigError(f"--workers: expected 1 on this database, found {workers}: SQLite has one writer")
+    arguments = [part for one in roles for part in ("--role", one)] + ["--log-level", log_level]
+    if log_json is not None:
+        arguments.append("--log-json" if log_json else "--log-pretty")
+    # Bound here, so that the port is known before the first child lives and stays taken while one is started again.
+    listening = bind(settings.host, settings.port) if "ingress" in roles else None
+    supervisor = Supervisor(workers, arguments, listening=listening, deadline_s=settings.stop_deadline_s)
+    return await supervisor.run()
+
+
+async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
+    _check_roles(roles)
     stopping = asyncio.Event()
+    if leash is not None:
+        leash.on_cut(stopping)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -55,7 +82,8 @@ async def _serve(roles: tuple[str, ...], workers: int) -> int:
     lock.take()
     hub = await Hub.open(os.environ)
     try:
-        await hub.start(roles)
+        listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
+        await hub.start(roles, listening=listening)
     except BaseException:
         await hub.stop(1.0)
         raise
@@ -67,7 +95,10 @@ async def _serve(roles: tuple[str, ...], workers: int) -> int:
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    _greet(hub)
+    if leash is not None:
+        leash.say_started()
+    if leash is None or leash.greets:
+        _greet(hub)
     failed = asyncio.create_task(hub.failed.wait())
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -19,7 +19,7 @@ from hub.ingress.health import healthz, metrics, readyz
 from hub.ingress.middleware import bodies, bounds, errors, webhooks
 from hub.signal import is_set_within
 
-__all__ = ["IngressDeps", "Serving", "build_app", "serve"]
+__all__ = ["IngressDeps", "Serving", "bind", "build_app", "serve"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
@@ -46,8 +46,27 @@ def build_app(deps: IngressDeps) -> web.Application:
     return app
 
 
-async def serve(app: web.Application, host: str, port: int) -> Serving:
-    """Listen on ``host`` and ``port`` (0 = any free one). Raises ConfigError when that is not possible."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens on ``host`` and ``port`` (0 = any free one), for several processes to accept from.
+
+    Raises ConfigError when that is not possible.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(_listen_problem(error, host, port)) from error
+    return listening
+
+
+async def serve(app: web.Application, host: str, port: int, *, listening: socket.socket | None = None) -> Serving:
+    """Listen on ``host`` and ``port`` (0 = any free one), or accept from a socket that is ``listening`` already.
+
+    Raises ConfigError when that is not possible.
+    """
     settings = app[DOOR].deps.settings
     runner = web.AppRunner(
         app,
@@ -62,7 +81,7 @@ async def serve(app: web.Application, host: str, port: int) -> Serving:
         shutdown_timeout=CUT_S,
     )
     await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+    site = _site(runner, host, port, listening)
     try:
         await site.start()
     except (OSError, OverflowError) as error:
@@ -71,10 +90,16 @@ async def serve(app: web.Application, host: str, port: int) -> Serving:
     return Serving(runner, site, app[DOOR])
 
 
+def _site(runner: web.AppRunner, host: str, port: int, listening: socket.socket | None) -> web.BaseSite:
+    if listening is not None:
+        return web.SockSite(runner, listening, backlog=BACKLOG)
+    return web.TCPSite(runner, host, port, backlog=BACKLOG)
+
+
 class Serving:
     """A running server."""
 
-    def __init__(self, runner: web.AppRunner, site: web.TCPSite, door: Door) -> None:
+    def __init__(self, runner: web.AppRunner, site: web.BaseSite, door: Door) -> None:
         self._runner = runner
         self._site = site
         self._door = door

@@ -6,6 +6,10 @@ An order that is handled posts one entry of one yen under its id, so that the bo
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 TILL = Account("shop:till", "JPY", "debit", running=False)
 SALES = Account("shop:sales", "JPY", "credit", running=False)
 TIMEOUT_S = 0.3
+STOP = "stop "
 SECRET_IN_ERROR = "4111111111111111"
 
 ROUTING = """\
@@ -88,6 +93,16 @@ async def _behave(do: str) -> None:
             raise asyncio.CancelledError
         case "slow":
             await asyncio.sleep(0.05)
+        case _ if do.startswith(STOP):
+            _stop_this_process(Path(do.removeprefix(STOP)))
+
+
+def _stop_this_process(once: Path) -> None:
+    """As an operator's SIGSTOP in the middle of a transaction; ``once``: the file that says which process it was."""
+    with suppress(FileExistsError), once.open("x") as mark:
+        mark.write(str(os.getpid()))
+        mark.flush()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 capability = Capability(name="misbehaving", handlers={"book": book, "call": call}, schemas={"Order": Order})
