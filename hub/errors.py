@@ -27,6 +27,7 @@ HubError
 │   ├── RefusedError                    ingress: the caller is not known (401) or may not do this (403)
 │   └── BodyRefusedError                ingress: the body is too large, too slow or broken off, and is not read
 ├── FencedError                    store: another worker took over; leave the delivery to it, commit nothing
+├── PooledError                    ownership: a pooler stands before the database; do without notifications
 ├── FlushError                     deliver: a batch could not be written; run it again without its culprit
 └── LedgerError                    the books refuse it (see ``hub/ledger/errors.py``)
 """

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from hub.errors import HubError
 from hub.ownership.holding import KINDS, Kind
 from hub.signal import is_set_within
 from hub.store.engines import CONNECT_TIMEOUT_S
@@ -34,7 +35,7 @@ CLOSE_S_MAX = 1.0
 log = structlog.get_logger(__name__)
 
 
-class PooledError(Exception):
+class PooledError(HubError):
     """The connection goes through a pooler that gives it to somebody else after each transaction."""
 
 
