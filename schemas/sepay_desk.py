@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
 
 from schemas.sepay import UserId
 
@@ -85,3 +86,15 @@ class WalletAdjusted(BaseModel):
     balance_after: int
     order_id: UUID | None = None
     note: str
+
+
+class CallbackReceived(BaseModel):
+    """Somebody says that a transfer was made; the bank statement decides whether it was."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    content: str = Field(max_length=10_000)
+    transfer_amount: object
+    transfer_type: Literal["in", "out"]
+    reference_code: str | None = Field(default=None, max_length=255)
+    account_number: str | None = Field(default=None, max_length=50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from handlers.sepay.callback import callback_routes
 from handlers.sepay.caller import Callers
 from handlers.sepay.http import routes
 from handlers.sepay.http_shop import shop_routes
@@ -26,6 +27,7 @@ def all_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
     yield from shop_routes(api, callers)
     yield from qr_routes(api)
     yield from oauth_routes(api)
+    yield from callback_routes(api)
     settings: SepaySettings = api.settings_of("sepay")
     if settings.sandbox:
         bank = SandboxBank.of_home(api.settings.home)
