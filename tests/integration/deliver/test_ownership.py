@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.capability import handler
@@ -164,6 +165,33 @@ async def test_a_transaction_of_a_stopped_process_does_not_hold_its_successor_up
         async with asyncio.timeout(8.0):
             assert (await _expire_and_take(second_store, clock)).holdings[DELIVER].lanes
         goes_on.set()
+        with pytest.raises(StoreUnavailableError):
+            await old
+        assert await _rows(second_store, t.received_totals) == []
+    finally:
+        await first_store.close()
+        await second_store.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_transaction_that_would_go_on_for_ever_is_ended(database_url: str, clock: SettableClock) -> None:
+    """As of a process that stopped while a statement of its was under way: no bound on idle transactions ends it."""
+    first_store, second_store = Store.open(database_url), Store.open(database_url)
+    held = asyncio.Event()
+
+    async def stuck(conn: AsyncConnection) -> None:
+        await _touch(conn)
+        held.set()
+        await conn.execute(text("SELECT pg_sleep(60)"))
+
+    try:
+        first = await joined(first_store, clock)
+        old = asyncio.create_task(first_store.write(stuck, fence=first.fence))
+        await held.wait()
+
+        successor = await _expire_and_take(second_store, clock)
+
+        assert len(successor.holdings[DELIVER].lanes) == LANES
         with pytest.raises(StoreUnavailableError):
             await old
         assert await _rows(second_store, t.received_totals) == []
