@@ -24,7 +24,7 @@ from hub.transports.rabbit.session import Session
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
-PROBE_S: Final = 10.0
+PROBE_S: Final = 5.0
 """How often the broker is asked whether it still has our consumer, and whether it answers at all."""
 PROVE_S: Final = 0.2
 """How long acknowledgements are collected before the broker is asked whether it has them."""
@@ -48,14 +48,20 @@ class Consumer:
     """Reads until ``stopping`` is set, whatever becomes of connections and queues."""
 
     def __init__(
-        self, link: Link, reading: Reading, restore: Callable[[], Awaitable[None]], stopping: asyncio.Event
+        self, link: Link, reading: Reading, prepare: Callable[[bool], Awaitable[None]], stopping: asyncio.Event
     ) -> None:
         self._link = link
         self._reading = reading
-        self._restore = restore
+        self._prepare = prepare
         self._stopping = stopping
+        self._session: Session | None = None
         self.problem = "not consuming yet"
         """Why nothing is read just now; empty while all is well."""
+
+    def queues_made_again(self, names: Sequence[str]) -> None:
+        """These were gone: whatever consumed them before hangs in the air."""
+        if self._session is not None and set(names) & set(self._reading.queues):
+            self._session.end("the queue was deleted and made again")
 
     async def run(self) -> None:
         """Read. Raises FencedError when another worker has taken over."""
@@ -75,10 +81,9 @@ class Consumer:
 
     async def _attend(self, stopped: asyncio.Future[Any], *, is_first: bool) -> int:
         """One session from its beginning to its end; 1 when messages could be read in it."""
-        # Whatever ended the last session may have taken the queue with it.
-        await self._restore()
+        await self._prepare(is_first)
         session = await Session.open(self._link, self._reading.queues, prefetch=self._reading.prefetch)
-        name = self._reading.name
+        self._session, name = session, self._reading.name
         if not is_first:
             metrics.RESTORED.labels(queue=name).inc()
             log.warning("queue_consumer_restored", queue=name, after=self.problem)
@@ -152,14 +157,14 @@ class Consumer:
         while session.ended is None:
             await asyncio.sleep(PROBE_S)
             try:
-                without = await session.queues_without_consumer()
+                problem = await session.probe()
             except TransportUnavailableError as error:
                 if session.ended is None:
                     session.end(str(error))
                     self._link.cut()
                 return
-            if without:
-                session.end(f"the broker has no consumer for {', '.join(without)}")
+            if problem:
+                session.end(problem)
 
     def _tell(self, problem: str) -> None:
         if problem != self.problem:

@@ -65,6 +65,10 @@ class Declarer:
             await self._required(partial(_bind, binding))
         return [name for name in objects.foreign if not await self.exists(name)]
 
+    async def missing(self, objects: Objects) -> list[str]:
+        """Which of the hub's own queues do not exist."""
+        return [one.name for one in objects.queues if not await self.exists(one.name)]
+
     async def unbind(self, binding: Binding) -> None:
         """Take a binding away; one whose queue or exchange is gone is gone as well."""
         await self._asked(
@@ -115,7 +119,9 @@ class Declarer:
         except TransportUnavailableError:
             # An unknown type costs the whole connection.
             if exchange.type is PARTITION_EXCHANGE_TYPE and await self._was_told_off():
-                return f"exchange {exchange.name}: partitions need RabbitMQ's plugin rabbitmq_consistent_hash_exchange"
+                raise ConfigError(
+                    f"exchange {exchange.name}: partitions need RabbitMQ's plugin rabbitmq_consistent_hash_exchange"
+                ) from None
             raise
         return None if error is None else _difference("exchange", exchange.name, f"a durable {kind} exchange", error)
 
@@ -151,7 +157,8 @@ class Declarer:
             async with self._link.guarded():
                 await ask(self._channel)
         except TransportUnavailableError as error:
-            if isinstance(error.__cause__, ChannelClosed):
+            # A channel that went with its connection is no answer.
+            if isinstance(error.__cause__, ChannelClosed) and self._link.is_up:
                 return error.__cause__
             raise
         return None

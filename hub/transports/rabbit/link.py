@@ -30,6 +30,7 @@ RPC_S_MAX: Final = 5.0
 """How long the broker may take to answer one question on a channel."""
 CLOSE_S_MAX: Final = 2.0
 RECONNECT_S: Final = 1.0
+RENEW_S: Final = 10.0
 HEARTBEAT_S: Final = 15
 """Unless the address says otherwise; a silent connection is also found by our own questions."""
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
@@ -60,6 +61,7 @@ class Link:
         """What ended the last connection, in the broker's words where it gave any."""
         self._connecting = asyncio.Lock()
         self._robust: aio_pika.RobustConnection | None = None
+        self._down_since: float | None = None
         self._is_closed = False
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
@@ -109,17 +111,37 @@ class Link:
         if self._is_closed:
             raise TransportUnavailableError(f"the connection to {self.place} was closed by the hub")
         async with self._connecting:
+            if self._robust is not None and self._is_stuck():
+                await self._give_up()
             if self._robust is None:
                 self._robust = await self._connect()
         connection = self._aiormq()
-        metrics.CONNECTED.labels(purpose=self.purpose).set(connection is not None)
-        if connection is None or connection.is_closed:
+        is_up = connection is not None and not connection.is_closed
+        metrics.CONNECTED.labels(purpose=self.purpose).set(is_up)
+        if not is_up or connection is None:
             raise TransportUnavailableError(f"RabbitMQ at {self.place} cannot be reached")
+        self._down_since = None
         return connection
+
+    def _is_stuck(self) -> bool:
+        """Whether reconnecting has brought nothing for so long that a new beginning is the better chance."""
+        if self.is_up:
+            return False
+        now = asyncio.get_running_loop().time()
+        self._down_since = self._down_since or now
+        return now - self._down_since > RENEW_S
+
+    async def _give_up(self) -> None:
+        log.warning("broker_connection_renewed", purpose=self.purpose)
+        self._robust, self._down_since = None, None
+        with suppress(TransportUnavailableError):
+            async with translated(self.place), asyncio.timeout(CLOSE_S_MAX):
+                await self._broker.stop()
 
     async def _connect(self) -> aio_pika.RobustConnection:
         try:
-            async with translated(self.place), asyncio.timeout(CONNECT_S_MAX):
+            # Longer than the time-out that aio-pika has been given: one that is cut off here would go on by itself.
+            async with translated(self.place), asyncio.timeout(CONNECT_S_MAX + RPC_S_MAX):
                 return await self._broker.connect()
         except TransportUnavailableError as error:
             if isinstance(error.__cause__, REFUSALS):

@@ -41,6 +41,10 @@ class Session:
         self._over = asyncio.Event()
         self._acknowledged: deque[int] = deque(maxlen=UNPROVEN_MAX)
         self._has_acknowledged = asyncio.Event()
+        self._taken_in = 0
+        self._in_hand = 0
+        """Taken in and not acknowledged: while it is not 0, the prefetch may keep more from coming."""
+        self._starved_at: int | None = None
         self.ended: str | None = None
         channel.closing.add_done_callback(self._on_closed)
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
@@ -84,6 +88,7 @@ class Session:
             return
         async with self._link.guarded(), asyncio.timeout(RPC_S_MAX):
             await acknowledge(self._channel, [tag - self._first_tag for tag in tags])
+        self._in_hand -= len(tags)
         self._acknowledged.extend(tags)
         self._has_acknowledged.set()
 
@@ -104,9 +109,23 @@ class Session:
         """How many messages of its queues the broker has not handed out to anybody."""
         return sum([(await self._asked(queue)).message_count or 0 for queue in self._queues])
 
-    async def queues_without_consumer(self) -> list[str]:
-        """Raises TransportUnavailableError when the broker does not answer, or a queue is gone."""
-        return [queue for queue in self._queues if not (await self._asked(queue)).consumer_count]
+    async def probe(self) -> str:
+        """What is wrong with the consumers as the broker sees them; empty when nothing is.
+
+        Raises TransportUnavailableError when the broker does not answer, or a queue is gone.
+        """
+        answers = {queue: await self._asked(queue) for queue in self._queues}
+        without = [queue for queue, answer in answers.items() if not answer.consumer_count]
+        if without:
+            return f"the broker has no consumer for {', '.join(without)}"
+        waits = any(answer.message_count for answer in answers.values())
+        # One that stands by while another one reads gets nothing either, and is right.
+        is_alone = all(answer.consumer_count == 1 for answer in answers.values())
+        is_starved = waits and self._in_hand == 0 and (self._taken_in > 0 or is_alone)
+        was_starved_at, self._starved_at = self._starved_at, self._taken_in if is_starved else None
+        if is_starved and was_starved_at == self._taken_in:
+            return "messages wait, and the broker hands out none"
+        return ""
 
     async def _asked(self, queue: str) -> spec.Queue.DeclareOk:
         async with self._link.guarded():
@@ -126,6 +145,8 @@ class Session:
         await self._link.discard(self._channel)
 
     def _take_in(self, message: DeliveredMessage) -> None:
+        self._taken_in += 1
+        self._in_hand += 1
         self._buffer.append(message)
         self._arrived.set()
 

@@ -36,8 +36,8 @@ from hub.transports.rabbit.reading import Reader
 from hub.transports.rabbit.record import BindingRecord
 from hub.transports.topology import Topology
 
-REDECLARE_S_MIN: Final = 2.0
-"""A topology that was just declared is not declared again at once, however many messages find no queue."""
+REDECLARE_S_MIN: Final = 1.0
+"""A topology that was just repaired is not repaired again at once, however many messages find no queue."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,8 @@ class RabbitTransport:
         self._topology = Topology((), (), ())
         self._objects: Objects | None = None
         self._declaring = asyncio.Lock()
-        self._declared_at: float | None = None
+        self._is_declared = False
+        self._repaired_at: float | None = None
         self._absent: list[str] = []
         self._consumers: dict[str, Consumer] = {}
 
@@ -78,34 +79,47 @@ class RabbitTransport:
         before = self._topology, self._objects
         self._topology, self._objects = topology, objects_of(topology)
         try:
-            await self._declare()
+            await self._declare(takes_away=True)
         except ConfigError:
             # What is repaired later is what was declared last, not what the broker refused.
             self._topology, self._objects = before
             raise
 
-    async def _declare(self) -> None:
+    async def _declare(self, *, takes_away: bool) -> None:
         async with self._declaring:
             if self._objects is None:
                 return
             declarer = Declarer(self._in)
             try:
                 await self._record.add(self._objects.bindings)
+                gone = await declarer.missing(self._objects) if self._is_declared else []
                 self._absent = await declarer.apply(self._objects)
-                for stale in await self._record.others_than(self._objects.bindings):
+                for stale in await self._record.others_than(self._objects.bindings) if takes_away else ():
                     await declarer.unbind(stale)
                     await self._record.remove(stale)
             finally:
                 await declarer.close()
-            self._declared_at = asyncio.get_running_loop().time()
+            self._is_declared = True
+            for consumer in self._consumers.values():
+                # RabbitMQ may forget to tell the consumers of a queue that was deleted and made again at once.
+                consumer.queues_made_again(gone)
         for queue in self._absent:
             log.warning("foreign_queue_missing", queue=queue)
 
     async def _declare_again(self) -> None:
-        """Bring back what somebody may have deleted."""
+        """Bring back what somebody may have deleted.
+
+        Nothing is taken away: another process may go by newer rules already.
+        """
         now = asyncio.get_running_loop().time()
-        if self._declared_at is None or now - self._declared_at >= REDECLARE_S_MIN:
-            await self._declare()
+        if self._repaired_at is None or now - self._repaired_at >= REDECLARE_S_MIN:
+            await self._declare(takes_away=False)
+            self._repaired_at = now
+
+    async def _prepare(self, is_first: bool) -> None:
+        """Before a consumer begins: whatever ended its last session may have taken the queue with it."""
+        if not is_first or not self._is_declared:
+            await self._declare_again()
 
     async def plan(self, topology: Topology) -> list[PlanItem]:
         """Compare, and make nothing. Bindings are compared with the hub's own record: AMQP cannot list them."""
@@ -135,7 +149,7 @@ class RabbitTransport:
     ) -> None:
         """As the protocol says. Lost connections, deleted queues and failovers are waited for and repaired."""
         reading = Reading(queue, self._queues_of(queue), on_batch, on_proven, batch_size, self._prefetch)
-        consumer = Consumer(self._in, reading, self._declare_again, stopping)
+        consumer = Consumer(self._in, reading, self._prepare, stopping)
         self._consumers[queue] = consumer
         try:
             await consumer.run()
