@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from handlers.sepay import table_views, tables_licenses, tables_orders
 from handlers.sepay.by_message import run_command
 from handlers.sepay.catalogue import upsert_symbol
+from handlers.sepay.ledger_rules import check_wallets
 from handlers.sepay.licenses import expire_licenses, remind_of_ends
 from handlers.sepay.order_intents import create_intent, pay_by_transfer, top_up_for_order
 from handlers.sepay.ordering import cancel_order, request_order
@@ -36,6 +37,7 @@ __all__ = ["HANDLERS", "SCHEMAS", "table_views", "tables_licenses", "tables_orde
 
 HANDLERS: Final[Mapping[str, HandlerSpec]] = {
     "upsert_symbol": upsert_symbol,
+    "check_wallets": check_wallets,
     "run_command": run_command,
     "create_intent": create_intent,
     "request_order": request_order,
