@@ -14,7 +14,7 @@ from hub.errors import ConfigError, Problem
 from hub.routing.fields import nearest
 
 MIB = 1024 * 1024
-_PROJECT: Final = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{2,61}[a-z0-9]")
+_PROJECT: Final = re.compile(r"([a-z0-9.-]+:)?[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _WORDS: Final = {"yes": True, "no": False}
 
 

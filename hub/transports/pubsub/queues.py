@@ -22,7 +22,6 @@ from hub.transports.base import QueuedMessage, QueueInfo, TransportUnavailableEr
 from hub.transports.pubsub.address import PubSubAddress
 from hub.transports.pubsub.clients import CALL_S_MAX, ClientsOnce, reason_of, within
 from hub.transports.pubsub.declaring import at_once, unreadable
-from hub.transports.pubsub.layout import Layout
 from hub.transports.pubsub.leases import Leases
 from hub.transports.pubsub.messages import from_pubsub, tag_of
 
@@ -38,7 +37,6 @@ class PubSubQueues:
     def __init__(self, address: PubSubAddress, clients: ClientsOnce) -> None:
         self._address = address
         self._clients = clients
-        self._layout = Layout()
         self._seen: dict[str, dict[int, int]] = {}
 
     async def queue_list(self) -> list[QueueInfo]:

@@ -30,6 +30,7 @@ from hub.transports.pubsub.layout import Layout
 from hub.transports.pubsub.publishing import Sending, parcel_of, trains_of
 from hub.transports.pubsub.queues import PubSubQueues
 from hub.transports.pubsub.reach import WATCH_S, Reach
+from hub.transports.pubsub.standing import Standing
 from hub.transports.topology import Topology
 
 HEALTH_S_MAX: Final = 3.0
@@ -51,17 +52,17 @@ class PubSubTransport(PubSubQueues):
         super().__init__(address, clients)
         self._clock = clock
         self._reach = Reach(address, clients, watch_s=watch_s)
+        self._standing = Standing(address, clients, self._reach)
         self._client_id = str(uuid4())
 
     async def declare(self, topology: Topology) -> None:
         """Make topics and subscriptions exist, or check that they do (``create=no``).
 
         A subscription that is no longer named stays, with what it holds, and goes on gathering. Raises ConfigError with
-        both sides of every difference; TransportUnavailableError when Pub/Sub is away.
+        both sides of every difference; TransportUnavailableError when Pub/Sub is away: the first topology is then
+        declared as soon as it answers, before anything is published or read.
         """
-        layout = Layout.of(topology)
-        await Declaring(self._address, await self._clients.get(), layout, self._reach).run()
-        self._layout = layout
+        await self._standing.declare(Layout.of(topology))
 
     async def plan(self, topology: Topology) -> list[PlanItem]:
         """Compare, and make nothing. Raises TransportUnavailableError."""
@@ -73,15 +74,15 @@ class PubSubTransport(PubSubQueues):
         """One request per topic and key at a time. What nobody would get is Unroutable, as far as the hub knows."""
         if not messages:
             return []
-        clients, layout = await self._clients.get(), self._layout
-        sending = Sending(clients, self._clock, len(messages))
-        topics = [layout.topic_of(message.exchange, message.routing_key) for message in messages]
         end = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
+                layout = await self._standing.ready()
+                topics = [layout.topic_of(message.exchange, message.routing_key) for message in messages]
                 await self._reach.refresh(topics)
         except TimeoutError as error:
             raise TransportUnavailableError("Google Pub/Sub did not answer in time") from error
+        sending = Sending(await self._clients.get(), self._clock, len(messages))
         parcels = [
             (self._address.topic(topic), parcel_of(place, message, self._problem(layout, topic, message)))
             for place, (topic, message) in enumerate(zip(topics, messages, strict=True))
@@ -105,13 +106,15 @@ class PubSubTransport(PubSubQueues):
 
         When ``on_batch`` raises, the batch is kept and handed over again after a pause, for ten minutes at most.
         """
+        if not await self._standing.ready_unless(stopping, self._clock):
+            return
         consumer = Consumer(
             self._address,
             await self._clients.get(),
             self._clock,
             queue,
             client_id=self._client_id,
-            takes=lambda routing_key: self._layout.takes(queue, routing_key),
+            takes=lambda routing_key: self._standing.layout.takes(queue, routing_key),
         )
         await consumer.run(on_batch, stopping=stopping, batch_size=batch_size)
 
@@ -120,17 +123,19 @@ class PubSubTransport(PubSubQueues):
         try:
             async with asyncio.timeout(HEALTH_S_MAX):
                 await self._ask()
-                await self._reach.refresh(self._layout.topics)
+                topics = (await self._standing.ready()).topics
+                await self._reach.refresh(topics)
         except (TransportUnavailableError, TimeoutError):
             return False
-        return not self._reach.bare(self._layout.topics)
+        return not self._reach.bare(topics)
 
     async def state(self) -> str:
         """Whether it answers, and which topics nobody reads."""
         if await self.healthy():
             return f"project {self._address.project} answers"
-        bare = self._reach.bare(self._layout.topics)
-        return f"without a subscription: {', '.join(bare)}" if bare else "Google Pub/Sub does not answer"
+        if bare := self._reach.bare(self._standing.layout.topics):
+            return f"without a subscription: {', '.join(bare)}"
+        return self._standing.refusal or "Google Pub/Sub does not answer"
 
     async def _ask(self) -> None:
         """Any answer will do, "no such topic" too. Raises TransportUnavailableError."""

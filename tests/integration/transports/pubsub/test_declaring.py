@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -10,12 +11,22 @@ import pytest
 from google.pubsub_v1 import types
 
 from hub.errors import ConfigError
-from hub.transports import Binding, PlanState, QueueSpec, Topology, TransportUnavailableError, open_transport
+from hub.transports import (
+    Binding,
+    Confirmed,
+    Delivered,
+    PlanState,
+    QueueSpec,
+    Topology,
+    TransportUnavailableError,
+    open_transport,
+)
 from hub.transports.pubsub import PubSubTransport
 from tests.integration.transports.pubsub.conftest import Connect
 from tests.integration.transports.pubsub.shop import held, message, topology
 from tests.support.clock import SettableClock
 from tests.support.pubsub_server import PubSubServer
+from tests.support.running import until
 
 Subscription = types.Subscription.pb()
 
@@ -137,6 +148,65 @@ async def test_a_broker_that_is_away_is_no_mistake_of_the_file(
 
     with pytest.raises(TransportUnavailableError):
         await transport.declare(topology())
+
+
+async def test_a_hub_that_starts_while_it_is_away_declares_as_soon_as_it_can(
+    transport: PubSubTransport, server: PubSubServer
+) -> None:
+    await server.stop()
+    own = Topology.of([QueueSpec("invoices")], [Binding("hub.invoices", "invoices", "#")])
+    with pytest.raises(TransportUnavailableError):
+        await transport.declare(own)
+    with pytest.raises(TransportUnavailableError):
+        await transport.publish([message(exchange="hub.invoices")])
+    arrived: list[Delivered] = []
+
+    async def take(batch: Sequence[Delivered]) -> None:
+        arrived.extend(batch)
+
+    stopping = asyncio.Event()
+    consuming = asyncio.create_task(transport.consume("invoices", take, stopping=stopping))
+    await server.start()
+
+    async def goes() -> bool:
+        try:
+            return await transport.publish([message(exchange="hub.invoices")]) == [Confirmed()]
+        except TransportUnavailableError:
+            return False
+
+    await until(goes)
+    await until(lambda: len(arrived) == 1)
+    stopping.set()
+    async with asyncio.timeout(10):
+        await consuming
+    assert await transport.healthy()
+
+
+async def test_what_differs_is_told_also_when_it_is_seen_late(transport: PubSubTransport, server: PubSubServer) -> None:
+    await server.stop()
+    with pytest.raises(TransportUnavailableError):
+        await transport.declare(topology())
+    await server.start()
+    _exists(server, ack_deadline_seconds=10)
+
+    async def is_told() -> bool:
+        return "10 s" in await transport.state()
+
+    await until(is_told)
+    with pytest.raises(TransportUnavailableError, match="ack deadline is 10 s"):
+        await transport.publish([message()])
+
+
+async def test_a_reload_while_it_is_away_changes_nothing(transport: PubSubTransport, server: PubSubServer) -> None:
+    await transport.declare(topology())
+    await server.stop()
+    with pytest.raises(TransportUnavailableError):
+        await transport.declare(topology(queue="other"))
+    await server.start()
+
+    await until(transport.healthy)
+
+    assert "projects/shop/subscriptions/other" not in server.state.subscriptions
 
 
 async def test_a_plan_says_what_would_be_done_and_does_nothing(
