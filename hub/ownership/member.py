@@ -20,6 +20,7 @@ from hub.event import LANES
 from hub.ownership import rows
 from hub.ownership.eviction import PATIENCE_S, end_worker
 from hub.ownership.holding import DELIVER, KINDS, Holding, Kind
+from hub.ownership.metrics import LANES_OWNED
 from hub.ownership.suspects import give_back_calls, in_hand
 from hub.ownership.turns import wait_for_earlier
 from hub.signal import is_set_within
@@ -114,6 +115,7 @@ class Member:
             is_known = scene.owned.get((kind, self.fence.worker_id), 0) == len(holding.owned)
             if not is_known or (len(holding.owned) < target and scene.has_free(kind)):
                 await self._take(holding, target)
+            LANES_OWNED.labels(kind=kind).set(len(holding.owned))
         self.has_looked = True
 
     async def leave(self) -> None:
