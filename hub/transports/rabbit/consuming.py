@@ -26,8 +26,13 @@ PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 5.0
 PROBE_S: Final = 5.0
 """How often the broker is asked whether it still has our consumer, and whether it answers at all."""
+IDLE_S_MAX: Final = 60.0
+"""A consumer that has got nothing for so long is set up anew. A quorum queue that was deleted and made again at once
+hands messages to a consumer that it takes for ours and that never gets them; no question shows it (RabbitMQ 3.10)."""
 PROVE_S: Final = 0.2
 """How long acknowledgements are collected before the broker is asked whether it has them."""
+
+REFRESHED: Final = "set up anew after a quiet time"
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +89,7 @@ class Consumer:
         await self._prepare(is_first)
         session = await Session.open(self._link, self._reading.queues, prefetch=self._reading.prefetch)
         self._session, name = session, self._reading.name
-        if not is_first:
+        if not is_first and self.problem != REFRESHED:
             metrics.RESTORED.labels(queue=name).inc()
             log.warning("queue_consumer_restored", queue=name, after=self.problem)
         self.problem = ""
@@ -154,10 +159,13 @@ class Consumer:
 
     async def _probe(self, session: Session) -> None:
         """Find out what nobody tells: a connection that swallows everything, a consumer that the broker forgot."""
+        quiet_s = 0.0
         while session.ended is None:
+            taken_in = session.taken_in
             await asyncio.sleep(PROBE_S)
+            quiet_s = quiet_s + PROBE_S if session.is_idle_since(taken_in) else 0.0
             try:
-                problem = await session.probe()
+                problem = await session.probe() or (REFRESHED if quiet_s >= IDLE_S_MAX else "")
             except TransportUnavailableError as error:
                 if session.ended is None:
                     session.end(str(error))

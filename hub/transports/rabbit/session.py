@@ -41,7 +41,7 @@ class Session:
         self._over = asyncio.Event()
         self._acknowledged: deque[int] = deque(maxlen=UNPROVEN_MAX)
         self._has_acknowledged = asyncio.Event()
-        self._taken_in = 0
+        self.taken_in = 0
         self._in_hand = 0
         """Taken in and not acknowledged: while it is not 0, the prefetch may keep more from coming."""
         self._starved_at: int | None = None
@@ -109,6 +109,10 @@ class Session:
         """How many messages of its queues the broker has not handed out to anybody."""
         return sum([(await self._asked(queue)).message_count or 0 for queue in self._queues])
 
+    def is_idle_since(self, taken_in: int) -> bool:
+        """Whether nothing has come since then, and nothing is in hand."""
+        return self.taken_in == taken_in and self._in_hand == 0
+
     async def probe(self) -> str:
         """What is wrong with the consumers as the broker sees them; empty when nothing is.
 
@@ -121,9 +125,9 @@ class Session:
         waits = any(answer.message_count for answer in answers.values())
         # One that stands by while another one reads gets nothing either, and is right.
         is_alone = all(answer.consumer_count == 1 for answer in answers.values())
-        is_starved = waits and self._in_hand == 0 and (self._taken_in > 0 or is_alone)
-        was_starved_at, self._starved_at = self._starved_at, self._taken_in if is_starved else None
-        if is_starved and was_starved_at == self._taken_in:
+        is_starved = waits and self.is_idle_since(self.taken_in) and (self.taken_in > 0 or is_alone)
+        was_starved_at, self._starved_at = self._starved_at, self.taken_in if is_starved else None
+        if is_starved and was_starved_at == self.taken_in:
             return "messages wait, and the broker hands out none"
         return ""
 
@@ -145,7 +149,7 @@ class Session:
         await self._link.discard(self._channel)
 
     def _take_in(self, message: DeliveredMessage) -> None:
-        self._taken_in += 1
+        self.taken_in += 1
         self._in_hand += 1
         self._buffer.append(message)
         self._arrived.set()

@@ -38,6 +38,7 @@ async def test_a_queue_that_somebody_deleted_and_made_again_is_read_again(
 ) -> None:
     """The broker may forget to cancel the consumer then, and still counts it: only that nothing comes shows it."""
     monkeypatch.setattr(module, "PROBE_S", 0.2)
+    monkeypatch.setattr(module, "IDLE_S_MAX", 1.0)
     transport = await rabbit.ready()
     taking = Taking()
     queue = QueueSpec(rabbit("orders"), single_consumer=True)
