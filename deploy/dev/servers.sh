@@ -132,4 +132,51 @@ postgres_admin() { # PORT: run the SQL on standard input as somebody who may cre
     "${as[@]}" psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --host /var/run/postgresql --port "$1" --dbname postgres >&2
 }
 
+# --- RabbitMQ ---------------------------------------------------------------------------------------------------
+
+RABBITMQ_USUAL=amqp://guest:guest@127.0.0.1:5672/
+RABBITMQ_START_S_MAX=60
+
+rabbitmq() {
+    local url=${HUB_TEST_RABBITMQ_URL:-$RABBITMQ_USUAL}
+    if [ -n "${HUB_TEST_RABBITMQ_URL:-}" ]; then
+        rabbitmq_answers "$url" || fail "RabbitMQ does not answer at HUB_TEST_RABBITMQ_URL"
+    elif ! rabbitmq_answers "$url"; then
+        rabbitmq_install
+        rabbitmq_start
+        rabbitmq_answers "$url" || fail "RabbitMQ started but refuses guest; set HUB_TEST_RABBITMQ_URL"
+    fi
+    say "RabbitMQ answers"
+    printf 'HUB_TEST_RABBITMQ_URL=%s\n' "$url"
+}
+
+rabbitmq_answers() { # URL: does it let us in?
+    .venv/bin/python - "$1" 2>/dev/null <<'PYTHON'
+import asyncio, sys
+import aiormq
+
+async def main() -> None:
+    async with asyncio.timeout(5):
+        connection = await aiormq.connect(sys.argv[1])
+        await connection.close()
+
+asyncio.run(main())
+PYTHON
+}
+
+rabbitmq_install() {
+    command -v rabbitmqctl >/dev/null && return
+    is_root || ask_for "RabbitMQ is not installed" "sudo apt-get install -y rabbitmq-server"
+    apt_install rabbitmq-server
+}
+
+rabbitmq_start() { # without systemd: its own script leaves it running in the background
+    is_root || ask_for "RabbitMQ is not running" "sudo rabbitmq-server -detached"
+    say "starting RabbitMQ"
+    rabbitmq-server -detached >&2
+    wait_for "$RABBITMQ_START_S_MAX" rabbitmqctl --quiet await_startup >&2 ||
+        fail "RabbitMQ did not start within $RABBITMQ_START_S_MAX s"
+}
+
 postgresql
+rabbitmq
