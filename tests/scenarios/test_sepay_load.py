@@ -36,7 +36,7 @@ from tests.support.running import PROJECT, WEBHOOK_KEY, RunningHub, environment,
 TRANSFERS = int(os.environ.get("HUB_TEST_TRANSFERS", "120"))
 DUPLICATES, LOST = 0.3, 0.1
 SENDERS = 16
-WALLETS = 20
+WALLETS = max(20, TRANSFERS // 5)
 TOKEN = "test-list-token"
 SEED = 20241115
 RECONCILE_S_MAX = 120.0
