@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from handlers.sepay.polling import SOURCE, missing_of, note, window_of
+from handlers.sepay.polling import SOURCE, missing_of, note, remember_differing, window_of
 from handlers.sepay.reconciling import Reconciliation
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.statement_api import StatementApi, Window
@@ -45,9 +46,9 @@ async def poll_once(api: HubApi, window: Window | None = None) -> Polled:
         missing = await missing_of(session, rows)
     received = [Received(source=SOURCE, body=encode(row.body), verdict=Verdict.TRUSTED) for row in missing]
     accepted = [answer for answer in await api.accept(received) if answer.kind != "duplicate"]
-    if window is None:
-        await _note(api, looked_at, rows_read=len(rows), healed=len(accepted))
-    return Polled(looked_at, len(rows), len(accepted))
+    polled = Polled(looked_at, len(rows), len(accepted))
+    await _remember(api, polled, [row.body for row in missing], is_latest=window is None)
+    return polled
 
 
 def as_fields(result: Reconciliation) -> dict[str, Any]:
@@ -55,10 +56,13 @@ def as_fields(result: Reconciliation) -> dict[str, Any]:
     return asdict(result)
 
 
-async def _note(api: HubApi, window: Window, *, rows_read: int, healed: int) -> None:
+async def _remember(api: HubApi, polled: Polled, missing: Sequence[Mapping[str, Any]], *, is_latest: bool) -> None:
     async def work(conn: AsyncConnection) -> None:
         async with AsyncSession(bind=conn, join_transaction_mode="create_savepoint") as session:
-            await note(session, window, api.clock.now(), rows_read=rows_read, healed=healed)
+            await remember_differing(session, missing)
+            if is_latest:
+                read, healed = polled.rows_read, polled.accepted
+                await note(session, polled.window, api.clock.now(), rows_read=read, healed=healed)
             await session.commit()
 
     await api.store.write(work)

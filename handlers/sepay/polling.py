@@ -38,6 +38,8 @@ SOURCE: Final = "sepay"
 POLL_S_MAX: Final = 110.0
 CALL_S_MAX: Final = 100.0
 VALUES_PER_QUERY: Final = 500
+STATEMENT_SAYS: Final = "statement_says"
+"""Where a transfer keeps what the statement says of it, when that is another amount or direction."""
 
 Reading: TypeAlias = AbstractAsyncContextManager[AsyncSession]
 
@@ -82,6 +84,7 @@ async def poll_statement(event: Event, ctx: Context) -> None:
             await ctx.begin()
             for body in data["missing"]:
                 await ctx.accept(SOURCE, body)
+            await remember_differing(ctx.session, data["missing"])
             await note(ctx.session, window, ctx.now, rows_read=data["rows_read"], healed=len(data["missing"]))
             ctx.tag("healed", str(len(data["missing"])))
             ctx.conclude("healed" if data["missing"] else "complete")
@@ -115,6 +118,13 @@ async def numbers_of(session: AsyncSession, rows: Sequence[StatementRow]) -> Map
     named = await _rows(session, PayBankTransaction.provider_uuid, [row.uuid for row in rows])
     by_uuid = {row.provider_uuid: row.sepay_tx_id for row in named}
     return {row.id: by_uuid.get(row.uuid, row.id) if row.uuid else row.id for row in rows}
+
+
+async def remember_differing(session: AsyncSession, bodies: Sequence[Mapping[str, Any]]) -> None:
+    """Keep what the statement says of transfers that are booked otherwise: one conflict for a person is enough."""
+    said = {int(body["id"]): _words(body) for body in bodies}
+    for row in await _rows(session, PayBankTransaction.sepay_tx_id, list(said)):
+        row.details = {**row.details, STATEMENT_SAYS: said[row.sepay_tx_id]}
 
 
 async def note(session: AsyncSession, window: Window, now: datetime, *, rows_read: int, healed: int) -> None:
@@ -156,11 +166,15 @@ def in_batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _is_same(row: StatementRow, known: PayBankTransaction | None) -> bool:
     if known is None:
         return False
-    amounts = (known.amount_in_minor, known.amount_out_minor)
-    transfer = row.transfer
-    if transfer is None:
+    if row.transfer is None or known.details.get(STATEMENT_SAYS) == _words(row.body):
         return True
+    transfer = row.transfer
+    amounts = (known.amount_in_minor, known.amount_out_minor)
     return amounts == ((transfer.amount_minor, 0) if transfer.direction == "in" else (0, transfer.amount_minor))
+
+
+def _words(body: Mapping[str, Any]) -> str:
+    return f"{body['transferType']} {body['transferAmount']}"
 
 
 async def _never_matters(request: Mapping[str, Any], key: str) -> NotFound:

@@ -11,7 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from handlers.sepay.bank_desk import poll_once
+from handlers.sepay.reconciling import reconcile
 from handlers.sepay.sandbox_bank import SandboxBank, TransactionList
+from handlers.sepay.statement_api import Window
 from handlers.sepay.tables import PayBankTransaction
 from handlers.sepay.tables_polls import PayStatementPoll
 from hub.store import tables as t
@@ -162,6 +165,31 @@ async def test_two_transfers_that_look_the_same_stay_two(statement: Statement) -
     assert last == "complete"
     assert sorted(row.outcome for row in await bank.entities(PayBankTransaction)) == ["credited", "duplicate_payment"]
     assert await bank.suspense() == 100_000
+
+
+async def test_a_statement_that_says_otherwise_is_one_conflict_for_a_person(
+    database_url: str, tmp_path: Path, clock: SettableClock
+) -> None:
+    async with polled(database_url, tmp_path, clock) as statement:
+        bank = statement.bank
+        body = transfer("who is this", 100_000, transactionDate="2024-11-15 09:34:00")
+        statement.sandbox.book({**body, "transferAmount": 90_000})
+        await bank.deliver(body)
+        await bank.settled()
+
+        polls = [await statement.poll(), await statement.poll()]
+        again = await poll_once(bank.running.hub.api)
+
+        assert polls == ["healed", "complete"]
+        assert again.accepted == 0
+        assert [row.state for row in await bank.rows(t.conflicts)] == ["open"]
+        window = Window(NOW - timedelta(hours=1), NOW)
+        (difference,) = (await reconcile(bank.running.hub.api, window)).differences
+        assert (difference.kind, difference.at_bank_minor, difference.in_books_minor) == (
+            "another_amount",
+            90_000,
+            100_000,
+        )
 
 
 async def test_a_token_that_sepay_does_not_know_is_a_review_and_never_an_empty_statement(
