@@ -193,7 +193,7 @@ async def test_a_stale_ack_id_of_an_exactly_once_subscription_costs_its_neighbou
     sent = [unkeyed() for _ in range(3)]
     await transport.publish(sent)
     taking = Taking(is_open=False)
-    before = _stale()
+    before = _count("confirmed"), _count("stale")
 
     async with reading(transport, taking, batch_size=3):
         await until(lambda: len(taking.seen) == 3)
@@ -204,7 +204,7 @@ async def test_a_stale_ack_id_of_an_exactly_once_subscription_costs_its_neighbou
         stolen = subscription.hand_out(object(), Limits(), 600.0)
         taking.gate.set()
         await until(lambda: len(subscription.entries) == 1)
-        await until(lambda: _stale() == before + 1)
+        await until(lambda: (_count("confirmed"), _count("stale")) == (before[0] + 2, before[1] + 1))
 
     assert [one.ack_id for one in stolen] == [one.ack_id for one in subscription.leases.values()]
 
@@ -312,6 +312,6 @@ def _stored(message_id: str, *, routing_key: str = "order.paid") -> Any:
     )
 
 
-def _stale() -> float:
-    labels = {"queue": QUEUE, "result": "stale"}
+def _count(result: str) -> float:
+    labels = {"queue": QUEUE, "result": result}
     return REGISTRY.get_sample_value("hub_pubsub_acknowledged_total", labels) or 0.0
