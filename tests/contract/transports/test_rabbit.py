@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from yarl import URL
 
 from hub.store.store import Store
 from hub.transports import Topology, Transport
 from hub.transports.rabbit import RabbitTransport
-from tests.contract.transports.suite import Open, TransportContract
+from tests.contract.transports.suite import Open, Silence, TransportContract
 from tests.support.databases import Databases
+from tests.support.proxy import Proxy, proxied
 from tests.support.rabbit import rabbit_address, raw_channel
 
 
@@ -18,6 +21,22 @@ class TestRabbitTransport(TransportContract):
     @pytest.fixture
     async def address(self) -> str:
         return await rabbit_address()
+
+    @pytest.fixture
+    async def proxy(self, address: str) -> AsyncIterator[Proxy]:
+        url = URL(address)
+        async with proxied(url.host or "", url.port or 5672) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def silence(self, proxy: Proxy) -> Silence:
+        @asynccontextmanager
+        async def silent() -> AsyncIterator[None]:
+            proxy.stall()
+            yield
+            proxy.resume()
+
+        return silent
 
     @pytest.fixture
     async def store(self, databases: Databases) -> AsyncIterator[Store]:
@@ -28,8 +47,9 @@ class TestRabbitTransport(TransportContract):
         await databases.drop(url)
 
     @pytest.fixture
-    async def open(self, address: str, store: Store) -> AsyncIterator[Open]:
+    async def open(self, address: str, proxy: Proxy, store: Store) -> AsyncIterator[Open]:
         declared: set[tuple[str, str]] = set()
+        url = str(URL(address).with_host("127.0.0.1").with_port(proxy.port))
 
         class Remembering(RabbitTransport):
             async def declare(self, topology: Topology) -> None:
@@ -38,7 +58,7 @@ class TestRabbitTransport(TransportContract):
                 await super().declare(topology)
 
         async def opened() -> Transport:
-            return Remembering(address, store, prefetch=50)
+            return Remembering(url, store, prefetch=50)
 
         yield opened
         async with raw_channel(address) as channel:
