@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -21,12 +22,18 @@ from benchmarks.plan import QUICK, WHOLE
 from benchmarks.report import document, show
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.turns import Bench, Results
+from hub.cli.logs import set_up_logs
 
 RESULTS = Path(__file__).parent / "results"
 
 
 async def measure(options: argparse.Namespace) -> int:
     """Run what was asked for, show it, keep it. 1 when a run was wrong: such a run has no figure."""
+    set_up_logs(level="warning", as_json=None)
+    task = asyncio.current_task()
+    assert task is not None
+    # Told to stop, it still removes its databases and queues, and ends what it has started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     start = time.monotonic()
     plan, results = QUICK if options.quick else WHOLE, Results()
 
@@ -58,7 +65,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few events, once: does everything work")
     parser.add_argument("--only", action="append", choices=tuple(SCENARIOS), help="this scenario; may be repeated")
     parser.add_argument("--save", action="store_true", help="keep the figures under benchmarks/results/")
-    sys.exit(asyncio.run(measure(parser.parse_args())))
+    try:
+        code = asyncio.run(measure(parser.parse_args()))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        sys.exit("stopped before the end: no figures")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -11,14 +12,17 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.processes import Child, child, run_child
+from benchmarks.processes import Child, child
 from benchmarks.rawamqp import connect
 from benchmarks.wiring import OTHER_ROUTES, SECRET, Names, write_routing
+from hub.app import Hub
 from hub.routing import Known, LoadedRouting, load_text
 from hub.transports.topology import topology_of
 
 PREPARE_S_MAX = 60.0
 READY_S_MAX = 2.0
+PORTS = range(20_000, 30_000)
+PORTS_TRIED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,18 @@ async def site(
     }
     made = Site(home, names, broker_url, database_url, port, environ)
     try:
-        await run_child(["-m", "benchmarks.prepare"], environ=environ, timeout_s=PREPARE_S_MAX)
+        await _prepare(environ)
         yield made
     finally:
         if broker_url:
             await remove_topology(broker_url, routing)
+
+
+async def _prepare(environ: Mapping[str, str]) -> None:
+    """Make the tables, the queues and the bindings: the load is put into its queue before the measured hub starts."""
+    async with asyncio.timeout(PREPARE_S_MAX):
+        hub = await Hub.open(environ)
+        await hub.stop()
 
 
 @asynccontextmanager
@@ -109,7 +120,15 @@ def loaded_routing(text: str, path: Path) -> LoadedRouting:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port that nobody uses just now, from below those that the system gives to outgoing connections.
+
+    One of theirs would often be taken again by the time the hub listens: a hub has many connections itself.
+    """
+    for port in random.sample(PORTS, PORTS_TRIED):
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"{PORTS_TRIED} ports from {PORTS.start} on are taken")

@@ -24,6 +24,7 @@ class Plan:
     sqlite: int
     grown: int
     pasts: tuple[int, ...]
+    rules: tuple[int, ...]
     backlog: int
     profile: int
     profile_s: int
@@ -48,6 +49,7 @@ WHOLE = Plan(
     sqlite=20_000,
     grown=10_000,
     pasts=(0, 10_000, 100_000, 1_000_000),
+    rules=(10, 100, 1_000),
     backlog=100_000,
     profile=30_000,
     profile_s=5,
@@ -70,11 +72,12 @@ QUICK = Plan(
     sqlite_single=500,
     sqlite=3_000,
     grown=1_500,
-    pasts=(0, 10_000, 100_000),
+    pasts=(0, 10_000),
+    rules=(10, 1_000),
     backlog=6_000,
     profile=4_000,
     profile_s=2,
     profile_probe=200,
-    latency_s=4.0,
+    latency_s=3.0,
     latency_probe=2_000,
 )

@@ -22,8 +22,6 @@ from benchmarks.sqlite import engine_on_sqlite, orm_on_sqlite
 from benchmarks.turns import Bench, Run
 from benchmarks.webhook import acceptance_by_hub, end_to_end_by_hub, end_to_end_by_orm, server_alone
 
-RULES = (10, 100, 1_000)
-
 
 async def queue(bench: Bench) -> None:
     """The unit of work from queue to queue."""
@@ -135,8 +133,8 @@ async def rules(bench: Bench) -> None:
             f"rules {number}", Load(events=bench.plan.grown), broker_url=bench.broker_url, how=how
         )
 
-    await bench.take_turns("rules", {f"rules {number}": one(number) for number in RULES})
-    for number in RULES:
+    await bench.take_turns("rules", {f"rules {number}": one(number) for number in bench.plan.rules})
+    for number in bench.plan.rules:
 
         async def cost(number: int = number) -> dict[str, float]:
             return {"route_us": routing_us(number - 1)}

@@ -12,6 +12,7 @@ from benchmarks.growth import database_with_past, pending_cost
 from benchmarks.latency import Phase, latency_of_hub
 from benchmarks.load import Load
 from benchmarks.webhook import acceptance_by_hub, end_to_end_by_hub
+from hub.errors import ConfigError
 
 RABBITMQ = os.environ.get("HUB_TEST_RABBITMQ_URL", "")
 pytestmark = [
@@ -70,7 +71,7 @@ async def test_a_run_on_a_slow_disk_says_so_to_its_database_alone() -> None:
 async def test_a_wrong_run_has_no_figure_and_leaves_no_database() -> None:
     before = await databases_of_ours()
 
-    with pytest.raises(RuntimeError, match="HUB_PORT"):
+    with pytest.raises(ConfigError, match="HUB_PORT"):
         await drain_by_hub("broken", Load(events=10), broker_url=RABBITMQ, how=Hubs(settings={"HUB_PORT": "0x"}))
 
     assert await databases_of_ours() - before == set()
