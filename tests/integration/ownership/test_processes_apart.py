@@ -11,8 +11,9 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import text
 
-from hub.app import ROLES
+from hub.app import ROLES, Hub
 from hub.deliver.worker import Worker
+from hub.errors import ConfigError
 from hub.outbox.relay import Relay
 from hub.ownership.holding import DELIVER, RELAY
 from hub.ownership.member import Member
@@ -104,3 +105,12 @@ async def test_wakeups_come_back_by_themselves(database_url: str, tmp_path: Path
         await WAYS["structured"](ingress, SAMPLES[0], "after")
 
         await arrived(ingress, 1)
+
+
+async def test_a_hub_that_may_not_upgrade_says_what_to_do(database_url: str, tmp_path: Path) -> None:
+    environ = environment(tmp_path, database_url, HUB_DATABASE_UPGRADE="0")
+    async with running(environ) as hub, hub.hub.store.writer.begin() as conn:
+        await conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    with pytest.raises(ConfigError, match="hub db upgrade"):
+        await Hub.open(environ)
