@@ -8,7 +8,6 @@ Source: docs/guarantees.md, G5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -17,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.ledger import rows
 from hub.ledger.errors import (
-    AccountMismatchError,
     AlreadyReversedError,
     DuplicateReferenceError,
     InsufficientFundsError,
@@ -27,19 +25,11 @@ from hub.ledger.errors import (
 )
 from hub.ledger.history import entry_refused, find_entry, lock_entry
 from hub.ledger.holds import HoldDesk
-from hub.ledger.model import REFERENCE_MAX, Account, Hold, Mark, Move, PostedEntry
-from hub.ledger.tables import KIND_MAX, MOVES_PER_ENTRY_MAX, entries_seq, moves_seq, slots_of
+from hub.ledger.model import Account, Hold, Mark, Move, PostedEntry
+from hub.ledger.pending import Pending, check_entry, check_same, opposite
+from hub.ledger.tables import entries_seq, moves_seq, slots_of
 from hub.money import MONEY_MINOR_MAX, Money
 from hub.store.sequences import draw
-
-
-@dataclass(slots=True)
-class _Pending:
-    entry: PostedEntry
-    # The entry that this one reverses may be in this book too, without an id yet; the same goes for a hold.
-    reverses: PostedEntry | None = None
-    reverses_fully: bool = False
-    hold: Hold | None = None
 
 
 class Book:
@@ -55,8 +45,8 @@ class Book:
         self._slot = slot % slots_of(conn.dialect.name)
         self._asked: dict[str, Account] = {}
         self._known: dict[str, rows.Known] = {}
-        self._pending: list[_Pending] = []
-        self._by_reference: dict[str, _Pending] = {}
+        self._pending: list[Pending] = []
+        self._by_reference: dict[str, Pending] = {}
         self._old_balances: list[tuple[rows.Known, int]] = []
         self._flushes = 0
         self._is_broken = False
@@ -81,10 +71,10 @@ class Book:
         wanted: dict[str, Account] = {}
         for account in accounts:
             known = self._known.get(account.code)
-            _check_same(wanted.setdefault(account.code, account) if known is None else known.account, account)
-        missing = [account for code, account in sorted(wanted.items()) if code not in self._known]
-        if not missing:
+            check_same(wanted.setdefault(account.code, account) if known is None else known.account, account)
+        if not wanted:
             return
+        missing = [account for _, account in sorted(wanted.items())]
         # Before the wait for their locks, in which a deadlock may end this transaction.
         self._asked |= wanted
         await self._load(missing)
@@ -95,7 +85,7 @@ class Book:
         for account in missing:
             known = self._known.get(account.code)
             assert known is not None, f"account {account.code} was opened and is not there"
-            _check_same(known.account, account)
+            check_same(known.account, account)
 
     def has(self, account: Account) -> bool:
         """This book knows the account already, and has its running balance locked."""
@@ -111,7 +101,7 @@ class Book:
         absent = {account.code: account for account in accounts if account.code not in self._known}
         # Not found as what the caller says it is: it is not there yet, or it is the other kind.
         for other in await rows.find_any(self._conn, list(absent)) if absent else ():
-            _check_same(other, absent[other.code])
+            check_same(other, absent[other.code])
 
     async def balance(self, account: Account) -> Money:
         """The balance with everything this book has posted; a running account is locked by asking."""
@@ -154,7 +144,7 @@ class Book:
         entry = PostedEntry(
             reference, kind, tuple(moves), (), self._now, event_id, delivery_id, reverses, None, note, data
         )
-        return await self._post(_Pending(entry))
+        return await self._post(Pending(entry))
 
     async def reverse(
         self,
@@ -182,11 +172,11 @@ class Book:
         hold = original.hold.account if original and original.hold else None
         if hold is None and old.hold_id is not None:
             hold = await rows.holder(self._conn, old.hold_id)
-        moves = _opposite(old, hold)
+        moves = opposite(old, hold)
         entry = PostedEntry(
             reference, kind, moves, (), self._now, event_id, delivery_id, old.id or None, None, note, data
         )
-        return await self._post(_Pending(entry, reverses=old, reverses_fully=True))
+        return await self._post(Pending(entry, reverses=old, reverses_fully=True))
 
     async def hold(
         self,
@@ -273,14 +263,14 @@ class Book:
 
     async def post_for_hold(self, entry: PostedEntry, hold: Hold) -> PostedEntry:
         """Post an entry that belongs to a hold; for the hold desk alone."""
-        return await self._post(_Pending(entry, hold=hold))
+        return await self._post(Pending(entry, hold=hold))
 
-    async def _post(self, pending: _Pending) -> PostedEntry:
+    async def _post(self, pending: Pending) -> PostedEntry:
         entry = pending.entry
-        _check_entry(entry)
+        check_entry(entry)
         if entry.reference in self._by_reference:
             raise DuplicateReferenceError(entry.reference)
-        await self.lock(account for move in entry.moves for account in (move.debit, move.credit))
+        await self.lock([account for move in entry.moves for account in (move.debit, move.credit)])
         mark = self.mark()
         try:
             entry.afters = tuple(
@@ -396,28 +386,3 @@ class Book:
                 zip(entry.moves, entry.afters, move_ids, strict=False), start=1
             )
         ]
-
-
-def _opposite(old: PostedEntry, holder: Account | None) -> tuple[Move, ...]:
-    """The moves that take an entry back; held accounts stand for the ``holder``, whose hold stays as it is."""
-
-    def real(account: Account) -> Account:
-        return holder if account.is_held and holder is not None else account
-
-    # Backwards, so that money which went on from an account is there again before it leaves that account.
-    backwards = [(real(move.credit), real(move.debit), move.amount) for move in reversed(old.moves)]
-    if any(debit == credit for debit, credit, _ in backwards):
-        raise InvalidEntryError(f"{old.reference!r} only set money aside or gave it back: void the hold instead")
-    return tuple(Move(debit, credit, amount) for debit, credit, amount in backwards)
-
-
-def _check_same(known: Account, asked: Account) -> None:
-    if known != asked:
-        raise AccountMismatchError(asked.code, expected=known.definition, found=asked.definition)
-
-
-def _check_entry(entry: PostedEntry) -> None:
-    if not 0 < len(entry.reference) <= REFERENCE_MAX or not 0 < len(entry.kind) <= KIND_MAX:
-        raise InvalidEntryError(f"an entry needs a reference of 1 to {REFERENCE_MAX} characters and a kind")
-    if not 0 < len(entry.moves) <= MOVES_PER_ENTRY_MAX:
-        raise InvalidEntryError(f"an entry has 1 to {MOVES_PER_ENTRY_MAX} moves, found {len(entry.moves)}")
