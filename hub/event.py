@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -92,12 +93,11 @@ def uuid7(now_s: float | None = None) -> UUID:
 
 def stable_hash(*parts: str | bytes) -> bytes:
     """16 bytes that stand for these parts for ever: lengths are hashed too, so ("a", "bc") differs from ("ab", "c")."""
-    digest = hashlib.blake2b(digest_size=16)
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.digest()
+        pieces += (len(data).to_bytes(8, "big"), data)
+    return hashlib.blake2b(b"".join(pieces), digest_size=16).digest()
 
 
 def stable_uuid(*parts: str | bytes) -> UUID:
@@ -107,6 +107,8 @@ def stable_uuid(*parts: str | bytes) -> UUID:
 
 
 ROUTE_BITS = 16
+KEYS_REMEMBERED = 8_192
+"""Keys come again: at once for the next step of the same event, and soon for the next event of the same customer."""
 
 
 def delivery_id_of(event_seq: int, route_id: int) -> int:
@@ -118,16 +120,19 @@ def route_id_of(delivery_id: int) -> int:
     return delivery_id & (1 << ROUTE_BITS) - 1
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED)
 def lane_of(key: str) -> int:
     """The lane of everything that shares this key, so that a chain never crosses a lane."""
     return stable_hash(key)[0] % LANES
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED)
 def chain_of(route_id: int, key: str) -> int:
     """A signed 64-bit name of the chain (route, key). Two chains that collide merely wait for each other."""
     return int.from_bytes(stable_hash(str(route_id), key)[:8], "big", signed=True)
 
 
+@lru_cache(maxsize=KEYS_REMEMBERED)
 def outbox_chain_of(destination: str, key: str) -> int:
     """A signed 64-bit name of the chain (destination, key): the order in which messages leave."""
     return int.from_bytes(stable_hash("outbox", destination, key)[:8], "big", signed=True)

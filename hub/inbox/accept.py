@@ -6,7 +6,7 @@ Source: docs/guarantees.md, G1.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -159,12 +159,14 @@ class GroupCommit:
 
     def _answer(self, group: Sequence[_Waiting], answers: Sequence[tuple[Accepted, Event]]) -> None:
         given = iter(answers)
+        counts: Counter[tuple[str, str]] = Counter()
         for one in group:
             own = [accepted for accepted, _ in islice(given, len(one.drafts))]
-            for draft, accepted in zip(one.drafts, own, strict=True):
-                metrics.ACCEPTED.labels(source=draft.event.source, kind=accepted.kind).inc()
+            counts.update((draft.event.source, accepted.kind) for draft, accepted in zip(one.drafts, own, strict=True))
             if not one.answers.done():
                 one.answers.set_result(own)
+        for (source, kind), count in counts.items():
+            metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
         self._to_deliver.add({event.lane for accepted, event in answers if accepted.kind == "event"})
 
     def _refuse(self, group: Collection[_Waiting], error: Exception) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 TYPE_BYTES_MAX: Final = 255
 """A routing key is a short string in AMQP, so a type and a pattern are too."""
 MEMO_TYPES_MAX: Final = 4_096
-"""How many types the index remembers; types can come from outside, so the memory must have an end."""
+"""How many types are remembered; they can come from outside, so the memory must have an end."""
 
 _FRESH: Final = "\x00"  # a word that no pattern spells
 
 
+@lru_cache(maxsize=MEMO_TYPES_MAX)
 def type_problem(text: str) -> str | None:
     """What is wrong with an event type, in words; None when it is fine."""
     if not text:
