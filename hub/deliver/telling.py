@@ -1,22 +1,50 @@
-"""The closing line of every attempt: one line tells the story."""
+"""The closing line of every attempt: one line tells the story. Under load, those that went well share one."""
 
 from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import structlog
 
 from hub.deliver import metrics
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Attempt
-from hub.deliver.work import Calling, Failed
+from hub.deliver.work import Calling, Done, Failed, Work
+
+APART_MAX = 10
+"""A batch of so many is told one by one; of a larger one, a line of its own for each costs as much as the delivery."""
+TOGETHER_MAX = 100
+"""How many deliveries share a line: collectors of logs cut lines that are too long."""
 
 log = structlog.get_logger(__name__)
+
+
+def tell_all(attempts: Sequence[Attempt], rules: Rules) -> None:
+    """Write down how the attempts of one batch ended, now that they are committed."""
+    if len(attempts) <= APART_MAX:
+        for attempt in attempts:
+            tell(attempt, rules)
+        return
+    together: defaultdict[tuple[str, str], list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        if isinstance(attempt.ending, Done) and not attempt.work.attempts:
+            together[_route_of(attempt.work, rules), attempt.ending.outcome].append(attempt)
+        else:
+            tell(attempt, rules)
+    counts: Counter[str] = Counter()
+    for (route, outcome), alike in together.items():
+        counts[route] += len(alike)
+        for first in range(0, len(alike), TOGETHER_MAX):
+            _tell_together(alike[first : first + TOGETHER_MAX], route, outcome)
+    for route, count in counts.items():
+        metrics.ATTEMPTS.labels(route=route, ending="done").inc(count)
 
 
 def tell(attempt: Attempt, rules: Rules) -> None:
     """Write down how an attempt ended, now that it is committed."""
     work, ending = attempt.work, attempt.ending
-    route = rules.routes_by_id.get(work.route_id)
-    name = route.name if route is not None else str(work.route_id)
+    name = _route_of(work, rules)
     metrics.ATTEMPTS.labels(route=name, ending=type(ending).__name__.lower()).inc()
     fields = {
         "event_id": str(work.event.id),
@@ -31,3 +59,21 @@ def tell(attempt: Attempt, rules: Rules) -> None:
         log.warning("delivery_failed", error=ending.kind or ending.error, **fields)
     else:
         log.info("delivery_done", outcome=getattr(ending, "outcome", type(ending).__name__.lower()), **fields)
+
+
+def _tell_together(alike: Sequence[Attempt], route: str, outcome: str) -> None:
+    log.info(
+        "deliveries_done",
+        route=route,
+        outcome=outcome,
+        attempt=1,
+        count=len(alike),
+        duration_ms=round(sum(one.duration_ms for one in alike), 1),
+        event_ids=[str(one.work.event.id) for one in alike],
+        trace_ids=[one.work.event.trace_id for one in alike],
+    )
+
+
+def _route_of(work: Work, rules: Rules) -> str:
+    route = rules.routes_by_id.get(work.route_id)
+    return route.name if route is not None else str(work.route_id)

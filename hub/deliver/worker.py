@@ -23,7 +23,7 @@ from hub.deliver.context import Surroundings
 from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Settler
-from hub.deliver.telling import tell
+from hub.deliver.telling import tell_all
 from hub.deliver.work import Work
 from hub.errors import StoreUnavailableError
 from hub.ledger import Account
@@ -301,8 +301,7 @@ class Worker:
         if result.published:
             # Messages take the lane of their key, which need not be the delivery's.
             self._to_publish.add([ANY_LANE])
-        for attempt in result.attempts:
-            tell(attempt, self._rules())
+        tell_all(result.attempts, self._rules())
         for one in result.calling:
             self.callers.start(one)
 
