@@ -14,6 +14,7 @@ import typer
 from sqlalchemy.engine import make_url
 
 from hub.app import ROLES, Hub
+from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, console, run
@@ -84,6 +85,7 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     try:
         listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
         await hub.start(roles, listening=listening)
+        settle_collector()
     except BaseException:
         await hub.stop(1.0)
         raise
