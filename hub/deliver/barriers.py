@@ -17,7 +17,7 @@ from typing import TypeAlias
 from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.deliver.blocking import Behind, Block, block_chains
+from hub.deliver.blocking import Behind, Block, Waits
 from hub.deliver.work import Work
 from hub.event import chain_of, lane_of, outbox_chain_of
 from hub.store import tables as t
@@ -31,9 +31,9 @@ Targets: TypeAlias = Callable[[int], Sequence[str]]
 
 
 async def hold_back(
-    conn: AsyncConnection, works: Sequence[Work], drained: set[int], *, now: datetime, targets: Targets
+    conn: AsyncConnection, works: Sequence[Work], drained: set[int], waits: Waits, *, now: datetime, targets: Targets
 ) -> list[Work]:
-    """The works that no barrier holds. Those that one holds wait, with their chain, and are looked at again soon."""
+    """The works that no barrier holds. Those that one holds are to wait, with their chain, and looked at again soon."""
     barriers = await _barriers_of(conn, {work.chain for work in works})
     if not barriers and not any(work.barrier for work in works):
         return list(works)
@@ -50,7 +50,8 @@ async def hold_back(
             continue
         behind.append(Behind(work.id, work.chain))
         blocks.setdefault(work.chain, Block(work.chain, work.lane, work.id, "barrier", _next_look(work, now)))
-    await block_chains(conn, list(blocks.values()), behind=behind)
+    waits.blocks += blocks.values()
+    waits.behind += behind
     drained -= blocks.keys()
     return free
 

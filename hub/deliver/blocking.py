@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -33,12 +33,31 @@ class Behind:
     chain: int
 
 
+@dataclass(slots=True)
+class Waits:
+    """What a look found that must wait, to be written when the batch has run.
+
+    Not before: who holds a chain's row while its handlers wait for an account may meet a call that ends, which holds
+    the account and wants the row.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+    behind: list[Behind] = field(default_factory=list)
+
+    async def write(self, conn: AsyncConnection) -> None:
+        """Let them wait."""
+        await block_chains(conn, self.blocks, behind=self.behind)
+
+
 async def block_chains(conn: AsyncConnection, blocks: Sequence[Block], *, behind: Sequence[Behind] = ()) -> None:
     """Let these chains wait; those ``behind`` are read from their chain's head from now on.
 
     A chain's ``blocked`` row is the lock for everything that decides whether its deliveries wait: one is turned
     ``waiting`` only while that row is held, so that none can be left waiting with nothing to wake it.
     """
+    if blocks and behind:
+        # Those that are there, in one order, before either kind is touched.
+        await hold_chains(conn, {one.chain for one in blocks} | {one.chain for one in behind})
     if blocks:
         new = insert_for(conn.dialect.name, t.blocked)
         changed = {name: new.excluded[name] for name in ("lane", "head", "state", "next_at")}
@@ -46,7 +65,7 @@ async def block_chains(conn: AsyncConnection, blocks: Sequence[Block], *, behind
         # Sorted: two transactions that block the same chains must not wait for each other in a ring.
         rows = [asdict(block) for block in sorted(blocks, key=lambda block: block.chain)]
         await conn.execute(statement, rows)
-    blocked = await _hold(conn, {one.chain for one in behind})
+    blocked = await hold_chains(conn, {one.chain for one in behind})
     waiting = [{"delivery": one.id} for one in behind if one.chain in blocked]
     if waiting:
         await conn.execute(
@@ -59,7 +78,7 @@ async def block_chains(conn: AsyncConnection, blocks: Sequence[Block], *, behind
 
 async def release_chains(conn: AsyncConnection, chains: Iterable[int], *, now: datetime) -> None:
     """Let these chains go on: the row goes when nothing waits behind it, else the chain is due at once."""
-    held = await _hold(conn, set(chains))
+    held = await hold_chains(conn, set(chains))
     if not held:
         return
     # One look into the index per chain; an EXISTS might be planned as a hash over everything that waits.
@@ -75,7 +94,7 @@ async def release_chains(conn: AsyncConnection, chains: Iterable[int], *, now: d
     await conn.execute(update(t.blocked).where(t.blocked.c.chain.in_(held)).values(state="backoff", next_at=now))
 
 
-async def _hold(conn: AsyncConnection, chains: set[int]) -> set[int]:
+async def hold_chains(conn: AsyncConnection, chains: Collection[int]) -> set[int]:
     """Lock the rows of these chains, in order, until the commit; answers those that are blocked."""
     if not chains:
         return set()

@@ -14,11 +14,23 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Row, Select, bindparam, exists, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import Targets, hold_back
-from hub.deliver.blocking import Behind, Block, block_chains
+from hub.deliver.blocking import Behind, Block, Waits
 from hub.deliver.work import Work, work_of
 from hub.event import ROUTE_BITS
 from hub.inbox.corrections import latest_correction
@@ -42,6 +54,7 @@ class Picked:
 
     works: list[Work] = field(default_factory=list)
     drained: set[int] = field(default_factory=set)
+    waits: Waits = field(default_factory=Waits)
     turned: int = 0
 
     @property
@@ -79,18 +92,18 @@ async def pick(
     leave: Collection[int] = (),
     targets: Targets = lambda _: (),
 ) -> Picked:
-    """Read up to ``limit`` deliveries of these lanes. Marks what must wait; the caller's transaction commits it.
+    """Read up to ``limit`` deliveries of these lanes. What must wait is told in ``waits``; nothing is written.
 
     Deliveries of the routes to ``leave`` are not read: many of them must not hide what stands behind them. ``targets``
     says where a route's messages go.
     """
     look, picked = _Look(conn, lanes, leave, now), Picked()
-    works = await _due(look, picked.drained)
+    works = await _due(look, picked)
     is_any_due = bool(works)
     ready, has_barriers = await _ready(look, limit, picked)
     works = sorted(works + ready, key=lambda work: work.id)[:limit]
     if has_barriers or is_any_due:
-        works = await hold_back(conn, works, picked.drained, now=now, targets=targets)
+        works = await hold_back(conn, works, picked.drained, picked.waits, now=now, targets=targets)
     picked.works = works
     return picked
 
@@ -107,13 +120,13 @@ async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: date
     return found & set(lanes)
 
 
-async def _due(look: _Look, drained: set[int]) -> list[Work]:
+async def _due(look: _Look, picked: Picked) -> list[Work]:
     """What waited for its time: the heads of due chains, which count as ``drained`` then, and the deferred."""
     any_due = _any_due(look.dialect)
     has_chains, has_deferred = (await look.conn.execute(any_due, look.bounds | {"now": look.now})).one()
     works: list[Work] = []
     if has_chains:
-        works += await _due_heads(look, drained)
+        works += await _due_heads(look, picked)
     if has_deferred:
         deferred = _due_deferred(look.dialect, is_leaving=bool(look.leave))
         works += [work_of(row) for row in await look.conn.execute(deferred, look.bounds | {"now": look.now})]
@@ -127,15 +140,15 @@ def _any_due(dialect: str) -> Select[bool, bool]:
     return select(exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW)))
 
 
-async def _due_heads(look: _Look, drained: set[int]) -> list[Work]:
+async def _due_heads(look: _Look, picked: Picked) -> list[Work]:
     due = _due_chains(look.dialect, is_leaving=bool(look.leave))
     works: list[Work] = []
     for chain in (await look.conn.scalars(due, look.bounds | {"now": look.now})).all():
         heads, obstacle = await _heads(look.conn, chain)
         if obstacle is not None and not heads:
-            await block_chains(look.conn, [obstacle])
+            picked.waits.blocks.append(obstacle)
             continue
-        drained.add(chain)
+        picked.drained.add(chain)
         works += heads
     return works
 
@@ -166,8 +179,7 @@ async def _heads(conn: AsyncConnection, chain: int) -> tuple[list[Work], Block |
 @cache
 def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
     query = (
-        _with_event()
-        .where(_deferred, _d.c.next_at <= _NOW, among(dialect, _d.c.lane, "lanes"))
+        _WORK.where(_deferred, _d.c.next_at <= _NOW, among(dialect, _d.c.lane, "lanes"))
         .order_by(_d.c.next_at)
         .limit(DEFERRED_MAX)
     )
@@ -175,7 +187,7 @@ def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
 
 
 async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], bool]:
-    """Ready rows that may run, and whether there are any barriers; those that must wait are turned ``waiting``."""
+    """Ready rows that may run, and whether there are any barriers; those of blocked chains are to wait."""
     rows = await _ready_rows(look, limit)
     ready: list[Work] = []
     behind: list[Behind] = []
@@ -185,7 +197,7 @@ async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], b
         else:
             ready.append(work_of(row))
     picked.turned = len(behind)
-    await block_chains(look.conn, [], behind=behind)
+    picked.waits.behind += behind
     return ready, bool(rows and rows[0].has_barriers)
 
 
@@ -222,36 +234,34 @@ def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
         heads = select(_d.c.id).select_from(wanted.join(_d, _d.c.id.in_(of_lane)))
     # Bounded before anything is joined: behind a backlog most of these rows are left for later.
     bounded = heads.order_by("id").limit(bindparam("most", type_=BigInteger)).subquery("heads")
-    # One look by key for each row: a join might be planned as a scan of everything that is blocked.
-    is_blocked = select(_b.c.chain).where(_b.c.chain == _d.c.chain).correlate(_d).scalar_subquery().is_not(None)
+    if dialect == "postgresql":
+        # Each of these rows is looked up by its key (OFFSET keeps the planner from making a join of it): before the
+        # first ANALYZE, and after one in a quiet hour, it would rather read a whole table once.
+        d: FromClause = select(_d).where(_d.c.id == bounded.c.id).offset(literal_column("0")).lateral("d")
+        i: FromClause = select(_i).where(_i.c.seq == d.c.event_seq).offset(literal_column("0")).lateral("i")
+        joined = bounded.join(d, true()).join(i, true())
+    else:
+        d, i = _d, _i
+        joined = bounded.join(d, d.c.id == bounded.c.id).join(i, i.c.seq == d.c.event_seq)
+    is_blocked = select(_b.c.chain).where(_b.c.chain == d.c.chain).correlate(d).scalar_subquery().is_not(None)
     has_barriers = exists(select(t.barriers.c.chain))
-    query = _with_event(is_blocked.label("is_blocked"), has_barriers.label("has_barriers"))
-    return query.join(bounded, bounded.c.id == _d.c.id).order_by(_d.c.id)
+    columns = [*_with_event(d, i), is_blocked.label("is_blocked"), has_barriers.label("has_barriers")]
+    return select(*columns).select_from(joined).order_by(d.c.id)
 
 
-def _with_event(*more: Any) -> Select[Any]:
-    """Deliveries with their events, and the latest correction of the payload where a person made one."""
-    corrected = latest_correction(_d.c.event_id)
-    return select(*_DELIVERY, *_EVENT, corrected.label("corrected"), *more).join(_i, _i.c.seq == _d.c.event_seq)
+def _with_event(d: FromClause, i: FromClause) -> list[ColumnElement[Any]]:
+    """What a ``Work`` is made of: a delivery, its event, and the payload that a person may have put in its place."""
+    corrected = latest_correction(d.c.event_id).label("corrected")
+    return [*(d.c[name] for name in _DELIVERY), *(i.c[name] for name in _EVENT), corrected]
 
 
-_DELIVERY = (
-    _d.c.id,
-    _d.c.event_id,
-    _d.c.route_id,
-    _d.c.lane,
-    _d.c.chain,
-    _d.c.barrier,
-    _d.c.unsure,
-    _d.c.state,
-    _d.c.attempts,
-)
-_EVENT = tuple(column for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
+_DELIVERY = ("id", "event_id", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
+_EVENT = tuple(column.name for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
+_WORK = select(*_with_event(_d, _i)).join(_i, _i.c.seq == _d.c.event_seq)
 # The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
 _deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
 _FIRST_OF_CHAIN = (
-    _with_event()
-    .where(_d.c.chain == bindparam("of_chain"), in_state(_d, *t.BEHIND_STATES))
+    _WORK.where(_d.c.chain == bindparam("of_chain"), in_state(_d, *t.BEHIND_STATES))
     .order_by(_d.c.id)
     .limit(PER_CHAIN_MAX)
 )

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.deliver.barriers import lift
-from hub.deliver.blocking import Block, block_chains, release_chains
+from hub.deliver.blocking import Block, Waits, block_chains, hold_chains, release_chains
 from hub.deliver.work import Calling, Deferred, Discarded, Done, Ending, Failed, Work
 from hub.event import chain_of
 from hub.routing.router import CompiledRoute
@@ -61,8 +61,15 @@ class Settler:
         self._clock = clock
         self._routes = routes_by_id
 
-    async def settle(self, conn: AsyncConnection, attempts: Sequence[Attempt], drained: set[int]) -> None:
-        """Write how these attempts ended; ``drained`` are due chains that go on where nothing blocked them again."""
+    async def settle(
+        self, conn: AsyncConnection, attempts: Sequence[Attempt], drained: set[int], waits: Waits | None = None
+    ) -> None:
+        """Write how these attempts ended, and what waits meanwhile.
+
+        ``drained`` are due chains that go on where nothing blocked them again. Chains are locked last, in one order,
+        here and in the transactions that end calls: after the accounts of the handlers.
+        """
+        waits = waits or Waits()
         rows: list[dict[str, Any]] = []
         blocks: list[Block] = []
         freed: list[int] = []
@@ -78,8 +85,13 @@ class Settler:
         await self._write(conn, rows)
         await self._write_failures(conn, attempts)
         await lift(conn, freed)
-        await block_chains(conn, blocks)
-        await release_chains(conn, drained - {block.chain for block in blocks}, now=now)
+        blocks += waits.blocks
+        freed_chains = drained - {block.chain for block in blocks}
+        if freed_chains and (blocks or waits.behind):
+            waiting = {block.chain for block in blocks} | {one.chain for one in waits.behind}
+            await hold_chains(conn, freed_chains | waiting)
+        await block_chains(conn, blocks, behind=waits.behind)
+        await release_chains(conn, freed_chains, now=now)
 
     def foresee(self, attempt: Attempt) -> Foreseen:
         """What ``settle`` would write, without writing it."""

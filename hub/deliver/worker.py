@@ -225,7 +225,7 @@ class Worker:
                 finally:
                     # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
                     lock_first = self._runner.touched
-            settling = settler.settle(conn, result.attempts, picked.drained)
+            settling = settler.settle(conn, result.attempts, picked.drained, picked.waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
             is_held_up = bool(picked.works) and not works and bool(self._suspects)
             return _Round(result, works, bool(result.attempts) or picked.is_worth_another_look or is_held_up)
@@ -274,6 +274,7 @@ class Worker:
         async def work(conn: AsyncConnection) -> frozenset[int]:
             now, targets = self._around.clock.now(), self._rules().targets_of
             picked = await pick(conn, lanes, limit=self._batch_size, now=now, targets=targets)
+            await picked.waits.write(conn)
             together = frozenset(one.id for one in self._run_together(picked.works))
             if together:
                 those = update(t.deliveries).where(t.deliveries.c.id.in_(together))

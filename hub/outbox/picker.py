@@ -14,7 +14,20 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Select, TableValuedAlias, bindparam, func, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    Subquery,
+    TableValuedAlias,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.routing.config import DestinationConfig
@@ -32,7 +45,6 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 
 _o, _b = t.outbox, t.outbox_blocked
 _NOW = bindparam("now", type_=UtcTime)
-_SIZE = func.length(_o.c.payload).label("size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +177,7 @@ def _first_of_chains(dialect: str) -> Select[Any]:
         .order_by(own.c.seq)
         .limit(PER_CHAIN_MAX)
     )
-    return _joined(dialect, select(*_LEAN), wanted, first).order_by(_o.c.seq)
+    return _looked_up(dialect, _seqs(dialect, wanted, first).subquery("heads"))
 
 
 async def _ready(conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked) -> list[Head]:
@@ -190,8 +202,8 @@ def _first_ready(dialect: str) -> Select[Any]:
         .order_by(own.c.seq)
         .limit(bindparam("per_lane", type_=BigInteger))
     )
-    query = _joined(dialect, select(*_LEAN, is_blocked().label("is_blocked")), wanted, first)
-    return query.where(in_state(_o, "ready")).order_by(_o.c.seq).limit(bindparam("most", type_=BigInteger))
+    heads = _seqs(dialect, wanted, first).order_by("seq").limit(bindparam("most", type_=BigInteger))
+    return _looked_up(dialect, heads.subquery("heads"))
 
 
 def _within_bounds(heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig]) -> list[Head]:
@@ -221,21 +233,36 @@ _MESSAGE = (
     _o.c.payload,
     _o.c.headers,
 )
-_LEAN = (_o.c.seq, _o.c.chain, _o.c.lane, _o.c.destination, _o.c.attempts, _o.c.state, _SIZE)
 
 
 def _head(row: Any) -> Head:
     return Head(row.seq, row.chain, row.lane, row.destination, row.attempts, row.size)
 
 
-def _joined(dialect: str, query: Select[Any], wanted: TableValuedAlias, first: Select[int]) -> Select[Any]:
-    """The rows of the outbox that ``first`` names for each of ``wanted``."""
+def _seqs(dialect: str, wanted: TableValuedAlias, first: Select[int]) -> Select[int]:
+    """The numbers of the rows that ``first`` names for each of ``wanted``."""
     if dialect == "postgresql":
         named = first.correlate(wanted).lateral("first")
-        return query.select_from(wanted.join(named, true()).join(_o, _o.c.seq == named.c.seq))
-    return query.select_from(wanted.join(_o, _o.c.seq.in_(first.correlate(wanted))))
+        return select(named.c.seq).select_from(wanted.join(named, true()))
+    return select(_o.c.seq).select_from(wanted.join(_o, _o.c.seq.in_(first.correlate(wanted))))
 
 
-def is_blocked() -> ColumnElement[bool]:
+def _looked_up(dialect: str, heads: Subquery) -> Select[Any]:
+    """These rows of the outbox without their payloads, each looked up by its key, in order.
+
+    On PostgreSQL the OFFSET keeps the planner from making a join of it: that read the whole table once for each lane
+    after an ANALYZE in a quiet hour (seen: 3 s with 300,000 rows of history, for 3 ms).
+    """
+    o: FromClause = _o
+    if dialect == "postgresql":
+        o = select(_o).where(_o.c.seq == heads.c.seq).offset(literal_column("0")).lateral("o")
+    joined = heads.join(o, true() if dialect == "postgresql" else o.c.seq == heads.c.seq)
+    lean = [o.c[name] for name in ("seq", "chain", "lane", "destination", "attempts", "state")]
+    size, blocked = func.length(o.c.payload).label("size"), is_blocked(o).label("is_blocked")
+    return select(*lean, size, blocked).select_from(joined).order_by(o.c.seq)
+
+
+def is_blocked(outbox: FromClause = _o) -> ColumnElement[bool]:
     """Whether a row's chain is blocked: one look by key per row, and never a scan of all blocked chains."""
-    return select(_b.c.chain).where(_b.c.chain == _o.c.chain).correlate(_o).scalar_subquery().is_not(None)
+    of_row = select(_b.c.chain).where(_b.c.chain == outbox.c.chain)
+    return of_row.correlate(outbox).scalar_subquery().is_not(None)

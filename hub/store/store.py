@@ -63,10 +63,16 @@ class Fence:
 
 
 _HOLD_SQLITE = text("SELECT 1 FROM workers WHERE id = :id AND epoch = :epoch")
-_HOLD_POSTGRESQL = text(
-    "SELECT set_config('idle_in_transaction_session_timeout', :idle, true)"
-    " FROM workers WHERE id = :id AND epoch = :epoch FOR SHARE"
-)
+# A worker only ever looks rows up by their keys. On small tables, and on those that nobody has analysed, the planner
+# prefers joins that read all of them, and keeps such a plan while they grow. Without sequential scans every estimate
+# is huge where one is unavoidable, which would call the compiler (jit).
+_HOLD_POSTGRESQL = text("""\
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true),
+       set_config('idle_in_transaction_session_timeout', :idle, true)
+FROM workers WHERE id = :id AND epoch = :epoch FOR SHARE
+""")
 
 
 class Store:

@@ -107,7 +107,8 @@ async def test_a_chain_released_while_a_worker_lets_a_delivery_wait_for_it_goes_
         acting: list[asyncio.Task[object]] = []
 
         async def batch(conn: AsyncConnection) -> None:
-            await pick(conn, sorted(holding.lanes), limit=10, now=parts.clock.now())
+            picked = await pick(conn, sorted(holding.lanes), limit=10, now=parts.clock.now())
+            await picked.waits.write(conn)
             acting.append(asyncio.create_task(discard(store, parts.clock, head, actor="ana", reason="poison")))
             # Long enough to be done, had it not to wait for this transaction.
             await asyncio.wait(acting, timeout=0.3)
