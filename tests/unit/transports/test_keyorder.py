@@ -9,7 +9,7 @@ import pytest
 
 from hub.transports import Confirmed, NotConfirmed, OutboundMessage, PublishResult, TransportUnavailableError
 from hub.transports.base import HELD_BACK
-from hub.transports.keyorder import send_in_key_order
+from hub.transports.keyorder import believed, send_in_key_order
 
 
 def message(message_id: str, key: str) -> OutboundMessage:
@@ -82,3 +82,12 @@ async def test_a_broker_that_is_away_is_said_at_once() -> None:
 
     with pytest.raises(TransportUnavailableError, match="connection lost"):
         await send_in_key_order([message("1", "a"), message("2", "b")], send, in_flight_max=10, timeout_s=5)
+
+
+def test_what_was_confirmed_behind_one_that_was_not_is_not_believed() -> None:
+    messages = [message(str(number), key) for number, key in enumerate("aabab")]
+    refused = NotConfirmed("refused")
+
+    results = believed(messages, [Confirmed(), refused, Confirmed(), Confirmed(), Confirmed()])
+
+    assert results == [Confirmed(), refused, Confirmed(), HELD_BACK, Confirmed()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hub.errors import ConfigError
 from hub.routing import load_text
 from hub.transports import Binding, QueueSpec, topology_of
 
@@ -64,3 +67,34 @@ def test_a_partitioned_source_names_what_divides_it() -> None:
 
 def test_every_exchange_is_named_once_in_order() -> None:
     assert topology.exchanges == ("bank.events", "hub.shop", "hub.shop.returns", "loyalty.events", "wide.events")
+
+
+def test_kinds_and_arguments_of_queues_are_passed_on_in_order() -> None:
+    text = """
+version: 1
+sources:
+  crm:
+    queue: { name: crm, exchange: crm.events, type: classic, arguments: { x-max-length: 5, x-delivery-limit: null } }
+    event: { type: routing_key }
+destinations:
+  log: { exchange: log.events, type: stream, bind: { log.all: "#" } }
+"""
+    crm, log = topology_of(load_text(text, environ={}).config).queues
+
+    assert (crm.type, crm.arguments) == ("classic", (("x-delivery-limit", None), ("x-max-length", 5)))
+    assert (log.type, log.arguments) == ("stream", ())
+
+
+@pytest.mark.parametrize(
+    ("queue", "problem"),
+    [
+        ("{ name: crm, exchange: e, type: stream }", "expected 'quorum' or 'classic', found 'stream'"),
+        ("{ name: crm, arguments: { x-max-length: 5 } }", "arguments need an exchange"),
+        ("{ name: crm, exchange: e, arguments: { durable: true } }", "durable"),
+    ],
+)
+def test_what_a_source_s_queue_cannot_be_is_refused(queue: str, problem: str) -> None:
+    text = f"version: 1\nsources:\n  crm:\n    queue: {queue}\n    event: {{ type: routing_key }}\n"
+
+    with pytest.raises(ConfigError, match=problem):
+        load_text(text, environ={})
