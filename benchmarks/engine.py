@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from benchmarks.load import Load
 from benchmarks.processes import tree_cpu_s
 from hub.app import Hub
+from hub.cli.logs import set_up_logs
 from hub.inbox.accept import GroupCommit
 from hub.inbox.received import OverloadedError, Received
 from hub.store import tables as t
@@ -28,6 +29,7 @@ POLL_S = 0.05
 
 
 async def main(load: Load, batch: int) -> dict[str, float]:
+    set_up_logs(level="info", as_json=True)  # as a hub in service writes them
     hub = await Hub.open(os.environ)
     await hub.start(("worker", "relay"))
     try:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.load import Load
 from hub.app import Hub
+from hub.cli.logs import set_up_logs
 from hub.deliver.backlog import read_backlog
 from hub.deliver.picker import pick
 from hub.event import LANES
@@ -27,6 +28,7 @@ TIMES = 40
 
 
 async def main() -> dict[str, float]:
+    set_up_logs(level="info", as_json=True)  # as a hub in service writes them
     hub = await Hub.open(os.environ)
     await hub.start(())
     try:

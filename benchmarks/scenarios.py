@@ -53,7 +53,7 @@ async def trouble(bench: Bench) -> None:
         "hot key": one("hot key", Load(events=events, hot="key")),
         "poison": one("poison", Load(events=events, poison_every=POISON_EVERY)),
     }
-    await bench.take_turns("trouble", contestants, baseline="plain")
+    await bench.take_turns("trouble", contestants)
 
 
 async def latency(bench: Bench) -> None:
