@@ -17,7 +17,8 @@ from aiohttp import web
 from sqlalchemy import select
 
 from handlers.sepay.accounts import ReceivingAccount
-from handlers.sepay.answering import BASE, answered
+from handlers.sepay.answering import BASE, described
+from handlers.sepay.http import INTENT_ID, INTENTS
 from handlers.sepay.intents import transfer_content
 from handlers.sepay.order_codes import OrderCode
 from handlers.sepay.settings import SepaySettings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["svg", "png"]
 
-CONTENT_TYPES: Final[dict[Kind, str]] = {"svg": "image/svg+xml", "png": "image/png"}
+CONTENT_TYPES: Final[dict[str, str]] = {"svg": "image/svg+xml", "png": "image/png"}
 PIXELS_PER_MODULE: Final = 8
 QUIET_MODULES: Final = 4
 """The white frame that the QR standard asks for."""
@@ -41,8 +42,15 @@ QUIET_MODULES: Final = 4
 def qr_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
     """The images of an intent's QR code, for its user alone."""
     images = QrImages(api)
-    yield web.get(f"{BASE}/intent/{{intent_id}}/qr.svg", answered(images.svg))
-    yield web.get(f"{BASE}/intent/{{intent_id}}/qr.png", answered(images.png))
+    for kind, draws in (("svg", images.svg), ("png", images.png)):
+        image = described(
+            draws,
+            tag=INTENTS,
+            reply=CONTENT_TYPES[kind],
+            codes=("intent_not_found", "unknown_bank_code"),
+            parameters=(INTENT_ID,),
+        )
+        yield web.get(f"{BASE}/intent/{{intent_id}}/qr.{kind}", image)
 
 
 @dataclass(frozen=True, slots=True)
