@@ -20,7 +20,6 @@ from hub.inbox.rows import store_drafts
 from hub.ingress.authentication import Decision, Request
 from hub.ingress.tokens import User
 from hub.settings import Settings
-from hub.signal import ANY_LANE
 from hub.store.store import Store
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ class HubApi:
         draft = self._hub.wiring.drafter.internal(type, encode(payload), source=COMMAND, key=key, dedupe_id=dedupe_id)
         done = await run_command(self._hub.around, self._hub.rules, draft)
         self._hub.to_deliver.add({event.lane for event in (done.event, *done.result.emitted)})
-        if done.result.published:
-            self._hub.to_publish.add([ANY_LANE])
+        self._hub.to_publish.add(done.result.published)
         return done.answer
 
     async def accept(self, received: Sequence[Received]) -> list[Accepted]:

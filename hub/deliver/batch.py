@@ -45,11 +45,11 @@ TRANSACTION_LOST = "25P02"
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a batch did: endings to be settled, and the lanes and types of the events that it emitted."""
+    """What a batch did: endings to be settled, the events that it emitted, the lanes that it published to."""
 
     attempts: list[Attempt] = field(default_factory=list)
     emitted: list[Event] = field(default_factory=list)
-    published: int = 0
+    published: set[int] = field(default_factory=set)
     calling: list[Work] = field(default_factory=list)
     answers: dict[int, object] = field(default_factory=dict)
     """What each handler returned, by delivery: a command's answer."""
@@ -196,7 +196,7 @@ class BatchRunner:
             # Whatever else it is, one of these deliveries brought it: it must not end the worker.
             raise FlushError(error) from error
         result.emitted = [event for answer, event in result.stored if answer.kind == "event"]
-        result.published = sum(len(one.effects.messages) for one in kept)
+        result.published = {message.lane for one in kept for message in one.effects.messages}
 
 
 def pinned(around: Surroundings, rules: Rules) -> Surroundings:

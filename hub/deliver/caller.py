@@ -30,7 +30,7 @@ from hub.deliver.work import Discarded, Done, Ending, Work
 from hub.errors import PermanentError, StoreUnavailableError
 from hub.event import Event
 from hub.ledger import Book
-from hub.signal import ANY_LANE, LaneSignal
+from hub.signal import LaneSignal
 from hub.store import tables as t
 from hub.store.store import Fence, FencedError, interrupt
 from hub.store.words import words_for_logs
@@ -163,8 +163,7 @@ class Callers:
                 attempt = replace(attempt, ending=ending_of(error))
             else:
                 self._to_deliver.add(event.lane for event in transaction.emitted)
-                if context.effects.messages:
-                    self._to_publish.add([ANY_LANE])
+                self._to_publish.add(message.lane for message in context.effects.messages)
                 tell(attempt, rules)
                 return
         await transaction.abandon()

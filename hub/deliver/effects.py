@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from hub.event import lane_of
 from hub.inbox.draft import Draft
 
 
@@ -22,6 +23,11 @@ class OutgoingMessage:
     content_type: str
     payload: bytes
     headers: Mapping[str, str]
+
+    @property
+    def lane(self) -> int:
+        """The lane of its key, which need not be the delivery's; a message without a key is its own."""
+        return lane_of(self.key if self.key is not None else self.message_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from hub.errors import StoreUnavailableError
 from hub.ledger import Account
 from hub.ownership.holding import Holding
 from hub.ownership.turns import wait_for_earlier
-from hub.signal import ANY_LANE, LaneSignal, is_set_within
+from hub.signal import LaneSignal, is_set_within
 from hub.store import tables as t
 from hub.store.store import sqlstate, unavailable
 
@@ -299,9 +299,7 @@ class Worker:
         """Tell those who wait, now that it is committed."""
         result = done.result
         self._to_deliver.add(event.lane for event in result.emitted)
-        if result.published:
-            # Messages take the lane of their key, which need not be the delivery's.
-            self._to_publish.add([ANY_LANE])
+        self._to_publish.add(result.published)
         tell_all(result.attempts, self._rules())
         for one in result.calling:
             self.callers.start(one)
