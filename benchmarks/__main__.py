@@ -40,7 +40,7 @@ async def measure(options: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(f"{time.monotonic() - start:6.0f} s  {line}", file=sys.stderr, flush=True)
 
-    bench = Bench(plan=plan, results=results, say=say, is_quick=options.quick)
+    bench = Bench(plan=plan, results=results, say=say)
     for name in options.only or SCENARIOS:
         await SCENARIOS[name](bench)
     show(results, is_quick=options.quick)

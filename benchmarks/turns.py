@@ -41,7 +41,6 @@ class Bench:
     plan: Plan
     results: Results
     say: Say
-    is_quick: bool
     broker_url: str = field(default_factory=lambda: os.environ.get("HUB_TEST_RABBITMQ_URL") or BROKER_USUAL)
 
     async def take_turns(

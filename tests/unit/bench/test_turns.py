@@ -12,7 +12,7 @@ from benchmarks.turns import ATTEMPTS_MAX, Bench, Results, Run
 
 @pytest.fixture
 def bench() -> Bench:
-    return Bench(plan=QUICK, results=Results(), say=lambda _: None, is_quick=True)
+    return Bench(plan=QUICK, results=Results(), say=lambda _: None)
 
 
 def contestant(name: str, calls: list[str], *rates: float) -> Run:
