@@ -48,7 +48,8 @@ async def test_each_event_absorbs_one_redelivery(inbox: Inbox) -> None:
     again = [await handed_out(inbox, DELETE, again=True) for _ in range(3)]
 
     assert [one.kind for one in again] == ["duplicate", "duplicate", "event"]
-    assert [one.event_id for one in again[:2]] == [one.event_id for one in firsts]
+    # Which of two equal ones stands for which is nobody's loss.
+    assert {one.event_id for one in again[:2]} == {one.event_id for one in firsts}
 
 
 async def test_once_the_acknowledgement_is_proven_a_redelivery_is_another_message(inbox: Inbox) -> None:

@@ -84,7 +84,7 @@ async def test_a_connection_that_swallows_everything_is_given_up(
         rabbit.proxy.stall()
 
         async def is_given_up() -> bool:
-            return "does not answer" in await transport.state() or "lost" in await transport.state()
+            return f"queue {rabbit('orders')}" in await transport.state()
 
         await until(is_given_up)
         rabbit.proxy.resume()
