@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.sepay.bank_desk import poll_once
@@ -28,6 +28,7 @@ from handlers.sepay.sandbox_traffic import Asked, traffic
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.tables import PayBankTransaction, PayPaymentIntent, PayWallet
 from hub.clock import SystemClock
+from hub.operate.equation import check
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.scenarios.bank import ACCOUNTS, MAIN_ACCOUNT, WEBHOOK, Bank
@@ -57,7 +58,16 @@ async def test_bank_and_books_agree_after_a_storm(
     database_url: str, tmp_path: Path, sandbox: tuple[SandboxBank, str]
 ) -> None:
     bank_book, base = sandbox
-    environ = environment(tmp_path, database_url, SEPAY_ACCOUNTS=ACCOUNTS, SEPAY_API_TOKEN=TOKEN, SEPAY_API_BASE=base)
+    environ = environment(
+        tmp_path,
+        database_url,
+        SEPAY_ACCOUNTS=ACCOUNTS,
+        SEPAY_API_TOKEN=TOKEN,
+        SEPAY_API_BASE=base,
+        # Whose wallet a transfer is for is known only when it is read, so two workers lock wallets in the order of
+        # arrival: small batches get into each other's way less often.
+        HUB_BATCH_SIZE="20",
+    )
     now = SystemClock().now().replace(microsecond=0)
     async with AsyncExitStack() as stack:
         hubs = [await stack.enter_async_context(running(environ))]
@@ -96,7 +106,9 @@ async def test_bank_and_books_agree_after_a_storm(
         assert (len(rows), {row.outcome for row in rows}) == (TRANSFERS, {"credited"})
         assert sum(row.source == "reconcile" for row in rows) == storm.lost
         assert len(await bank.rows(t.duplicates)) == storm.repeated
-        await bank.assert_no_money_appeared_or_vanished()
+        async with hubs[0].hub.store.reading() as conn:
+            assert await conn.scalar(text("SELECT SUM(balance) FROM pay_wallet_balances")) == total
+        assert (await check(hubs[0].hub.store)).violations == ()
 
 
 async def open_intents(store: Store, count: int) -> list[Asked]:
