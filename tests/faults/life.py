@@ -78,8 +78,10 @@ class LifeHere:
         self._patches = ExitStack()
         self._patches.enter_context(surroundings(seams, is_quiet=is_quiet))
         # Each life stands for a process, of which its successor knows at once that it has ended.
-        self._patches.enter_context(patch("hub.ownership.rows.own_instance", partial(str, next(_NUMBERS))))
-        self._patches.enter_context(patch("hub.ownership.rows.is_gone", _is_former))
+        instance = str(next(_NUMBERS))
+        self._patches.enter_context(patch("hub.ownership.rows.own_instance", lambda: instance))
+        # Every life but this one was before it.
+        self._patches.enter_context(patch("hub.ownership.rows.is_gone", lambda _host, other: other != instance))
 
     @property
     def url(self) -> str | None:
@@ -145,13 +147,6 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[None]:
 
 
 _NUMBERS = count(1)
-
-
-def _is_former(_host: str, instance: str) -> bool:
-    """Whether that life was before the one that asks."""
-    from hub.ownership import rows  # noqa: PLC0415 - as it is patched
-
-    return instance != rows.own_instance()
 
 
 def _no_instants(*_arguments: object, **_options: object) -> list[datetime]:

@@ -11,6 +11,7 @@ from hub.transports import (
     Confirmed,
     NotConfirmed,
     OnBatch,
+    OnProven,
     OutboundMessage,
     PublishResult,
     Topology,
@@ -89,12 +90,21 @@ class ScriptedBroker:
         raise AssertionError("unreachable")
 
     async def consume(
-        self, queue: str, on_batch: OnBatch, *, stopping: asyncio.Event, batch_size: int = CONSUME_BATCH_MAX
+        self,
+        queue: str,
+        on_batch: OnBatch,
+        *,
+        stopping: asyncio.Event,
+        batch_size: int = CONSUME_BATCH_MAX,
+        on_proven: OnProven | None = None,
     ) -> None:
         raise NotImplementedError
 
     async def healthy(self) -> bool:
         return True
+
+    async def state(self) -> str:
+        return "in memory"
 
     async def close(self) -> None:
         return
