@@ -10,8 +10,10 @@ from uuid import uuid4
 from hub.app import Hub
 from hub.transports import OutboundMessage
 from tests.faults.scenarios import JWT_SECRET, Scenario
-from tests.support.databases import Databases, address_of, administer
+from tests.support.copies import Copies
+from tests.support.databases import Databases
 from tests.support.running import environment
+from tests.support.servers import address_of
 
 POOL_SIZE = "5"
 """Few connections: opening them takes long, and more would not meet each other in other ways."""
@@ -26,6 +28,7 @@ class Stage:
         self._databases = databases
         self._folder = folder
         self._template = ""
+        self._copies: Copies | None = None
         self._next: asyncio.Task[str] | None = None
         self._used: list[str] = []
         self._clearing: asyncio.Task[None] | None = None
@@ -69,6 +72,8 @@ class Stage:
         if self._clearing is not None:
             await self._clearing
         await self._clear()
+        if self._copies is not None:
+            await self._copies.close()
         await self._databases.drop(self._template)
 
     async def _make(self) -> str:
@@ -77,12 +82,16 @@ class Stage:
             file = self._folder / f"{name}.db"
             shutil.copyfile(self._template.partition("///")[2], file)
             return f"sqlite+aiosqlite:///{file}"
-        await administer(f"CREATE DATABASE {name} TEMPLATE {self._template.rpartition('/')[2]}")
-        return address_of(name)
+        self._copies = self._copies or Copies(self._template.rpartition("/")[2])
+        return address_of(await self._copies.take())
 
     async def _clear(self) -> None:
         while self._used:
-            await self._databases.drop(self._used.pop())
+            used = self._used.pop()
+            if self._copies is not None:
+                await self._copies.give_back(used.rpartition("/")[2])
+            else:
+                await self._databases.drop(used)
 
     def environ(self, address: str, home: Path) -> dict[str, str]:
         return environment(home, address, HUB_JWT_SECRET=JWT_SECRET, HUB_DATABASE_POOL_SIZE=POOL_SIZE)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hub.store.store import Store
-from tests.support.databases import administer
+from tests.support.servers import administer
 
 LOCK_S_MAX = 30.0
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import shutil
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
-import pytest
-
 import handlers
 from hub.capability import Capability
-from hub.settings import normal_database_url
 from hub.store.schema import upgrade
 from hub.store.store import Store
+from tests.support.copies import Copies, drop
+from tests.support.servers import address_of, administer
 
-POSTGRES_VARIABLE = "HUB_TEST_POSTGRES_URL"
-POSTGRES_USUAL = "postgresql://root@127.0.0.1:5432/test"
-CONNECT_S_MAX = 5.0
 DIALECTS = ("sqlite", "postgresql")
 
 
@@ -37,15 +31,16 @@ class Databases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sqlite_template: Path | None = None
-        self._postgres_template: str | None = None
+        self._copies: Copies | None = None
+        self._in_hand: set[str] = set()
 
     async def fresh(self, dialect: str) -> str:
         """The address of a new database with all tables. Skips the test where there is no PostgreSQL and none named."""
         if dialect == "sqlite":
             return await self._fresh_sqlite()
-        self._postgres_template = self._postgres_template or await self._make_postgres_template()
-        name = _new_name()
-        await administer(f"CREATE DATABASE {name} TEMPLATE {self._postgres_template}")
+        self._copies = self._copies or Copies(await self._make_postgres_template())
+        name = await self._copies.take()
+        self._in_hand.add(name)
         return address_of(name)
 
     async def empty(self, dialect: str) -> str:
@@ -62,12 +57,18 @@ class Databases:
             file = Path(address.partition("///")[2])
             for one in file.parent.glob(f"{file.name}*"):
                 one.unlink()
+            return
+        name = address.rpartition("/")[2]
+        if self._copies is not None and name in self._in_hand:
+            self._in_hand.remove(name)
+            await self._copies.give_back(name)
         else:
-            await administer(f"DROP DATABASE IF EXISTS {address.rpartition('/')[2]} WITH (FORCE)")
+            await drop(name)
 
     async def close(self) -> None:
-        if self._postgres_template is not None:
-            await administer(f"DROP DATABASE IF EXISTS {self._postgres_template} WITH (FORCE)")
+        if self._copies is not None:
+            await self._copies.close()
+            await drop(self._copies.template)
 
     async def _fresh_sqlite(self) -> str:
         if self._sqlite_template is None:
@@ -83,27 +84,6 @@ class Databases:
         await administer(f"CREATE DATABASE {name}")
         await _migrate(address_of(name))
         return name
-
-
-def address_of(database: str) -> str:
-    """The address of a database on the tests' PostgreSQL."""
-    server = os.environ.get(POSTGRES_VARIABLE) or POSTGRES_USUAL
-    return normal_database_url(f"{server.rpartition('/')[0]}/{database}")
-
-
-async def administer(statement: str) -> None:
-    """Run one statement on the server's own database."""
-    named = os.environ.get(POSTGRES_VARIABLE)
-    try:
-        connection = await asyncpg.connect(named or POSTGRES_USUAL, timeout=CONNECT_S_MAX)
-    except (OSError, TimeoutError, asyncpg.PostgresError):
-        if named:
-            raise
-        pytest.skip(f"no PostgreSQL at {POSTGRES_USUAL} and none named by {POSTGRES_VARIABLE}")
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def _migrate(address: str) -> None:

@@ -26,9 +26,9 @@ from tests.integration.app.shop import (
     states,
 )
 from tests.scenarios.outage import database_away
-from tests.support.databases import administer
 from tests.support.misbehaving import ROUTING
 from tests.support.running import RunningHub, running, until
+from tests.support.servers import administer
 
 Trouble = Callable[[Store], AbstractAsyncContextManager[None]]
 TROUBLE_S = 3.0

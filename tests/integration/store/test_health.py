@@ -8,7 +8,7 @@ import pytest
 
 from hub.store.health import check_database
 from hub.store.store import Store
-from tests.support.databases import administer
+from tests.support.servers import administer
 
 
 async def test_a_database_that_can_be_written_to_is_ready(store: Store) -> None:

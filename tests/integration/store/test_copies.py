@@ -1,0 +1,88 @@
+"""The databases of the tests: one that was used and given back equals the template again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.copies import Copies, drop
+from tests.support.databases import Databases
+from tests.support.servers import connect_to
+
+
+@pytest.fixture
+async def copies(databases: Databases) -> AsyncIterator[Copies]:
+    address = await databases.fresh("postgresql")
+    made = Copies(address.rpartition("/")[2])
+    yield made
+    await made.close()
+    await databases.drop(address)
+
+
+async def execute(name: str, statement: str) -> None:
+    connection = await connect_to(name)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def contents(name: str) -> dict[str, list[str]]:
+    """Every row of every table, and where each sequence stands."""
+    connection = await connect_to(name)
+    try:
+        tables = await connection.fetch(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'S') AND relnamespace = 2200"
+        )
+        return {
+            row[0]: sorted(str(dict(one)) for one in await connection.fetch(f'SELECT * FROM "{row[0]}"'))
+            for row in tables
+        }
+    finally:
+        await connection.close()
+
+
+async def test_rows_go_and_come_back(copies: Copies) -> None:
+    before = await contents(copies.template)
+    name = await copies.take()
+    await execute(name, "DELETE FROM lanes WHERE lane < 9; INSERT INTO routes (name, id) VALUES ('x', 999)")
+    await execute(name, "SELECT nextval(oid::regclass) FROM pg_class WHERE relkind = 'S' AND relnamespace = 2200")
+    assert await contents(name) != before
+
+    await copies.give_back(name)
+
+    assert await copies.take() == name
+    assert await contents(name) == before
+    await drop(name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE inbox ADD COLUMN more text",
+        "ALTER TABLE moves DISABLE TRIGGER ALL",
+        "CREATE TABLE more (id int)",
+        "DROP VIEW postings CASCADE",
+        "ANALYZE lanes",
+    ],
+)
+async def test_a_copy_in_which_more_was_changed_is_dropped(copies: Copies, change: str) -> None:
+    name = await copies.take()
+    await execute(name, change)
+
+    await copies.give_back(name)
+
+    assert await copies.take() != name
+
+
+async def test_who_is_still_connected_is_cut_off(copies: Copies) -> None:
+    name = await copies.take()
+    left = await connect_to(name)
+    await left.execute("BEGIN; LOCK TABLE inbox")
+
+    await copies.give_back(name)
+
+    assert await copies.take() == name
+    assert left.is_closed()
+    await drop(name)

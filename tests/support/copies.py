@@ -1,0 +1,148 @@
+"""Copies of one PostgreSQL database: made once, then put back into the state of the first for the next test.
+
+Making and dropping a database costs far more than most tests do in it. A copy in which anything but rows was changed is
+dropped all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from uuid import uuid4
+
+import asyncpg
+
+from tests.support.servers import administer, connect_to
+
+STATEMENT_S_MAX = 30.0
+
+_TABLES = """
+    SELECT quote_ident(relname) FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
+"""
+_SEQUENCES = "SELECT quote_ident(sequencename) FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+_FORM = """
+    SELECT md5(string_agg(line, chr(10) ORDER BY line)) FROM (
+        SELECT concat_ws(' ', 'column', c.relname, a.attname, a.atttypid, a.attnotnull, a.attisdropped) AS line
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0
+        UNION ALL SELECT concat_ws(' ', 'table', relname, relkind, relpersistence, reloptions::text) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'constraint', conname, convalidated, pg_get_constraintdef(oid))
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'trigger', tgname, tgenabled, tgrelid::regclass) FROM pg_trigger
+        WHERE NOT tgisinternal
+        UNION ALL SELECT concat_ws(' ', 'function', proname, md5(prosrc), proconfig::text) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+        UNION ALL SELECT concat_ws(' ', 'view', viewname, md5(definition)) FROM pg_views WHERE schemaname = 'public'
+        UNION ALL SELECT concat_ws(' ', 'setting', setrole, setconfig::text) FROM pg_db_role_setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        UNION ALL SELECT concat_ws(' ', 'statistics', starelid::regclass) FROM pg_statistic
+        WHERE starelid >= 16384
+    ) AS lines
+"""
+"""Everything about a database but its rows, and what the planner knows of them."""
+_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a copy is put back to: its form, the rows of the tables that have any, and where its sequences stand."""
+
+    form: str
+    tables: tuple[str, ...]
+    rows: dict[str, bytes]
+    sequences: dict[str, tuple[int, bool]]
+
+
+class Copies:
+    """Databases that equal ``template``, which nobody may change any more."""
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self._snapshot: Snapshot | None = None
+        self._free: list[str] = []
+
+    async def take(self) -> str:
+        """The name of a database that equals the template and is the caller's alone."""
+        if self._free:
+            return self._free.pop()
+        name = f"hub_test_{uuid4().hex[:12]}"
+        await administer(f"CREATE DATABASE {name} TEMPLATE {self.template}")
+        return name
+
+    async def give_back(self, name: str) -> None:
+        """The caller needs it no more; whoever is still connected is cut off."""
+        if self._snapshot is None:
+            self._snapshot = await _snapshot(self.template)
+        if await _restore(name, self._snapshot):
+            self._free.append(name)
+        else:
+            await drop(name)
+
+    async def close(self) -> None:
+        """Drop the copies that nobody has in hand. The template is its maker's to drop."""
+        while self._free:
+            await drop(self._free.pop())
+
+
+async def drop(name: str) -> None:
+    """Remove a database, whoever is connected to it."""
+    await administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+async def _snapshot(name: str) -> Snapshot:
+    connection = await connect_to(name)
+    try:
+        tables = tuple(row[0] for row in await connection.fetch(_TABLES))
+        rows = {}
+        for table in await _not_empty(connection, tables):
+            output = BytesIO()
+            await connection.copy_from_query(f"SELECT * FROM {table}", output=output, format="binary")
+            rows[table] = output.getvalue()
+        sequences = {}
+        for (sequence,) in await connection.fetch(_SEQUENCES):
+            place = await connection.fetchrow(f"SELECT last_value, is_called FROM {sequence}")
+            sequences[sequence] = (place["last_value"], place["is_called"])
+        return Snapshot(await connection.fetchval(_FORM), tables, rows, sequences)
+    finally:
+        await connection.close()
+
+
+async def _restore(name: str, snapshot: Snapshot) -> bool:
+    """Put a copy back into the template's state; False when it cannot be."""
+    try:
+        connection = await connect_to(name, command_timeout=STATEMENT_S_MAX)
+    except (asyncpg.PostgresError, OSError, TimeoutError):
+        return False
+    try:
+        await connection.execute(_OTHERS)
+        if await connection.fetchval(_FORM) != snapshot.form:
+            return False
+        async with connection.transaction():
+            await _refill(connection, snapshot)
+        return True
+    except (asyncpg.PostgresError, TimeoutError):
+        # Such as a role that may make databases but not leave triggers out.
+        return False
+    finally:
+        await connection.close()
+
+
+async def _refill(connection: asyncpg.Connection, snapshot: Snapshot) -> None:
+    # Without the triggers, which refuse that a ledger is emptied.
+    await connection.execute("SET LOCAL session_replication_role = replica")
+    if full := await _not_empty(connection, snapshot.tables):
+        await connection.execute(f"TRUNCATE {', '.join(full)} CASCADE")
+    for table, rows in snapshot.rows.items():
+        await connection.copy_to_table(table.strip('"'), source=BytesIO(rows), format="binary")
+    for sequence, (last, is_called) in snapshot.sequences.items():
+        await connection.execute(f"SELECT setval('{sequence}', {last}, {is_called})")
+
+
+async def _not_empty(connection: asyncpg.Connection, tables: tuple[str, ...]) -> list[str]:
+    each = (f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)
+    return [row[0] for row in await connection.fetch(" UNION ALL ".join(each))]
