@@ -73,8 +73,11 @@ async def _end_those_in_the_way(store: Store, waiting: int, patience_s: float) -
             log.warning("transaction_ended", backends=ended)
 
 
-# Whoever waits for a lock is another worker with the same aim, and not what stands in the way.
+# Whoever waits for a lock is another worker with the same aim, and not what stands in the way. Materialized, since
+# PostgreSQL may ask the conditions of one WHERE in any order, and would end every connection of the server.
 _END = text(
-    "SELECT pid FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(:waiting))"
-    " AND wait_event_type IS DISTINCT FROM 'Lock' AND pg_terminate_backend(pid)"
+    "WITH in_the_way AS MATERIALIZED ("
+    " SELECT pid FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(:waiting))"
+    " AND wait_event_type IS DISTINCT FROM 'Lock' AND datname = current_database())"
+    " SELECT pid FROM in_the_way WHERE pg_terminate_backend(pid)"
 )
