@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from tests.support.clock import SettableClock
 from tests.support.databases import DIALECTS, Databases
 
 CONNECTIONS = 12
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what repeats at length what other tests show, unless it is asked for."""
+    if os.environ.get("HUB_TEST_LONG", "0") == "0":
+        left_out = pytest.mark.skip(reason="long; HUB_TEST_LONG=1 runs it")
+        for item in items:
+            if item.get_closest_marker("long") is not None:
+                item.add_marker(left_out)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the crash sample draw
-WORKERS=${HUB_TEST_WORKERS:-2}
+WORKERS=${HUB_TEST_WORKERS:-3} # on two cores: some test is always waiting for a disk or a broker
 CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a disk or a process
 
 failed=()

@@ -93,7 +93,7 @@ async def bank(
         await bank.assert_no_money_appeared_or_vanished()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_the_tour_works_as_printed(tmp_path: Path) -> None:
     """The README's commands, with one variable more."""

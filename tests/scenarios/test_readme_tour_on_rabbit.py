@@ -21,7 +21,7 @@ def vhost() -> Iterator[str]:
         yield address
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_tour_works_as_printed(vhost: str, tmp_path: Path) -> None:
     environ = {
