@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.drain import Beside, Hubs, drain_by_baseline, drain_by_hub
+from benchmarks.embedded import commits, whole_path
 from benchmarks.growth import database_with_past, pending_cost, routing_us
 from benchmarks.latency import POISON_EVERY, Phase, latency_of_hub, latency_of_naive
 from benchmarks.limits import broker_alone, sql_alone
@@ -84,6 +85,18 @@ async def webhook(bench: Bench) -> None:
         "webhook x2": lambda: end_to_end_by_hub("webhook x2", Load(events=plan.webhook), broker_url=url, processes=2),
     }
     await bench.take_turns("webhook", contestants, baseline="webhook naive")
+
+
+async def embedded(bench: Bench) -> None:
+    """Webhook to embedded queue with nothing but a database, beside the raw commits of that database."""
+    events = bench.plan.webhook
+    contestants: dict[str, Run] = {
+        "path sqlite": lambda: whole_path("path sqlite", Load(events=events), dialect="sqlite"),
+        "commits sqlite": lambda: commits("commits sqlite", dialect="sqlite"),
+        "path postgresql": lambda: whole_path("path postgresql", Load(events=events), dialect="postgresql"),
+        "commits postgresql": lambda: commits("commits postgresql", dialect="postgresql"),
+    }
+    await bench.take_turns("embedded", contestants)
 
 
 async def sqlite(bench: Bench) -> None:
@@ -184,6 +197,7 @@ SCENARIOS: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
     "trouble": trouble,
     "latency": latency,
     "webhook": webhook,
+    "embedded": embedded,
     "sqlite": sqlite,
     "growth": growth,
     "rules": rules,

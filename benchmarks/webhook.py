@@ -28,7 +28,7 @@ async def end_to_end_by_hub(name: str, load: Load, *, broker_url: str, processes
     """Webhook to ledger to RabbitMQ, everything in the hub."""
     async with database() as url, home() as folder, site(folder, database_url=url, broker_url=broker_url) as where:
         async with hub_process(where, processes=processes) as hub:
-            figure = await _sent(name, load, where.port, hub, queue_out=where.names.queue_out, broker_url=broker_url)
+            figure = await sent(name, load, where.port, hub, queue_out=where.names.queue_out, broker_url=broker_url)
             found = await settled(url, [load])
         arrivals = await arrivals_of(broker_url, where.names.queue_out)
         judge.refuse(judge.wrong_with_hub(found, [load], arrivals))
@@ -39,7 +39,7 @@ async def acceptance_by_hub(name: str, load: Load, *, broker_url: str) -> Figure
     """The durable 200 alone: a hub that only accepts (``--role ingress``), with nothing left out of the acceptance."""
     async with database() as url, home() as folder, site(folder, database_url=url, broker_url=broker_url) as where:
         async with hub_process(where, roles=["ingress"]) as hub:
-            figure = await _sent(name, load, where.port, hub)
+            figure = await sent(name, load, where.port, hub)
         found = await judge.read_postgres(url, judge.HUB_QUERIES)
         judge.refuse(judge.wrong_with_acceptance(found, [load]))
     return figure
@@ -53,7 +53,7 @@ async def end_to_end_by_orm(name: str, load: Load, *, broker_url: str) -> Figure
             await channel.declare(names.queue_out)
             environ = environment_of(database_url=url, broker_url=broker_url, names=names, port=port)
             async with child(["-m", "benchmarks.baselines.webhook_orm"], home=folder, environ=environ) as worker:
-                figure = await _sent(name, load, port, worker, queue_out=names.queue_out, broker_url=broker_url)
+                figure = await sent(name, load, port, worker, queue_out=names.queue_out, broker_url=broker_url)
             found = await judge.read_postgres(url, judge.BASELINE_QUERIES)
             judge.refuse(judge.wrong_with_baseline(found, [load], await arrivals_of(broker_url, names.queue_out)))
         finally:
@@ -67,12 +67,10 @@ async def server_alone(name: str, load: Load) -> Figure:
     async with home() as folder:
         environ = environment_of(port=port)
         async with child(["-m", "benchmarks.baselines.webhook_bare"], home=folder, environ=environ) as worker:
-            return await _sent(name, load, port, worker)
+            return await sent(name, load, port, worker)
 
 
-async def _sent(
-    name: str, load: Load, port: int, worker: Child, *, queue_out: str = "", broker_url: str = ""
-) -> Figure:
+async def sent(name: str, load: Load, port: int, worker: Child, *, queue_out: str = "", broker_url: str = "") -> Figure:
     """Send the load. With a queue, the clock runs until all has arrived there; without, until the last answer."""
     start = Reading.of(worker)
     environ = {
