@@ -180,7 +180,7 @@ def _delivery_checks() -> dict[str, Check]:
         ),
         "call of a finished delivery": (
             "an outcome",
-            select(_d.c.id, t.calls.c.step).join(t.calls, started).where(_d.c.state == "done"),
+            select(_d.c.id, t.calls.c.step).join(t.calls, started).where(_d.c.state.in_(("done", "refused"))),
         ),
         "review": (
             "a delivery that is done",

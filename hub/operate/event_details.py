@@ -6,7 +6,9 @@ Source: docs/guarantees.md, G7.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +34,7 @@ from hub.operate.event_view import (
 )
 from hub.operate.lookup import deliveries_of, find_event, route_names
 from hub.operate.masking import Mask, mask_of
+from hub.operate.pausing import pauses_of
 from hub.operate.states import DELIVERY_STATES_OF, EVENT_STATES, EventState
 from hub.routing import SourceConfig
 from hub.store import tables as t
@@ -43,15 +46,34 @@ PART_MAX = 200
 _d, _i = t.deliveries, t.inbox
 
 
-async def show_event(store: Store, event: str, sources: Mapping[str, SourceConfig]) -> EventDetails:
+async def show_event(
+    store: Store,
+    event: str,
+    sources: Mapping[str, SourceConfig],
+    *,
+    now: datetime | None = None,
+    provider_of: Callable[[str], str | None] = lambda _: None,
+) -> EventDetails:
     """Everything about the event with this id, or the beginning of one. Raises UsageError when there is none.
 
-    ``sources`` says what to mask. At most ``PART_MAX`` rows of each sort are read.
+    ``sources`` says what to mask. At most ``PART_MAX`` rows of each sort are read. With ``now``, also what it waits for
+    that stands still; ``provider_of`` names the provider that a route's handler calls.
     """
     async with store.reading() as conn:
         event_id = await find_event(conn, event)
         row = (await conn.execute(select(_i).where(_i.c.id == event_id))).one()
-        return await _details(conn, row, mask_of(row.source, sources))
+        details = await _details(conn, row, mask_of(row.source, sources))
+        return details if now is None else await _with_pauses(conn, details, now, provider_of)
+
+
+async def _with_pauses(
+    conn: AsyncConnection, details: EventDetails, now: datetime, provider_of: Callable[[str], str | None]
+) -> EventDetails:
+    routes = {one.route for one in details.deliveries if one.state in t.OPEN_STATES and one.state != "parked"}
+    providers = {provider for route in routes if (provider := provider_of(route)) is not None}
+    unsent = {one.destination for one in details.messages if one.state in ("ready", "waiting")}
+    found = await pauses_of(conn, now, routes=routes, providers=providers, destinations=unsent)
+    return replace(details, standing_still=tuple(str(one) for one in found))
 
 
 async def payload_of(store: Store, event: str, *, corrected: bool = False) -> bytes:

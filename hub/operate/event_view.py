@@ -143,7 +143,10 @@ class OperationDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventDetails:
-    """One event with everything that is known of it. ``postings`` are the ledger's entries, oldest first."""
+    """One event with everything that is known of it. ``postings`` are the ledger's entries, oldest first.
+
+    ``standing_still`` says why what is open of it waits for nobody else in its chain.
+    """
 
     id: UUID
     seq: int
@@ -175,3 +178,4 @@ class EventDetails:
     trace: tuple[TracedEvent, ...]
     timers: tuple[TimerDetails, ...]
     operations: tuple[OperationDetails, ...]
+    standing_still: tuple[str, ...] = ()

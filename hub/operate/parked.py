@@ -25,6 +25,8 @@ from hub.inbox.rows import UNREADABLE_ROUTE_ID
 from hub.operate.acting import record, take_turn
 from hub.operate.lookup import LIMIT, Target, bounded, deliveries_of, find_event, find_target, route_names
 from hub.operate.reading import TodaysRules, accept_reread, load_event
+from hub.ownership.announcing import announce
+from hub.ownership.holding import DELIVER
 from hub.store import tables as t
 from hub.store.store import Store
 
@@ -35,6 +37,8 @@ CORRECTION_BYTES_MAX = 64 * 1024 * 1024
 _d, _i = t.deliveries, t.inbox
 PARKED = (t.in_state(_d, *t.OFF_CHAIN_STATES), t.in_state(_d, "parked"))
 """Parked deliveries, the first condition spelt as the partial index that holds them."""
+RUN_AGAIN_STATES = frozenset({"parked", "refused"})
+"""What a replay runs again: nothing was done on the word of what was refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,7 @@ async def retry(
         else:
             changed = await retry_rows(conn, clock, parked)
         await record(conn, clock, actor=actor, action="event.retry", target=found.event_id, reason=reason)
+        await announce(conn, DELIVER, [one.lane for one in changed])
         return changed
 
     return await store.write(work)
@@ -144,6 +149,7 @@ async def discard(store: Store, clock: Clock, target: str, *, actor: str, reason
         await conn.execute(delete(t.barriers).where(t.barriers.c.delivery_id.in_([row.id for row in parked])))
         await release_chains(conn, [row.chain for row in parked], now=clock.now())
         await record(conn, clock, actor=actor, action="event.discard", target=found.event_id, reason=reason)
+        await announce(conn, DELIVER, [row.lane for row in parked])
         return await _changed(conn, parked, "discarded")
 
     return await store.write(work)
@@ -174,15 +180,20 @@ async def edit(
             changed = await retry_rows(conn, clock, parked)
         await _correct(conn, clock, event_id, payload, actor=actor, reason=reason)
         await record(conn, clock, actor=actor, action="event.edit", target=event_id, reason=reason)
+        await announce(conn, DELIVER, [one.lane for one in changed])
         return changed
 
     return await store.write(work)
 
 
 async def retry_rows(conn: AsyncConnection, clock: Clock, parked: Sequence[Row[Any]]) -> list[Changed]:
-    """Put these parked deliveries back at the head of their chains. Raises UsageError when one is parked no more."""
+    """Put these parked or refused deliveries back at the head of their chains.
+
+    Raises UsageError when somebody else has acted on one meanwhile.
+    """
     now = clock.now()
-    await _set(conn, parked, {"state": "retrying", "attempts": 0, "next_at": now})
+    again = {"state": "retrying", "attempts": 0, "next_at": now, "outcome": None, "finished_at": None}
+    await _set(conn, parked, again)
     # Also where the chain has no row: a delivery with ``on_park: continue`` has left for a chain of its own. What is
     # older and parked in the same chain still goes first: the worker reads the chain from its head.
     await block_chains(conn, [Block(row.chain, row.lane, row.id, "backoff", now) for row in parked])
@@ -232,7 +243,7 @@ def _still_parked(found: Target, names: Any, action: str) -> list[Row[Any]]:
 
 async def _set(conn: AsyncConnection, parked: Sequence[Row[Any]], values: dict[str, Any]) -> None:
     ids = [row.id for row in parked]
-    guarded = update(_d).where(_d.c.id.in_(ids), _d.c.state == "parked").values(values)
+    guarded = update(_d).where(_d.c.id.in_(ids), _d.c.state.in_({row.state for row in parked})).values(values)
     if (await conn.execute(guarded)).rowcount != len(ids):
         raise UsageError("somebody else has just acted on this: look again")
 

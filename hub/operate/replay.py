@@ -1,7 +1,7 @@
 """Replay: stored events by the rules of today. What is done is never run again.
 
-Only pairs of event and route that never ran get a delivery, and parked ones are tried again. For the others the answer
-says how they stand.
+Only pairs of event and route that never ran get a delivery; parked ones are tried again, and refused ones, whose proof
+may have failed for want of a setting. For the others the answer says how they stand.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from hub.inbox.draft import Draft
 from hub.inbox.rows import UNREADABLE_ROUTE_ID, insert_deliveries
 from hub.operate.acting import record, take_turn
 from hub.operate.lookup import UNREADABLE, deliveries_of, find_event, route_names
-from hub.operate.parked import retry_rows
+from hub.operate.parked import RUN_AGAIN_STATES, retry_rows
 from hub.operate.reading import TodaysRules, accept_reread, load_event
+from hub.ownership.announcing import announce
+from hub.ownership.holding import DELIVER
 from hub.routing import RouteMatch
 from hub.store import tables as t
 from hub.store.store import Store
@@ -38,7 +40,7 @@ class Pair:
     """What a replay does, or would do, with one event on one route.
 
     new                a delivery is made
-    retried            it was parked and is tried again
+    retried            it was parked or refused and is tried again
     reread             the event could not be read and now it can
     under way          it waits or runs already
     done before        finished (``state`` says how): nothing is run
@@ -117,13 +119,15 @@ async def _apply(
         matches = _matches(stored, rules)
         pairs = _pairs(stored, matches, rules)
         await _make(conn, stored, matches, rules)
-        parked = [
+        again = [
             row for row in stored.made.values() if _verdict_of(row) == "retried" and _is_taken(row, matches, rules)
         ]
-        if parked:
-            await retry_rows(conn, clock, parked)
-    if any(pair.verdict in ("new", "retried", "reread") for pair in pairs):
+        if again:
+            await retry_rows(conn, clock, again)
+    run = [pair for pair in pairs if pair.verdict in ("new", "retried", "reread")]
+    if run:
         await record(conn, clock, actor=actor, action="event.replay", target=event_id, reason=reason)
+        await announce(conn, DELIVER, [pair.lane for pair in run if pair.lane is not None])
     return pairs
 
 
@@ -182,7 +186,7 @@ def _pairs(stored: _Stored, matches: Sequence[RouteMatch], rules: TodaysRules) -
 
 
 def _verdict_of(row: Row[Any]) -> Verdict:
-    if row.state == "parked":
+    if row.state in RUN_AGAIN_STATES:
         return "retried"
     return "under way" if row.state in t.OPEN_STATES else "done before"
 

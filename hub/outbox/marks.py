@@ -6,7 +6,7 @@ A chain's ``outbox_blocked`` row is the lock for everything that decides whether
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
@@ -50,27 +50,49 @@ class Failure:
 
 @dataclass(slots=True)
 class Marks:
-    """One round's verdicts. ``waiting`` are rows behind a blocked one; ``released`` are due chains that went well."""
+    """One round's verdicts.
+
+    ``waiting`` are rows behind a blocked one; ``released`` are due chains that went well; ``put_off`` are due chains
+    whose destination takes nothing now, with the time of the next look.
+    """
 
     sent: list[int] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     waiting: list[Head] = field(default_factory=list)
     released: set[int] = field(default_factory=set)
+    put_off: dict[int, datetime] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.sent or self.failures or self.blocks or self.waiting or self.released)
+        return bool(self.sent or self.failures or self.blocks or self.waiting or self.released or self.put_off)
 
 
 async def write_marks(conn: AsyncConnection, marks: Marks, *, now: datetime) -> None:
     """Write the verdicts. The caller's transaction holds the fence and commits."""
-    touched = {head.chain for head in marks.waiting} | marks.released
+    touched = {head.chain for head in marks.waiting} | marks.released | marks.put_off.keys()
     await _lock(conn, touched)
     await _mark_sent(conn, marks.sent, now)
     await _mark_failed(conn, marks.failures)
     await _block(conn, [failure.block for failure in marks.failures] + marks.blocks)
     await _let_wait(conn, [head.seq for head in marks.waiting])
     await release(conn, marks.released, now=now)
+    await _put_off(conn, marks.put_off, now)
+
+
+async def _put_off(conn: AsyncConnection, chains: Mapping[int, datetime], now: datetime) -> None:
+    """Look at these chains later, where they are still due: a person may have let one go since it was read."""
+    if chains:
+        rows = [{"of_chain": chain, "later": at, "now": now} for chain, at in sorted(chains.items())]
+        await conn.execute(_LATER, rows)
+
+
+_LATER = (
+    update(_b)
+    .where(
+        _b.c.chain == bindparam("of_chain"), _b.c.state == "backoff", _b.c.next_at <= bindparam("now", type_=UtcTime)
+    )
+    .values(next_at=bindparam("later", type_=UtcTime))
+)
 
 
 async def release(conn: AsyncConnection, chains: Iterable[int], *, now: datetime) -> None:

@@ -14,6 +14,8 @@ from hub.clock import Clock
 from hub.errors import UsageError
 from hub.operate.acting import record
 from hub.outbox.marks import lift_behind, release
+from hub.ownership.announcing import announce
+from hub.ownership.holding import RELAY
 from hub.store import tables as t
 from hub.store.store import Store
 from hub.store.tables import in_state
@@ -114,6 +116,7 @@ async def _act(
         await release(conn, [row.chain], now=clock.now())
         await record(conn, clock, actor=actor, action=f"message.{action}", target=f"outbox/{seq}", reason=reason)
         lane: int = row.lane
+        await announce(conn, RELAY, [lane])
         return lane
 
     return await store.write(work)

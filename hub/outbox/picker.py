@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
 from hub.store.numbers import among, as_numbers, number_table
@@ -64,14 +65,50 @@ class Picked:
     """What one round may send, in order, and what it met on the way.
 
     ``due``: blocked chains that are tried again. ``behind``: ready rows of blocked chains. ``stuck``: due chains whose
-    head turned out to be parked. ``lanes``: where something was found.
+    head turned out to be parked. ``put_off``: heads of due chains whose destination takes nothing now, each with the
+    seconds until the next look. ``held``: what would have gone, but for its destination's room. ``lanes``: where
+    something was found that a further look may find or send.
     """
 
     heads: list[Head] = field(default_factory=list)
     due: set[int] = field(default_factory=set)
     behind: list[Head] = field(default_factory=list)
     stuck: list[Head] = field(default_factory=list)
+    put_off: list[tuple[Head, float]] = field(default_factory=list)
+    held: list[Head] = field(default_factory=list)
     lanes: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What destinations take at this moment, where that is less than they otherwise may; the others are not named."""
+
+    _rooms: dict[str, int] = field(default_factory=dict)
+    _looks_s: dict[str, float] = field(default_factory=dict)
+
+    def put(self, name: str, room: int, look_s: float) -> None:
+        """No more than ``room`` messages for this destination; look again in so many seconds."""
+        self._rooms[name] = min(room, self._rooms.get(name, room))
+        self._looks_s[name] = max(look_s, self._looks_s.get(name, look_s))
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """The destinations that take nothing."""
+        return tuple(sorted(name for name, room in self._rooms.items() if room <= 0))
+
+    def of(self, name: str, destination: DestinationConfig | None) -> int | None:
+        """How many this destination takes in one round; None where it is not declared, and nothing is sent anyway."""
+        if destination is None:
+            return None
+        return min(destination.max_in_flight, self._rooms.get(name, destination.max_in_flight))
+
+    def is_bound(self, name: str) -> bool:
+        """Whether it takes less than its bound in flight, so that a further round at once would find it as it is."""
+        return name in self._rooms
+
+    def look_s(self, name: str) -> float:
+        """Seconds until it may take something again."""
+        return self._looks_s[name]
 
 
 async def pick(
@@ -81,25 +118,70 @@ async def pick(
     limit: int,
     now: datetime,
     destinations: Mapping[str, DestinationConfig],
+    rooms: Rooms | None = None,
 ) -> Picked:
-    """Read up to ``limit`` rows of these lanes, within the bounds of each destination. Writes nothing."""
-    picked = Picked()
-    due = await _due_heads(conn, lanes, now, picked)
-    ready = await _ready(conn, lanes, limit, picked)
-    picked.lanes = {head.lane for head in (*due, *ready, *picked.behind, *picked.stuck)}
-    picked.heads = _within_bounds(sorted(due + ready, key=lambda head: head.seq), limit, destinations)
-    # A due chain of which nothing fits this time is left as it is, due.
+    """Read up to ``limit`` rows of these lanes, within the bounds of each destination. Writes nothing.
+
+    Ready rows of destinations that are closed are not even read: many of them must not hide what stands behind them.
+    """
+    picked, rooms = Picked(), rooms or Rooms()
+    due = _open_only(await _due_heads(conn, lanes, now, picked), rooms, picked)
+    ready = await _ready(conn, lanes, limit, picked, rooms.closed)
+    picked.heads, picked.held = _within_bounds(_in_equal_parts(due, ready, limit), limit, destinations, rooms)
+    left = {head.seq for head in picked.held}
+    found = (*due, *ready, *picked.behind, *picked.stuck, *(head for head, _ in picked.put_off))
+    picked.lanes = {head.lane for head in found if head.seq not in left}
+    # A due chain of which nothing fits this time is left as it is, due; where its destination takes no more, put off.
     picked.due = {head.chain for head in due} & {head.chain for head in picked.heads}
+    waiting = {head.chain: head for head in reversed(due) if head.seq in left and head.chain not in picked.due}
+    picked.put_off += [(head, rooms.look_s(head.destination)) for head in waiting.values()]
     return picked
 
 
+def _open_only(due: Sequence[Head], rooms: Rooms, picked: Picked) -> list[Head]:
+    """The due rows whose destination takes something; of the others, the chains are put off."""
+    closed = frozenset(rooms.closed)
+    chains = {head.chain: head for head in reversed(due) if head.destination in closed}
+    picked.put_off = [(head, rooms.look_s(head.destination)) for head in chains.values()]
+    return [head for head in due if head.destination not in closed]
+
+
+def _in_equal_parts(due: Sequence[Head], new: Sequence[Head], limit: int) -> list[Head]:
+    """All of them, but first half a round of what is tried again and half of what is new; of each chain in order."""
+    again, fresh = (sorted(heads, key=lambda head: head.seq) for heads in (due, new))
+    of_due = min(len(again), max(limit // 2, limit - len(fresh)))
+    of_new = limit - of_due
+    return [*again[:of_due], *fresh[:of_new], *again[of_due:], *fresh[of_new:]]
+
+
 async def load_messages(
-    conn: AsyncConnection, heads: Sequence[Head], destinations: Mapping[str, DestinationConfig]
+    conn: AsyncConnection,
+    heads: Sequence[Head],
+    destinations: Mapping[str, DestinationConfig],
+    recent: Recent[OutboundMessage],
 ) -> dict[int, OutboundMessage]:
     """The messages of these rows, by their number, in order. A row whose destination is not declared has none."""
-    wanted = [head.seq for head in heads if head.destination in destinations]
-    if not wanted:
-        return {}
+    found: dict[int, OutboundMessage | None] = {}
+    for head in heads:
+        if head.destination in destinations:
+            found[head.seq] = _at_hand(head, destinations[head.destination].exchange_name, recent)
+    missing = [seq for seq, message in found.items() if message is None]
+    if missing:
+        found |= await _read_messages(conn, missing, destinations)
+    return {seq: message for seq, message in found.items() if message is not None}
+
+
+def _at_hand(head: Head, exchange: str, recent: Recent[OutboundMessage]) -> OutboundMessage | None:
+    message = recent.take(head.seq)
+    if message is None or message.exchange == exchange:
+        return message
+    # The wiring was loaded anew meanwhile.
+    return replace(message, exchange=exchange)
+
+
+async def _read_messages(
+    conn: AsyncConnection, seqs: Sequence[int], destinations: Mapping[str, DestinationConfig]
+) -> dict[int, OutboundMessage]:
     dialect = conn.dialect.name
     return {
         row.seq: OutboundMessage(
@@ -111,7 +193,7 @@ async def load_messages(
             headers=row.headers,
             key=row.key if row.key is not None else row.message_id,
         )
-        for row in await conn.execute(_messages(dialect), {"seqs": as_numbers(dialect, wanted)})
+        for row in await conn.execute(_messages(dialect), {"seqs": as_numbers(dialect, seqs)})
     }
 
 
@@ -180,20 +262,23 @@ def _first_of_chains(dialect: str) -> Select[Any]:
     return _looked_up(dialect, _seqs(dialect, wanted, first).subquery("heads"))
 
 
-async def _ready(conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked) -> list[Head]:
+async def _ready(
+    conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked, closed: Sequence[str]
+) -> list[Head]:
     """Ready rows, lane by lane in one ordered look into the index each, split into those that may go and must wait."""
     # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
     per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
     dialect = conn.dialect.name
     bounds = {"lanes": as_numbers(dialect, lanes), "per_lane": per_lane, "most": limit}
+    bounds |= {"closed": closed} if closed else {}
     ready: list[Head] = []
-    for row in await conn.execute(_first_ready(dialect), bounds):
+    for row in await conn.execute(_first_ready(dialect, is_any_closed=bool(closed)), bounds):
         (picked.behind if row.is_blocked else ready).append(_head(row))
     return ready
 
 
 @cache
-def _first_ready(dialect: str) -> Select[Any]:
+def _first_ready(dialect: str, *, is_any_closed: bool) -> Select[Any]:
     wanted = number_table(dialect, "lanes", Integer())
     own = _o.alias("own")
     first = (
@@ -202,25 +287,35 @@ def _first_ready(dialect: str) -> Select[Any]:
         .order_by(own.c.seq)
         .limit(bindparam("per_lane", type_=BigInteger))
     )
+    if is_any_closed:
+        first = first.where(own.c.destination.not_in(bindparam("closed", expanding=True)))
     heads = _seqs(dialect, wanted, first).order_by("seq").limit(bindparam("most", type_=BigInteger))
     return _looked_up(dialect, heads.subquery("heads"))
 
 
-def _within_bounds(heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig]) -> list[Head]:
-    """The first rows in order that fit: so many in all, so many bytes, so many in flight at each destination."""
+def _within_bounds(
+    heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig], rooms: Rooms
+) -> tuple[list[Head], list[Head]]:
+    """The first that fit, so many in all, so many bytes, so many at each destination; and those that must stay.
+
+    Both in order; those that stay are held back by their destination's flow, not by its bound in flight.
+    """
     chosen: list[Head] = []
+    held: list[Head] = []
     size = 0
     in_flight: Counter[str] = Counter()
     for head in heads:
-        destination = destinations.get(head.destination)
-        if destination is not None and in_flight[head.destination] >= destination.max_in_flight:
+        room = rooms.of(head.destination, destinations.get(head.destination))
+        if room is not None and in_flight[head.destination] >= room:
+            if rooms.is_bound(head.destination):
+                held.append(head)
             continue
         if len(chosen) >= limit or (chosen and size + head.size > BATCH_BYTES_MAX):
             break
         in_flight[head.destination] += 1
         size += head.size
         chosen.append(head)
-    return chosen
+    return sorted(chosen, key=lambda head: head.seq), held
 
 
 _MESSAGE = (

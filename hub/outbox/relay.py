@@ -12,13 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub import tracing
 from hub.clock import Clock
 from hub.errors import StoreUnavailableError
+from hub.flow.flow import Flow
 from hub.outbox import metrics
 from hub.outbox.marks import Marks, write_marks
 from hub.outbox.picker import Picked, lanes_with_work, load_messages, pick
+from hub.outbox.throttle import Throttle
 from hub.outbox.verdicts import judge, word_for
 from hub.ownership.holding import Holding
+from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.signal import ANY_LANE, LaneSignal, is_set_within
 from hub.store.store import Store
@@ -33,7 +37,10 @@ from hub.transports.base import (
     TransportUnavailableError,
 )
 
-LANES_PER_ROUND = 64
+LANES_PER_ROUND = 256
+SWEEP_S_MAX = 5.0
+VAIN_SHARE = 2
+"""Looks in vain past a large backlog that stands still may take one part of the time in so many more."""
 PAUSE_S_FIRST = 0.1
 PAUSE_S_MAX = 5.0
 ANSWER_GRACE_S = 5.0
@@ -56,9 +63,11 @@ class Relay:
         *,
         holding: Holding,
         signal: LaneSignal,
+        flow: Flow,
         batch_size: int = 200,
         sweep_s: float = 0.5,
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+        recent: Recent[OutboundMessage] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -67,12 +76,17 @@ class Relay:
         self._holding = holding
         holding.hands = self
         self._signal = signal
+        self._flow = flow
+        self._throttle = Throttle(flow, clock, holding)
+        self._recent = recent if recent is not None else Recent(bytes_max=0)
         self._batch_size = batch_size
         self._sweep_s = sweep_s
         self._publish_timeout_s = publish_timeout_s
         self._stopping = asyncio.Event()
         # One round at a time: two would send the messages of one chain side by side.
         self._turn = asyncio.Lock()
+        self._is_leaving = False
+        self._vain_s = 0.0
         self.paused_because: str | None = None
 
     async def run(self) -> None:
@@ -83,9 +97,13 @@ class Relay:
             try:
                 if self._clock.monotonic() >= next_sweep:
                     await self._sweep()
-                    next_sweep = self._clock.monotonic() + self._sweep_s
-                if not await self._step():
-                    await self._signal.wait(max(0.0, next_sweep - self._clock.monotonic()))
+                    rest_s = min(SWEEP_S_MAX, VAIN_SHARE * self._vain_s)
+                    next_sweep = self._clock.monotonic() + max(self._sweep_s, rest_s)
+                    self._vain_s = 0.0
+                self._signal.again(self._throttle.due_lanes())
+                if await self._step() is None:
+                    until_sweep_s = max(0.0, next_sweep - self._clock.monotonic())
+                    await self._signal.wait(min(until_sweep_s, self._throttle.wait_s))
                 pause_s = 0.0
             except (StoreUnavailableError, TransportUnavailableError) as error:
                 pause_s = min(PAUSE_S_MAX, max(PAUSE_S_FIRST, pause_s * 2))
@@ -111,17 +129,24 @@ class Relay:
         """Send what is ready, after ``run`` has ended or beside it. True when nothing ready is left.
 
         Ends after ``within_s`` seconds, at the first sign that the broker or the database is away, or when what is
-        left has to wait for its back-off.
+        left has to wait for its back-off, or for its destination.
         """
         try:
             async with asyncio.timeout(within_s):
-                while True:
-                    await self._sweep()
-                    if not await self._step():
-                        return True
+                while await self._drain_once():
+                    pass
+                return True
         except (TimeoutError, StoreUnavailableError, TransportUnavailableError) as error:
             log.warning("outbox_left", error=type(error).__name__)
             return False
+
+    async def _drain_once(self) -> bool:
+        """Look at all lanes once, and again at those where something was found; False when nothing was."""
+        await self._sweep()
+        has_found = False
+        while (found := await self._step()) is not None:
+            has_found |= found
+        return has_found
 
     async def _pause(self, seconds: float, reason: str) -> None:
         """Wait for the broker or the database to come back; no message is at fault, so nothing is counted."""
@@ -138,22 +163,27 @@ class Relay:
 
     async def _sweep(self) -> None:
         async with self._store.reading() as conn:
-            self._signal.add(await lanes_with_work(conn, sorted(self._holding.lanes), self._clock.now()))
+            await self._flow.look(conn)
+            lanes = await lanes_with_work(conn, sorted(self._holding.lanes), self._clock.now())
+        self._signal.again(lanes)
 
-    async def _step(self) -> bool:
-        """One round of the lanes that were named; False when none was."""
+    async def _step(self) -> bool | None:
+        """One round of the lanes that were named, and whether anything was found; None when none was named."""
         async with self._turn:
             lanes = await self._take()
             if not lanes:
-                return False
+                return None
+            begun_s = self._clock.monotonic()
             try:
                 found = await self._round(lanes)
             except (StoreUnavailableError, TransportUnavailableError):
-                self._signal.add(lanes)
+                self._signal.again(lanes)
                 raise
-            self._signal.add(sorted(found))
+            self._signal.again(sorted(found))
+            if not found and self._is_leaving:
+                self._vain_s += self._clock.monotonic() - begun_s
             self._go_on()
-            return True
+            return bool(found)
 
     async def _take(self) -> list[int]:
         lanes = self._signal.take(LANES_PER_ROUND)
@@ -170,8 +200,11 @@ class Relay:
         """Read, publish, mark. Returns the lanes in which anything was found, so that they are looked at again."""
         destinations = self._destinations()
         async with self._store.reading() as conn:
-            picked = await pick(conn, lanes, limit=self._batch_size, now=self._clock.now(), destinations=destinations)
-            messages = await load_messages(conn, picked.heads, destinations)
+            rooms, now = self._throttle.rooms(destinations), self._clock.now()
+            self._is_leaving = bool(rooms.closed)
+            picked = await pick(conn, lanes, limit=self._batch_size, now=now, destinations=destinations, rooms=rooms)
+            messages = await load_messages(conn, picked.heads, destinations, self._recent)
+        self._throttle.took(picked)
         results = dict(zip(messages, await self._publish(list(messages.values())), strict=True))
         marks = judge(picked, results, self._clock)
         if marks:
@@ -182,12 +215,13 @@ class Relay:
 
             await self._store.write(work, fence=self._holding.fence)
         _tell(picked, results, marks)
+        await self._throttle.learn(picked, results, destinations)
         return picked.lanes
 
     async def _publish(self, messages: Sequence[OutboundMessage]) -> list[PublishResult]:
         if not messages:
             return []
-        with metrics.PUBLISH_SECONDS.time():
+        with metrics.PUBLISH_SECONDS.time(), tracing.publishing(messages):
             try:
                 async with asyncio.timeout(self._publish_timeout_s + ANSWER_GRACE_S):
                     return await self._transport.publish(messages, timeout_s=self._publish_timeout_s)

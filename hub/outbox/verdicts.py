@@ -24,6 +24,9 @@ def judge(picked: Picked, results: Mapping[int, PublishResult], clock: Clock) ->
     """
     marks = Marks(waiting=list(picked.behind))
     marks.blocks = [Block(head.chain, head.lane, "parked", None) for head in picked.stuck]
+    now = clock.now()
+    for head, look_s in picked.put_off:
+        marks.put_off[head.chain] = now + timedelta(seconds=look_s * clock.jitter())
     chains: defaultdict[int, list[Head]] = defaultdict(list)
     for head in picked.heads:
         chains[head.chain].append(head)

@@ -15,6 +15,7 @@ from hub.routing.config import (
 )
 from hub.routing.examples import event_of_example
 from hub.routing.extract import CompiledPath, Extractor, Message, parse_time, scalar_text
+from hub.routing.flow import CircuitConfig, ProviderConfig, RateConfig
 from hub.routing.graph import mermaid
 from hub.routing.load import LoadedRouting, load_routing, load_text
 from hub.routing.names import Known
@@ -27,6 +28,7 @@ from hub.routing.sources import AuthConfig, EventConfig, QueueConfig, Reply, Rep
 __all__ = [
     "AuthConfig",
     "CheckReport",
+    "CircuitConfig",
     "CompiledPath",
     "CompiledRoute",
     "Condition",
@@ -44,7 +46,9 @@ __all__ = [
     "LoadedRouting",
     "Message",
     "PatternIndex",
+    "ProviderConfig",
     "QueueConfig",
+    "RateConfig",
     "Reply",
     "ReplyConfig",
     "RetryConfig",

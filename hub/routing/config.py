@@ -29,6 +29,7 @@ from hub.routing.fields import (
     shown,
     wrong,
 )
+from hub.routing.flow import CircuitConfig, ProviderConfig, RateConfig
 from hub.routing.model import Model
 from hub.routing.sources import QUEUE_TYPE_DEFAULT, QueueArguments, QueueType, SourceConfig
 
@@ -61,6 +62,10 @@ class DestinationConfig(Model):
     """Further arguments of these RabbitMQ queues, such as x-max-length; null takes away one that the hub would set."""
     max_in_flight: int = Field(default=IN_FLIGHT_DEFAULT, ge=1, le=IN_FLIGHT_LIMIT)
     """How many messages may wait for the broker's confirm at once."""
+    rate: RateConfig | None = None
+    """How many messages may leave per second; unset means no bound."""
+    circuit: CircuitConfig | None = CircuitConfig(open="5s")
+    """When to leave it alone because the broker refuses what goes there; null means never."""
 
     @field_validator("routing_key")
     @classmethod
@@ -218,3 +223,5 @@ class RoutingConfig(Model):
     """Which events go where; the order is only the order in which they are shown."""
     schedules: dict[EntryName, ScheduleConfig] = Field(default_factory=dict)
     """Events at certain times."""
+    providers: dict[EntryName, ProviderConfig] = Field(default_factory=dict)
+    """What the providers that handlers call are asked at most; one that is not named has the defaults."""

@@ -5,6 +5,7 @@ A field that may be one value or a list is always a tuple once it is read.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -46,6 +47,14 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= SHOWN_CHARS_MAX else text[: SHOWN_CHARS_MAX - 1] + "…"
+
+
+def _networks(value: object) -> object:
+    """Networks as a list, or as one text with commas between them; an empty text is none."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise wrong(f"expected networks such as 203.0.113.0/24, found {shown(value)}")
+    return [part.strip() for part in map(str, parts) if part.strip()]
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -157,3 +166,9 @@ Patterns = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
 ]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+
+Networks = Annotated[
+    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+    BeforeValidator(_networks, json_schema_input_type=str | list[str]),
+]
+"""Networks or single addresses that may send, such as ``[203.0.113.0/24, 2001:db8::1]``."""

@@ -11,7 +11,10 @@ from hub.routing.config import RoutingConfig
 from hub.routing.fields import RESERVED_SOURCES, SCHEDULE_PREFIX, nearest
 from hub.routing.yamltext import Loc
 
-RESERVED_PATHS: Final = ("/events", "/healthz", "/readyz", "/metrics", "/console", "/api/docs")
+RESERVED_PATHS: Final = (
+    *("/events", "/healthz", "/readyz", "/metrics", "/console"),
+    *("/api/docs", "/api/openapi.json", "/api/asyncapi.json", "/api/schemas"),
+)
 """Addresses of the hub's own; no webhook may take them or one below them."""
 
 
@@ -23,6 +26,7 @@ class Known:
     schemes: frozenset[str] | set[str] | None = None
     schemas: frozenset[str] | set[str] | None = None
     capabilities: frozenset[str] | set[str] | None = None
+    providers: frozenset[str] | set[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def check_names(config: RoutingConfig, known: Known | None = None) -> tuple[list
         *_capabilities(config, known),
         *_conditions(config),
     ]
-    return errors, list(_unused(config))
+    return errors, [*_unused(config), *_uncalled(config, known)]
 
 
 def _reserved(config: RoutingConfig) -> Iterator[Finding]:
@@ -165,3 +169,11 @@ def _unused(config: RoutingConfig) -> Iterator[Finding]:
         if source.webhook is None and source.queue is None and not source.post_events:
             message = f"only `hub publish` can feed the source {name!r}: it has no webhook, queue or post_events"
             yield Finding(("sources", name), message, at_key=True)
+
+
+def _uncalled(config: RoutingConfig, known: Known) -> Iterator[Finding]:
+    # A slip in the name would leave the provider without its bounds, and nobody would see it.
+    for name in config.providers:
+        if known.providers is not None and name not in known.providers:
+            message = f"no handler calls the provider {name!r}; {nearest(name, known.providers)}"
+            yield Finding(("providers", name), message, at_key=True)

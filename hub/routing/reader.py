@@ -71,9 +71,9 @@ class IdExtractor:
         alike; the body gives ``sha256:`` and the hash of its bytes.
         """
         for parts in self._alternatives:
-            if parts[0].name == BODY_HASH:
-                return f"sha256:{hashlib.sha256(body).hexdigest()}"
-            found = _single(parts[0], message) if len(parts) == 1 else _composite(parts, type_, message)
+            if parts[0].name == BODY_HASH and len(parts) == 1:
+                return _body_hash(body)
+            found = _single(parts[0], message) if len(parts) == 1 else _composite(parts, type_, message, body)
             if found is not None:
                 return found
         return None
@@ -87,20 +87,26 @@ class _Part:
         self.is_required = not text.endswith("?")
         self.path = CompiledPath(self.name) if is_path(self.name) else None
 
-    def text(self, type_: str, message: Message) -> str | None:
-        return type_ if self.path is None else self.path.text_of(message)
+    def text(self, type_: str, message: Message, body: bytes) -> str | None:
+        if self.path is not None:
+            return self.path.text_of(message)
+        return _body_hash(body) if self.name == BODY_HASH else type_
+
+
+def _body_hash(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def _single(part: _Part, message: Message) -> str | None:
-    text = part.text("", message)
+    text = part.text("", message, b"")
     # A sender's text must not be able to look like one of the other forms.
     return _joined({part.name: text}) if text is not None and text.startswith(("{", "sha256:")) else text
 
 
-def _composite(parts: Sequence[_Part], type_: str, message: Message) -> str | None:
+def _composite(parts: Sequence[_Part], type_: str, message: Message, body: bytes) -> str | None:
     values: dict[str, str | None] = {}
     for part in parts:
-        values[part.name] = part.text(type_, message)
+        values[part.name] = part.text(type_, message, body)
         if values[part.name] is None and part.is_required:
             return None
     return _joined(values)

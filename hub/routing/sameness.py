@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii as _quoted
@@ -54,9 +53,12 @@ def _canonical(value: Any) -> str:
         return "[" + ",".join(map(_canonical, value)) + "]"
     if isinstance(value, Decimal):
         return _canonical_number(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _canonical_integer(value)
-    return json.dumps(value)
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
+    return _canonical_integer(value)
+
+
+_WORDS = {None: "null", True: "true", False: "false"}
 
 
 def _canonical_integer(value: int) -> str:

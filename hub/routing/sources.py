@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from hub.routing.fields import (
+    Networks,
     Paths,
     Patterns,
     QueueName,
@@ -83,6 +84,13 @@ class WebhookConfig(Model):
     """How the sender proves itself."""
     body_bytes_max: int = Field(default=BODY_BYTES_DEFAULT, ge=1, le=BODY_BYTES_LIMIT)
     """A larger body is refused with reply.too_large; bytes."""
+    forms: bool = False
+    """Whether a body may also be a form, url-encoded or multipart; it is read as an object of its fields."""
+    allow_from: Networks = ()
+    """From which networks requests are taken, as a list or separated by commas; empty means from anywhere. Behind a
+    proxy set HUB_TRUSTED_PROXIES, or every request comes from the proxy."""
+    keep_address: bool = False
+    """Whether the sender's address stays with the event, as the header sender-address."""
 
 
 class QueueConfig(Model):
@@ -182,7 +190,7 @@ class EventConfig(Model):
     ] = ()
     """What recognises a repeat: a path, body_hash, or a list of alternatives of which the first present wins. A list
     within the list is one identity of several parts, all present (``path?`` may be absent); the part ``type`` is the
-    event's type. Without an id, every message is an event of its own."""
+    event's type, ``body_hash`` the whole body. Without an id, every message is an event of its own."""
     same: Annotated[
         SameConfig | None,
         BeforeValidator(_read_same, json_schema_input_type=str | list[str] | SameConfig | None),
@@ -278,6 +286,15 @@ class ReplyConfig(Model):
         return value
 
 
+class UnprovenConfig(Model):
+    """How much a source takes from senders that are proven only later; what comes beyond it must come again."""
+
+    per_minute: int = Field(default=600, ge=1, le=1_000_000)
+    """Messages in a minute, for each process that takes webhooks."""
+    bytes_per_minute: int = Field(default=67_108_864, ge=1, le=2**40)
+    """Bytes of their bodies in a minute, for each process."""
+
+
 class SourceConfig(Model):
     """Where messages come from, how they are proven and read, and what their sender is answered."""
 
@@ -295,6 +312,30 @@ class SourceConfig(Model):
     """What the console, the command line and explanations show as asterisks."""
     verify: Literal["now", "deferred"] = "now"
     """deferred: the sender is proven only by a handler, later; until then nothing it says claims an identity."""
+    unproven: UnprovenConfig = UnprovenConfig()
+    """With ``verify: deferred``: how much is taken of what nobody has proven."""
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether its messages come from senders that nobody has proven yet."""
+        return self.verify == "deferred"
+
+    @model_validator(mode="after")
+    def _unproven_words_decide_nothing(self) -> SourceConfig:
+        event = self.event
+        if not self.is_unproven:
+            return self
+        if event.fixed_type is None or event.key or event.after or event.schema_name or event.without_identity:
+            raise wrong(
+                "verify: deferred needs a fixed type and no key, after, schema or without_identity: what the message"
+                " says is read once its sender is proven"
+            )
+        if not event.id or any(BODY_HASH not in parts for parts in event.id):
+            raise wrong(
+                "verify: deferred needs body_hash in each alternative of event.id: a forged message must not take the"
+                " identity of a genuine one; its own id is claimed by the handler that proves it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _partitions_follow_the_key(self) -> SourceConfig:
@@ -311,11 +352,11 @@ def _refuse_bad_id(parts: IdAlternative) -> None:
         return
     for part in parts:
         path = part.removesuffix("?") if len(parts) > 1 else part
-        if path == TYPE_PART and len(parts) > 1:
+        if (path == TYPE_PART or part == BODY_HASH) and len(parts) > 1:
             continue
         problem = path_problem(path)
         if problem is not None and path in (BODY_HASH, TYPE_PART):
-            problem = f"{path!r} cannot stand here: body_hash stands alone, type beside a path in a list of its own"
+            problem = f"{part!r} cannot stand here: body_hash is always there, type stands beside a path in a list"
         if problem is not None:
             raise wrong(problem.replace("expected a path that", "expected body_hash or a path that"))
     if all(part == TYPE_PART or part.endswith("?") for part in parts):

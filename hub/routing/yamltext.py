@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from ruamel.yaml import YAML
@@ -23,6 +24,7 @@ from hub.routing.fields import hint
 NODES_MAX: Final = 200_000
 """Values in one file, with every alias counted as what it stands for."""
 DEPTH_MAX: Final = 32
+TEXTS_REMEMBERED: Final = 4
 
 Loc: TypeAlias = tuple[str | int, ...]
 """The way to a value: names and list positions from the top of the file."""
@@ -78,7 +80,7 @@ def read_yaml(text: str, *, file: str, environ: Mapping[str, str]) -> YamlText:
         read.problem("expected YAML 1.2", text.count("\n", 0, directive.start()) + 1, 1)
         return read
     try:
-        root = YAML(typ="rt", pure=True).compose(text)
+        root = _composed(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark is not None else (None, None)
@@ -91,6 +93,14 @@ def read_yaml(text: str, *, file: str, environ: Mapping[str, str]) -> YamlText:
     else:
         read.value = _value(read, root, ()) if root is not None else None
     return read
+
+
+@lru_cache(maxsize=TEXTS_REMEMBERED)
+def _composed(text: str) -> Node | None:
+    # Nobody changes the nodes. A start reads one file three times, with more known of its environment each time, and a
+    # long one takes half a second.
+    root: Node | None = YAML(typ="rt", pure=True).compose(text)
+    return root
 
 
 def _value(read: YamlText, node: Node, loc: Loc, key: tuple[int, int] | None = None) -> Any:

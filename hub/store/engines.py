@@ -17,6 +17,8 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from hub.errors import ConfigError
 
 SQLITE_READERS = 4
+HEARTBEAT_S_MAX = 5.0
+"""How long a heartbeat may take in all, connecting included: the next one gets a connection of its own anew."""
 CONNECT_TIMEOUT_S = 10.0
 COMMAND_TIMEOUT_S = 60.0
 
@@ -37,6 +39,14 @@ def open_engines(
         # Several statements of one reading see one moment.
         return engine, engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     raise ConfigError(f"HUB_DATABASE_URL: expected a sqlite or postgresql URL, found {backend}")
+
+
+def open_heartbeat(url: str, *, is_pooled: bool = False) -> AsyncEngine | None:
+    """One connection apart from the others, for what must not wait for them; None where one connection writes."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "postgresql":
+        return None
+    return _postgresql(parsed, 1, is_pooled=is_pooled, timeout_s=HEARTBEAT_S_MAX, name="hub heartbeat")
 
 
 def _sqlite(url: URL, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
@@ -85,19 +95,21 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
-def _postgresql(url: URL, pool_size: int, *, is_pooled: bool) -> AsyncEngine:
+def _postgresql(
+    url: URL, pool_size: int, *, is_pooled: bool, timeout_s: float | None = None, name: str = "hub"
+) -> AsyncEngine:
     settings = {} if is_pooled else {"lock_timeout": LOCK_TIMEOUT}
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_timeout=timeout_s or CONNECT_TIMEOUT_S,
         pool_pre_ping=False,
         hide_parameters=True,
         connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": COMMAND_TIMEOUT_S,
-            "server_settings": {"application_name": "hub", "timezone": "UTC", **settings},
+            "timeout": timeout_s or CONNECT_TIMEOUT_S,
+            "command_timeout": timeout_s or COMMAND_TIMEOUT_S,
+            "server_settings": {"application_name": name, "timezone": "UTC", **settings},
             **(UNPREPARED if is_pooled else {}),
         },
     )

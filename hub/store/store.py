@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hub.errors import HubError, StoreUnavailableError
-from hub.store.engines import open_engines
+from hub.store.engines import open_engines, open_heartbeat
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -78,8 +78,9 @@ FROM workers WHERE id = :id AND epoch = :epoch FOR SHARE
 class Store:
     """One database. On SQLite a single connection writes, one closure after another, in order of asking."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, heartbeat: AsyncEngine | None = None) -> None:
         self.writer = writer
+        self._heartbeat = heartbeat
         self.reader = reader
         self.dialect = cast(Dialect, writer.dialect.name)
         self._turn = asyncio.Lock()
@@ -90,17 +91,20 @@ class Store:
 
         ``is_pooled``: PgBouncer in transaction mode stands in between.
         """
-        return cls(*open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s, is_pooled=is_pooled))
+        engines = open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s, is_pooled=is_pooled)
+        return cls(*engines, open_heartbeat(url, is_pooled=is_pooled))
 
-    async def write(self, work: Work[T], *, fence: Fence | None = None) -> T:
+    async def write(self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False) -> T:
         """Run ``work`` in one transaction and commit it.
+
+        ``is_heartbeat``: on PostgreSQL by a connection of its own, which no handler can have in hand.
 
         Raises StoreUnavailableError when the database does not answer, FencedError when ``fence`` is over, and
         whatever ``work`` raises; in each case nothing was committed.
         """
         for rerun in range(RERUNS_MAX):
             try:
-                return await self._transaction(work, fence)
+                return await self._transaction(work, fence, is_heartbeat=is_heartbeat)
             except DBAPIError as error:
                 if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
                     await asyncio.sleep(RERUN_DELAY_S * 2**rerun * random.uniform(0.5, 1))  # noqa: S311
@@ -110,11 +114,12 @@ class Store:
                 raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
         raise AssertionError("unreachable: the last round returns or raises")
 
-    async def _transaction(self, work: Work[T], fence: Fence | None) -> T:
+    async def _transaction(self, work: Work[T], fence: Fence | None, *, is_heartbeat: bool = False) -> T:
         if self.dialect == "sqlite":
             async with self._turn, self.writer.begin() as conn:
                 return await self._fenced(conn, work, fence)
-        async with self.writer.begin() as conn:
+        engine = self._heartbeat if is_heartbeat and self._heartbeat is not None else self.writer
+        async with engine.begin() as conn:
             return await self._fenced(conn, work, fence)
 
     async def _fenced(self, conn: AsyncConnection, work: Work[T], fence: Fence | None) -> T:
@@ -148,6 +153,8 @@ class Store:
     async def close(self) -> None:
         await self.writer.dispose()
         await self.reader.dispose()
+        if self._heartbeat is not None:
+            await self._heartbeat.dispose()
 
 
 class _RolledBack(Exception):

@@ -20,6 +20,7 @@ from alembic.operations.ops import CreateTableOp, MigrationScript
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Column, Connection, MetaData
 
+import hub.flow.tables
 import hub.ledger.tables
 import hub.store.tables
 import hub.transports.tables
@@ -30,7 +31,7 @@ from hub.store.store import Store
 from hub.store.types import BigInt, Json, UtcTime
 from hub.wiring import load_capabilities
 
-assert hub.ledger.tables, (hub.store.tables, hub.transports.tables)  # they define tables
+assert hub.ledger.tables, (hub.flow.tables, hub.store.tables, hub.transports.tables)  # they define tables
 
 TEMPLATE = '''"""{message}."""
 

@@ -85,7 +85,15 @@ def test_following_a_queue_prints_a_line_for_each_message_until_it_is_stopped(cl
     _two_messages(cli)
     command = [sys.executable, "-m", "hub", "queue", "read", QUEUE, "--follow", "--json"]
 
-    with subprocess.Popen(command, cwd=PROJECT, env=cli.process_environ, stdout=subprocess.PIPE, text=True) as follower:
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=cli.process_environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore it, and their children too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as follower:
         assert follower.stdout is not None
         lines = [json.loads(follower.stdout.readline()) for _ in range(2)]
         cli.publish(BLOCK, BLOCK_TYPE, "--id", "later")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.deliver.effects import Effects, OutgoingMessage
 from hub.deliver.unit import Owned, store_messages
 from hub.event import uuid7
+from hub.flow.flow import Flow
 from hub.outbox import Relay
 from hub.ownership.holding import RELAY, Holding
 from hub.routing import DestinationConfig
@@ -40,6 +41,7 @@ class Bench:
             "shop": DestinationConfig(queue="shop"),
             "bank": DestinationConfig(exchange="bank.events"),
         }
+        self.flow = Flow(store, clock, dict)
         self._numbers = count(1)
 
     async def own(self) -> Holding:
@@ -54,6 +56,7 @@ class Bench:
             lambda: self.destinations,
             holding=await self.own(),
             signal=LaneSignal(),
+            flow=self.flow,
             **settings,
         )
 

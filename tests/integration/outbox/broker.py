@@ -43,7 +43,7 @@ class ScriptedBroker:
         """What a consumer saw, of one key or in all."""
         return [message.message_id for message in self.arrived if key is None or message.key == key]
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         raise NotImplementedError
 
     async def publish(
