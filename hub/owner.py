@@ -172,5 +172,7 @@ class Owner:
             self._destinations,
             holding=holding,
             signal=self._signals[RELAY],
+            flow=self._around.flow,
             publish_timeout_s=self._settings.publish_timeout_s,
+            recent=self._around.recent_messages,
         )

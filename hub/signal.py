@@ -19,11 +19,20 @@ async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
+RETURNING_SHARE = 4
+"""One lane in so many that are taken is kept for those that are looked at again."""
+
+
 class LaneSignal:
-    """Lanes that somebody said have work, taken in the order in which they were named."""
+    """Lanes that somebody said have work, taken in the order in which they were named.
+
+    Those with something new go before those that are only looked at again, which keep a share: a crowd of retries does
+    not hold up what has just come, nor the reverse.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[int, None] = {}
+        self._returning: dict[int, None] = {}
         self._event = asyncio.Event()
 
     def add(self, lanes: Iterable[int]) -> None:
@@ -34,15 +43,27 @@ class LaneSignal:
         """The same, for this process alone."""
         for lane in lanes:
             self._lanes[lane] = None
+            self._returning.pop(lane, None)
         if self._lanes:
+            self._event.set()
+
+    def again(self, lanes: Iterable[int]) -> None:
+        """Say that these lanes of ours may have more work: retries that are due, the rest of a backlog."""
+        for lane in lanes:
+            if lane not in self._lanes:
+                self._returning[lane] = None
+        if self._returning:
             self._event.set()
 
     def take(self, most: int) -> list[int]:
         """Up to ``most`` lanes, which are forgotten here."""
-        taken = list(self._lanes)[:most]
+        kept = min(len(self._returning), max(1, most // RETURNING_SHARE)) if most > 1 else 0
+        taken = list(self._lanes)[: most - kept]
+        taken += list(self._returning)[: most - len(taken)]
         for lane in taken:
-            del self._lanes[lane]
-        if not self._lanes:
+            self._lanes.pop(lane, None)
+            self._returning.pop(lane, None)
+        if not self:
             self._event.clear()
         return taken
 
@@ -53,11 +74,11 @@ class LaneSignal:
     async def wait(self, timeout_s: float) -> None:
         """Until a lane is named, somebody wakes us, or the time is over."""
         await is_set_within(self._event, timeout_s)
-        if not self._lanes:
+        if not self:
             self._event.clear()
 
     def __bool__(self) -> bool:
-        return bool(self._lanes)
+        return bool(self._lanes or self._returning)
 
 
 class SharedSignal(LaneSignal):

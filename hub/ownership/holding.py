@@ -39,6 +39,10 @@ class Holding:
     leaving: frozenset[int] = frozenset()
     suspects: dict[int, int] = field(default_factory=dict)
     hands: Hands | None = None
+    workers: int = 1
+    """How many living workers share the lanes of this kind, this one included."""
+    slot: int = 0
+    """The place of this worker among them: of a system account and of a counter each worker writes its own row."""
 
     @property
     def owned(self) -> frozenset[int]:

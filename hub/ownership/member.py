@@ -111,6 +111,8 @@ class Member:
             living = scene.living[kind] | {self.fence.worker_id}
             target = -(-LANES // len(living))
             self.is_one_too_many = len(living) > LANES
+            holding.workers = len(living)
+            holding.slot = sorted(living).index(self.fence.worker_id)
             await self._hand_over(holding, len(holding.owned) - target)
             is_known = scene.owned.get((kind, self.fence.worker_id), 0) == len(holding.owned)
             if not is_known or (len(holding.owned) < target and scene.has_free(kind)):
@@ -137,7 +139,8 @@ class Member:
             until = await rows.database_now(conn, self._clock) + timedelta(seconds=self._lease_s)
             await rows.renew(conn, self.fence, until)
 
-        await self._store.write(work)
+        # By a connection of its own: a worker whose handlers have all the others in hand lives.
+        await self._store.write(work, is_heartbeat=True)
 
     async def _beat(self) -> None:
         while not self._stopping.is_set():

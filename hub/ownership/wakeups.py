@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from hub.errors import HubError
+from hub.ownership.announcing import CHANNEL, told
 from hub.ownership.holding import KINDS, Kind
 from hub.signal import is_set_within
 from hub.store.engines import CONNECT_TIMEOUT_S
 
-CHANNEL = "hub_lanes"
 GATHER_S = 0.01
 """Between two notifications: what is named meanwhile goes together."""
 SEND_S_MAX = 5.0
@@ -55,6 +55,11 @@ class Wakeups:
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_listening = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether this process tells the others by itself; a command does not."""
+        return self._task is not None
 
     def start(self) -> None:
         """Connect in the background, again and again if need be."""
@@ -130,8 +135,7 @@ class Wakeups:
                 self._has_news.clear()
                 if self._named:
                     news, self._named = self._named, {}
-                    said = json.dumps({of: sorted(lanes) for of, lanes in news.items()}, separators=(",", ":"))
-                    await driver.execute("SELECT pg_notify($1, $2)", CHANNEL, said, timeout=SEND_S_MAX)
+                    await driver.execute("SELECT pg_notify($1, $2)", CHANNEL, told(dict(news)), timeout=SEND_S_MAX)
                     await asyncio.sleep(GATHER_S)
                 if self._closing.is_set() and not self._named:
                     return

@@ -14,6 +14,7 @@ from hub.ownership.holding import DELIVER, KINDS, RELAY, Kind
 from hub.ownership.member import Member
 from hub.store import tables as t
 from hub.store.store import FencedError, Store
+from tests.conftest import CONNECTIONS
 from tests.support.clock import SettableClock
 from tests.support.owning import expire_leases, joined
 
@@ -190,6 +191,27 @@ async def test_a_join_whose_commit_was_not_heard_of_can_be_repeated(store: Store
     assert shares([member]) == [256]
     async with store.reading() as conn:
         assert len((await conn.execute(select(t.workers))).all()) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_worker_whose_handlers_have_every_connection_in_hand_keeps_its_lease(
+    store: Store, clock: SettableClock
+) -> None:
+    member = await joined(store, clock)
+    in_hand = [await store.writer.connect() for _ in range(CONNECTIONS)]
+    try:
+        async with asyncio.timeout(5):
+            await member.renew()
+    finally:
+        for connection in in_hand:
+            await connection.close()
+
+
+async def test_each_worker_has_a_place_of_its_own_among_the_living(store: Store, clock: SettableClock) -> None:
+    members = [await joined(store, clock) for _ in range(3)]
+    await settle(members)
+
+    assert sorted(one.holdings[DELIVER].slot for one in members) == [0, 1, 2]
 
 
 async def test_a_worker_that_never_came_to_look_leaves_nothing_behind(store: Store, clock: SettableClock) -> None:

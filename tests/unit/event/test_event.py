@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
 from hub.event import (
     LANES,
@@ -20,6 +22,7 @@ from hub.event import (
     route_id_of,
     stable_hash,
     stable_uuid,
+    stable_uuid_text,
     uuid7,
 )
 
@@ -110,3 +113,23 @@ def test_a_trace_begins_or_goes_on() -> None:
     fresh = new_traceparent()
     assert (len(fresh), fresh[:3], fresh[-3:]) == (55, "00-", "-01")
     assert fresh != new_traceparent()
+
+
+@given(st.lists(st.text(max_size=300) | st.binary(max_size=300), max_size=4))
+def test_a_stable_uuid_as_text_is_the_text_of_the_stable_uuid(parts: list[str | bytes]) -> None:
+    assert stable_uuid_text(*parts) == str(stable_uuid(*parts))
+
+
+def test_a_frozen_model_is_read_once_and_another_each_time() -> None:
+    class Frozen(BaseModel):
+        model_config = ConfigDict(frozen=True)
+        a: Decimal
+
+    class Loose(BaseModel):
+        a: Decimal
+
+    event = an_event("key")
+
+    assert event.read_as(Frozen) is event.read_as(Frozen)
+    assert event.read_as(Loose) == Loose(a=Decimal("1.5"))
+    assert event.read_as(Loose) is not event.read_as(Loose)

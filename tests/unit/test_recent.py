@@ -1,0 +1,58 @@
+"""What was just written is read from memory, as often as it will be asked for and within a bound."""
+
+from __future__ import annotations
+
+from hub.recent import ROW_BYTES, Recent
+
+
+def test_a_row_is_there_for_each_of_its_readers_and_then_gone() -> None:
+    recent: Recent[str] = Recent()
+    recent.keep(7, "seven", payload=b"x", readers=2)
+
+    assert [recent.take(7), recent.take(7), recent.take(7)] == ["seven", "seven", None]
+    assert len(recent) == 0
+
+
+def test_what_nobody_will_read_is_not_kept() -> None:
+    recent: Recent[str] = Recent()
+
+    recent.keep(7, "seven", payload=b"x", readers=0)
+
+    assert recent.take(7) is None
+
+
+def test_the_oldest_go_when_it_is_too_much() -> None:
+    recent: Recent[int] = Recent(bytes_max=3 * (ROW_BYTES + 10))
+
+    for number in range(5):
+        recent.keep(number, number, payload=bytes(10))
+
+    assert [recent.take(number) for number in range(5)] == [None, None, 2, 3, 4]
+
+
+def test_a_row_larger_than_the_bound_is_read_back() -> None:
+    recent: Recent[int] = Recent(bytes_max=100)
+
+    recent.keep(1, 1, payload=bytes(200))
+
+    assert (recent.take(1), len(recent)) == (None, 0)
+
+
+def test_a_number_kept_twice_counts_once() -> None:
+    recent: Recent[int] = Recent(bytes_max=2 * ROW_BYTES)
+    recent.keep(1, 1, payload=b"")
+    recent.keep(1, 1, payload=b"")
+
+    recent.keep(2, 2, payload=b"")
+
+    assert (recent.take(1), recent.take(2)) == (1, 2)
+
+
+def test_nothing_is_kept_after_it_was_closed() -> None:
+    recent: Recent[int] = Recent()
+    recent.keep(1, 1, payload=b"")
+
+    recent.close()
+    recent.keep(2, 2, payload=b"")
+
+    assert (recent.take(1), recent.take(2), len(recent)) == (None, None, 0)
