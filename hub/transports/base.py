@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias, runtime_checkable
+from uuid import UUID
 
 from hub.errors import RetryableError
 from hub.transports.topology import Topology
@@ -90,11 +91,25 @@ PublishResult: TypeAlias = Confirmed | Unroutable | NotConfirmed
 HELD_BACK = NotConfirmed("an earlier message of its key was not confirmed", was_tried=False)
 
 
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """One handing out of a message by a broker: in which session, under which number, flagged as repeated or not.
+
+    The same session and number are one handing out, however often the transport gives it to the hub.
+    """
+
+    session: UUID
+    number: int
+    is_flagged: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """One message as it came from a queue. ``tag`` is what acknowledges it, valid for this delivery only.
 
-    ``message_id`` and ``timestamp`` (aware UTC) are what the sender wrote; None when it wrote none.
+    ``message_id`` and ``timestamp`` (aware UTC) are what the sender wrote; None when it wrote none. ``redelivered``: it
+    was handed out before, by the broker or, after a batch that was not stored, by the transport. ``handed_out`` tells
+    the two apart where the broker only flags what it hands out again.
     """
 
     tag: int
@@ -105,6 +120,7 @@ class Delivered:
     headers: Mapping[str, str] = field(repr=False)
     redelivered: bool
     timestamp: datetime | None
+    handed_out: HandedOut | None = None
 
 
 OnBatch: TypeAlias = Callable[[Sequence[Delivered]], Awaitable[None]]
@@ -126,9 +142,11 @@ class Transport(Protocol):
         """What it can do beyond the promises of all transports."""
         ...
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         """Make exchanges, queues and bindings exist. Repeating is harmless.
 
+        ``takes_away``: bindings that the hub made by other rules go. Not at a start where others may run: a replica
+        that starts with a file of yesterday would take away what today's rules have made.
         Raises ConfigError, naming both sides, where something of that name exists and is different.
         """
         ...

@@ -74,9 +74,10 @@ class LocalTransport(LocalQueues):
         self._arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._consuming: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         """Make the bindings what the topology says: nothing else has a say here, so there is no mismatch to refuse.
 
+        On SQLite there is one process, and so no other rules: what the topology does not say goes in any case.
         A queue that is no longer named takes no new messages and keeps those it has, until they are acknowledged.
         """
         rows = _rows_of(topology)
@@ -84,7 +85,8 @@ class LocalTransport(LocalQueues):
         async def work(conn: AsyncConnection) -> None:
             await _take_turn(conn)
             stored = {tuple(row) for row in await conn.execute(select(_b.c.exchange, _b.c.queue, _b.c.pattern))}
-            for exchange, queue, pattern in stored - rows:
+            is_alone = conn.dialect.name == "sqlite"
+            for exchange, queue, pattern in stored - rows if takes_away or is_alone else ():
                 mine = (_b.c.exchange == exchange) & (_b.c.queue == queue) & (_b.c.pattern == pattern)
                 await conn.execute(delete(_b).where(mine))
             added = [dict(zip(("exchange", "queue", "pattern"), row, strict=True)) for row in sorted(rows - stored)]

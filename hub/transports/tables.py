@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Index, LargeBinary, PrimaryKeyConstraint, String, Table, Text, Uuid
 
 from hub.store.metadata import metadata
-from hub.store.types import UtcTime
+from hub.store.types import BigInt, UtcTime
 
 broker_bindings = Table(
     "broker_bindings",
@@ -27,6 +27,9 @@ unproven = Table(
     Column("queue", String(255), nullable=False),
     Column("content_hash", LargeBinary(16), nullable=False),
     Column("accepted_at", UtcTime, nullable=False),
+    Column("session", Uuid),
+    Column("number", BigInt),
     Index("ix_unproven_content", "queue", "content_hash"),
+    Index("ix_unproven_handed_out", "session", "number"),
     comment="Events without an id whose acknowledgement may be lost; each absorbs one redelivery",
 )

@@ -55,7 +55,7 @@ class PubSubTransport(PubSubQueues):
         self._standing = Standing(address, clients, self._reach)
         self._client_id = str(uuid4())
 
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         """Make topics and subscriptions exist, or check that they do (``create=no``).
 
         A subscription that is no longer named stays, with what it holds, and goes on gathering. Raises ConfigError with

@@ -72,6 +72,8 @@ class Consumer:
         """Read. Raises FencedError when another worker has taken over."""
         stopped = asyncio.ensure_future(self._stopping.wait())
         pause_s, times = 0.0, 0
+        # Known from the beginning, so that one that never comes about is missed; and only while it is wanted.
+        metrics.CONSUMERS.labels(queue=self._reading.name).set(0)
         try:
             while not self._stopping.is_set():
                 try:
@@ -83,6 +85,7 @@ class Consumer:
                     await asyncio.wait({stopped}, timeout=pause_s)
         finally:
             stopped.cancel()
+            metrics.CONSUMERS.remove(self._reading.name)
 
     async def _attend(self, stopped: asyncio.Future[Any], *, is_first: bool) -> int:
         """One session from its beginning to its end; 1 when messages could be read in it."""
@@ -151,11 +154,21 @@ class Consumer:
             tags = await session.acknowledged()
             try:
                 await session.ask()
-                await on_proven(tags)
-            except (TransportUnavailableError, StoreUnavailableError) as error:
+            except TransportUnavailableError as error:
                 # Left unproven, they can only absorb a repeat that is one.
                 log.debug("acknowledgements_not_proven", queue=self._reading.name, error=str(error))
+            else:
+                await self._tell_proven(on_proven, tags)
             await asyncio.sleep(PROVE_S)
+
+    async def _tell_proven(self, on_proven: OnProven, tags: Sequence[int]) -> None:
+        """Until it is written down: what stays in doubt although it is proven would absorb another message."""
+        while True:
+            try:
+                return await on_proven(tags)
+            except StoreUnavailableError as error:
+                log.warning("proof_not_stored", queue=self._reading.name, error=str(error))
+                await asyncio.sleep(PROVE_S)
 
     async def _probe(self, session: Session) -> None:
         """Find out what nobody tells: a connection that swallows everything, a consumer that the broker forgot."""

@@ -27,7 +27,7 @@ from faststream.rabbit import RabbitExchange, RabbitQueue
 from hub.errors import ConfigError, Problem
 from hub.transports.base import PlanItem, PlanState, TransportUnavailableError
 from hub.transports.rabbit.link import RPC_S_MAX, Link, words_of
-from hub.transports.rabbit.objects import PARTITION_EXCHANGE_TYPE, ExchangeBinding, Objects
+from hub.transports.rabbit.objects import PARTITION_EXCHANGE_TYPE, TO_EXCHANGE, ExchangeBinding, Objects
 from hub.transports.topology import Binding
 
 _INEQUIVALENT: Final = re.compile(
@@ -71,9 +71,7 @@ class Declarer:
 
     async def unbind(self, binding: Binding) -> None:
         """Take a binding away; one whose queue or exchange is gone is gone as well."""
-        await self._asked(
-            lambda channel: channel.queue_unbind(binding.queue, binding.exchange, binding.pattern, timeout=RPC_S_MAX)
-        )
+        await self._asked(partial(_unbind, binding))
 
     async def plan(self, objects: Objects) -> list[PlanItem]:
         """Compare, and make nothing."""
@@ -166,6 +164,14 @@ class Declarer:
 
 async def _bind(one: Binding, channel: aiormq.Channel) -> None:
     await channel.queue_bind(one.queue, one.exchange, one.pattern, timeout=RPC_S_MAX)
+
+
+async def _unbind(one: Binding, channel: aiormq.Channel) -> None:
+    if one.queue.startswith(TO_EXCHANGE):
+        target = one.queue.removeprefix(TO_EXCHANGE)
+        await channel.exchange_unbind(target, one.exchange, one.pattern, timeout=RPC_S_MAX)
+    else:
+        await channel.queue_unbind(one.queue, one.exchange, one.pattern, timeout=RPC_S_MAX)
 
 
 async def _bind_exchange(one: ExchangeBinding, channel: aiormq.Channel) -> None:

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import aiormq
 import pamqp.frame
+import structlog
 from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp import commands as spec
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
 from hub.errors import PermanentError
 from hub.transports.base import OutboundMessage
-from hub.transports.rabbit.messages import properties_of
+from hub.transports.rabbit.intake import Take, attach
+from hub.transports.rabbit.messages import arrived, properties_of
+from hub.transports.rabbit.properties import header_frame
 
 ROUTES_MAX: Final = 4_096
 FRAME_OVERHEAD: Final = 8
 _ACK: Final = struct.Struct(">BHIHHQBB")
-_METHOD_FRAME, _ACK_BYTES, _BASIC, _BASIC_ACK, _FRAME_END = 1, 13, 60, 80, 0xCE
+log = structlog.get_logger(__name__)
+_FRAME: Final = struct.Struct(">BHI")
+_METHOD_FRAME, _BODY_FRAME, _ACK_BYTES, _BASIC, _BASIC_ACK, _FRAME_END = 1, 3, 13, 60, 80, 0xCE
+_END: Final = bytes((_FRAME_END,))
 _CHANNEL_PARTS: Final = (
     "confirmations",
     "message_id_delivery_tag",
@@ -35,12 +39,7 @@ _CHANNEL_PARTS: Final = (
     "write_queue",
     "max_content_size",
     "create_future",
-    "_get_frame",
-    "_read_content",
-    "_on_deliver_frame",
 )
-
-Take = Callable[[DeliveredMessage], None]
 
 
 class OversizeError(PermanentError):
@@ -57,8 +56,13 @@ def encode(channel: aiormq.Channel, message: OutboundMessage) -> bytes:
     number, room = channel.number, channel.max_content_size
     try:
         method = _publish_frame(message.exchange, message.routing_key, number)
-        properties = properties_of(message)
-        header = pamqp.frame.marshal(ContentHeader(properties=properties, body_size=len(message.payload)), number)
+        header = header_frame(
+            body_bytes=len(message.payload),
+            message_id=message.message_id,
+            content_type=message.content_type,
+            headers=message.headers,
+            channel=number,
+        )
     except (ValueError, TypeError, struct.error) as error:
         raise OversizeError(f"it cannot be put into AMQP: {error}") from error
     if len(header) > room + FRAME_OVERHEAD:
@@ -66,7 +70,8 @@ def encode(channel: aiormq.Channel, message: OutboundMessage) -> bytes:
         raise OversizeError(f"its headers take {len(header)} bytes, more than the broker's frames of {room}")
     payload = message.payload
     parts = [payload[at : at + room] for at in range(0, len(payload), room)]
-    return b"".join((method, header, *(pamqp.frame.marshal(ContentBody(part), number) for part in parts)))
+    bodies = [_FRAME.pack(_BODY_FRAME, number, len(part)) + part + _END for part in parts]
+    return b"".join((method, header, *bodies))
 
 
 @lru_cache(maxsize=ROUTES_MAX)
@@ -123,22 +128,11 @@ async def acknowledge(channel: aiormq.Channel, tags: Sequence[int]) -> None:
 
 
 async def consume(channel: aiormq.Channel, queue: str, take: Take, *, consumer_tag: str, timeout_s: float) -> None:
-    """Consume with ``take`` called for each message as it is read, in the order of the channel.
-
-    aiormq would start a task for each one.
-    """
+    """Consume with ``take`` called for each message as it is read, in the order of the channel."""
 
     async def plain(message: DeliveredMessage) -> None:
-        take(message)
+        take(arrived(message))
 
-    if can_write_blocks(channel):
-        _take_directly(channel, take)
+    if not attach(channel, take):
+        log.debug("frames_read_singly", queue=queue)
     await channel.basic_consume(queue, plain, consumer_tag=consumer_tag, timeout=timeout_s)
-
-
-def _take_directly(channel: aiormq.Channel, take: Take) -> None:
-    async def on_deliver(frame: spec.Basic.Deliver) -> None:
-        header = await channel._get_frame()
-        take(await channel._read_content(frame, header))  # type: ignore[arg-type]
-
-    channel._on_deliver_frame = on_deliver  # type: ignore[method-assign]

@@ -24,6 +24,7 @@ from yarl import URL
 from hub.errors import ConfigError
 from hub.transports.base import TransportUnavailableError
 from hub.transports.rabbit import metrics
+from hub.transports.rabbit.counting import middlewares
 
 CONNECT_S_MAX: Final = 5.0
 RPC_S_MAX: Final = 5.0
@@ -55,6 +56,7 @@ class Link:
             timeout=CONNECT_S_MAX,
             reconnect_interval=RECONNECT_S,
             logger=None,
+            middlewares=middlewares(),
             on_close=[self._on_close],
         )
         self.closed_with: BaseException | None = None
@@ -63,9 +65,11 @@ class Link:
         self._robust: aio_pika.RobustConnection | None = None
         self._down_since: float | None = None
         self._is_closed = False
+        self.is_settled = False
+        """Past the start: a broker that refuses the login now is one to wait for, not a mistake to stop for."""
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
-        """A new channel. Raises TransportUnavailableError, ConfigError when the broker refuses the login."""
+        """A new channel. Raises TransportUnavailableError, at the start ConfigError when the login is refused."""
         connection = await self._connection()
         async with translated(self.place), asyncio.timeout(RPC_S_MAX):
             channel = await connection.channel(publisher_confirms=confirms, on_return_raises=False)
@@ -145,7 +149,10 @@ class Link:
                 return await self._broker.connect()
         except TransportUnavailableError as error:
             if isinstance(error.__cause__, REFUSALS):
-                raise ConfigError(f"HUB_BROKER_URL: {self.place} refuses the login or its virtual host") from None
+                words = f"{self.place} refuses the login or its virtual host"
+                if self.is_settled:
+                    raise TransportUnavailableError(words) from error.__cause__
+                raise ConfigError(f"HUB_BROKER_URL: {words}") from None
             raise
 
     def _aiormq(self) -> aiormq.Connection | None:

@@ -1,24 +1,27 @@
-"""Between AMQP messages and the hub's own: what goes into the properties, and what is read from them.
-
-Source: docs/rabbitmq.md, "Messages".
-"""
+"""Between AMQP messages and the hub's own. Source: docs/rabbitmq.md, "Messages"."""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from uuid import UUID
 
 from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
-from hub.transports.base import Delivered, OutboundMessage
+from hub.transports.base import Delivered, HandedOut, OutboundMessage
+from hub.transports.rabbit.properties import PERSISTENT, Properties, read_properties, text_of
 
-PERSISTENT: Final = 2
-OTHER_PROPERTIES: Final = ("correlation_id", "reply_to", "app_id", "user_id", "content_encoding")
-"""Properties that have no field of their own: they are read as headers called ``amqp-correlation-id`` and so on."""
+
+@dataclass(slots=True)
+class Arrived:
+    """One message as the broker handed it out on its channel."""
+
+    delivery_tag: int
+    redelivered: bool
+    routing_key: str
+    properties: Properties
+    body: bytes = b""
 
 
 def properties_of(message: OutboundMessage) -> spec.Basic.Properties:
@@ -32,54 +35,28 @@ def properties_of(message: OutboundMessage) -> spec.Basic.Properties:
     )
 
 
-def delivered(message: DeliveredMessage, tag: int) -> Delivered:
-    """One message as it came from a queue."""
-    properties = message.header.properties
-    return Delivered(
-        tag=tag,
-        message_id=_text(properties.message_id) or None,
-        routing_key=_text(message.routing_key),
-        content_type=_text(properties.content_type),
-        payload=message.body,
-        headers=headers_of(properties),
+def arrived(message: DeliveredMessage) -> Arrived:
+    """A message as aiormq hands it out."""
+    return Arrived(
+        delivery_tag=message.delivery_tag or 0,
         redelivered=bool(message.redelivered),
-        timestamp=_utc(properties.timestamp),
+        routing_key=text_of(message.routing_key),
+        properties=read_properties(message.header.properties),
+        body=message.body,
     )
 
 
-def headers_of(properties: spec.Basic.Properties) -> dict[str, str]:
-    """Every header as text, and the properties that have no field of their own."""
-    headers = {name: _text(value) for name, value in (properties.headers or {}).items()}
-    for name in OTHER_PROPERTIES:
-        value = getattr(properties, name)
-        if value:
-            headers.setdefault(f"amqp-{name.replace('_', '-')}", _text(value))
-    return headers
-
-
-def _text(value: Any) -> str:
-    """A header's value as text: tables and lists as JSON, bytes that are no text as base64."""
-    match value:
-        case str():
-            return value
-        case None:
-            return ""
-        case bytes() | bytearray():
-            try:
-                return bytes(value).decode()
-            except UnicodeDecodeError:
-                return base64.b64encode(value).decode()
-        case bool():
-            return "true" if value else "false"
-        case datetime():
-            return value.isoformat()
-        case Mapping() | list():
-            return json.dumps(value, default=_text, ensure_ascii=False)
-        case _:
-            return str(value)
-
-
-def _utc(value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+def delivered(message: Arrived, tag: int, session: UUID) -> Delivered:
+    """One message as it came from a queue."""
+    properties = message.properties
+    return Delivered(
+        tag=tag,
+        message_id=properties.message_id,
+        routing_key=message.routing_key,
+        content_type=properties.content_type,
+        payload=message.body,
+        headers=properties.headers,
+        redelivered=message.redelivered,
+        timestamp=properties.timestamp,
+        handed_out=HandedOut(session, tag, message.redelivered),
+    )

@@ -21,6 +21,7 @@ DEAD_LETTERS: Final = "hub.dead-letters"
 DELIVERY_LIMIT: Final = 1_000
 """The hub never refuses a message, so only lost connections count against it: a restart hands out again what was in
 hand. RabbitMQ 4 would take a message away after 20 of these."""
+TO_EXCHANGE: Final = "exchange "
 PARTITION_EXCHANGE_TYPE: Final = ExchangeType.X_CONSISTENT_HASH
 
 
@@ -32,6 +33,11 @@ class ExchangeBinding:
     target: str
     pattern: str
 
+    @property
+    def on_record(self) -> Binding:
+        """As the record of bindings holds it: no queue has a name with a space."""
+        return Binding(self.source, f"{TO_EXCHANGE}{self.target}", self.pattern)
+
 
 @dataclass(frozen=True, slots=True)
 class Objects:
@@ -42,6 +48,11 @@ class Objects:
     foreign: tuple[str, ...]
     bindings: tuple[Binding, ...]
     exchange_bindings: tuple[ExchangeBinding, ...]
+
+    @property
+    def recorded(self) -> tuple[Binding, ...]:
+        """Every binding, as it is kept on record."""
+        return (*self.bindings, *(one.on_record for one in self.exchange_bindings))
 
 
 def objects_of(topology: Topology) -> Objects:

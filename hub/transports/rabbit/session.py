@@ -10,13 +10,12 @@ from typing import Any, Final
 from uuid import uuid4
 
 import aiormq
-from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from hub.transports.base import Delivered
 from hub.transports.rabbit.frames import acknowledge, consume
 from hub.transports.rabbit.link import RPC_S_MAX, Link, words_of
-from hub.transports.rabbit.messages import delivered
+from hub.transports.rabbit.messages import Arrived, delivered
 
 UNPROVEN_MAX: Final = 100_000
 """Acknowledgements that wait for their proof; beyond it the oldest count as unproven for good."""
@@ -36,7 +35,8 @@ class Session:
         self._prefetch = prefetch
         # A channel counts from 1; with the session's number in front, a tag stands for one delivery only.
         self._first_tag = next(_numbers) << _TAG_BITS
-        self._buffer: deque[DeliveredMessage] = deque()
+        self._id = uuid4()
+        self._buffer: deque[Arrived] = deque()
         self._arrived = asyncio.Event()
         self._over = asyncio.Event()
         self._acknowledged: deque[int] = deque(maxlen=UNPROVEN_MAX)
@@ -69,7 +69,7 @@ class Session:
     def take(self, most: int) -> list[Delivered]:
         """What has arrived, in its order, at most so many."""
         batch = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
-        return [delivered(message, self._first_tag + (message.delivery_tag or 0)) for message in batch]
+        return [delivered(message, self._first_tag + message.delivery_tag, self._id) for message in batch]
 
     async def wait(self, stopped: asyncio.Future[Any]) -> None:
         """Until something has arrived, or nothing will."""
@@ -148,7 +148,7 @@ class Session:
         self.end("closed")
         await self._link.discard(self._channel)
 
-    def _take_in(self, message: DeliveredMessage) -> None:
+    def _take_in(self, message: Arrived) -> None:
         self.taken_in += 1
         self._in_hand += 1
         self._buffer.append(message)

@@ -28,6 +28,7 @@ from hub.transports.base import (
     TransportUnavailableError,
 )
 from hub.transports.rabbit.consuming import Consumer, Reading
+from hub.transports.rabbit.counting import counted, counted_publishing
 from hub.transports.rabbit.declaring import Declarer
 from hub.transports.rabbit.link import RPC_S_MAX, Link
 from hub.transports.rabbit.objects import Objects, objects_of, queue_names
@@ -70,8 +71,8 @@ class RabbitTransport:
         self._absent: list[str] = []
         self._consumers: dict[str, Consumer] = {}
 
-    async def declare(self, topology: Topology) -> None:
-        """As the protocol says; bindings that the hub made by former rules are taken away.
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
+        """As the protocol says.
 
         Raises ConfigError; TransportUnavailableError when the broker is away: what was asked for is then declared as
         soon as a consumer or a message needs it.
@@ -79,30 +80,37 @@ class RabbitTransport:
         before = self._topology, self._objects
         self._topology, self._objects = topology, objects_of(topology)
         try:
-            await self._declare(takes_away=True)
+            await self._declare(takes_away=takes_away, is_asked=True)
         except ConfigError:
             # What is repaired later is what was declared last, not what the broker refused.
             self._topology, self._objects = before
             raise
+        except TransportUnavailableError:
+            self._in.is_settled = self._out.is_settled = True
+            raise
+        self._in.is_settled = self._out.is_settled = True
 
-    async def _declare(self, *, takes_away: bool) -> None:
+    async def _declare(self, *, takes_away: bool = False, is_asked: bool = False) -> None:
         async with self._declaring:
             if self._objects is None:
                 return
             declarer = Declarer(self._in)
             try:
-                await self._record.add(self._objects.bindings)
+                await self._record.add(self._objects.recorded)
                 gone = await declarer.missing(self._objects) if self._is_declared else []
                 self._absent = await declarer.apply(self._objects)
-                for stale in await self._record.others_than(self._objects.bindings) if takes_away else ():
-                    await declarer.unbind(stale)
-                    await self._record.remove(stale)
+                stale = await self._record.others_than(self._objects.recorded) if takes_away or is_asked else []
+                for one in stale if takes_away else ():
+                    await declarer.unbind(one)
+                    await self._record.remove(one)
             finally:
                 await declarer.close()
             self._is_declared = True
             for consumer in self._consumers.values():
                 # RabbitMQ may forget to tell the consumers of a queue that was deleted and made again at once.
                 consumer.queues_made_again(gone)
+        if stale and not takes_away:
+            log.warning("old_bindings_kept", bindings=len(stale), then="hub topology apply takes them away")
         for queue in self._absent:
             log.warning("foreign_queue_missing", queue=queue)
 
@@ -113,7 +121,7 @@ class RabbitTransport:
         """
         now = asyncio.get_running_loop().time()
         if self._repaired_at is None or now - self._repaired_at >= REDECLARE_S_MIN:
-            await self._declare(takes_away=False)
+            await self._declare()
             self._repaired_at = now
 
     async def _prepare(self, is_first: bool) -> None:
@@ -126,7 +134,7 @@ class RabbitTransport:
         objects = objects_of(topology)
         declarer = Declarer(self._in)
         try:
-            return [*await declarer.plan(objects), *await self._record.plan(objects.bindings)]
+            return [*await declarer.plan(objects), *await self._record.plan(objects.recorded)]
         finally:
             await declarer.close()
 
@@ -136,7 +144,7 @@ class RabbitTransport:
         """Persistent, confirmed and mandatory; many in flight on one channel."""
         if not messages:
             return []
-        return await self._publisher.publish(messages, timeout_s=timeout_s)
+        return await counted_publishing(messages, self._publisher.publish(messages, timeout_s=timeout_s))
 
     async def consume(
         self,
@@ -148,7 +156,9 @@ class RabbitTransport:
         on_proven: OnProven | None = None,
     ) -> None:
         """As the protocol says. Lost connections, deleted queues and failovers are waited for and repaired."""
-        reading = Reading(queue, self._queues_of(queue), on_batch, on_proven, batch_size, self._prefetch)
+        reading = Reading(
+            queue, self._queues_of(queue), counted(queue, on_batch), on_proven, batch_size, self._prefetch
+        )
         consumer = Consumer(self._in, reading, self._prepare, stopping)
         self._consumers[queue] = consumer
         try:

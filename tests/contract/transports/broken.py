@@ -214,16 +214,16 @@ class KnowsNoZones(Broken):
 
 
 class IgnoresPatterns(Broken):
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         everything = [Binding(one.exchange, one.queue, "#") for one in topology.bindings]
-        await super().declare(Topology.of(topology.queues, everything, topology.exchanges))
+        await super().declare(Topology.of(topology.queues, everything, topology.exchanges), takes_away=takes_away)
 
 
 class EmptiesWhatItDeclares(Broken):
-    async def declare(self, topology: Topology) -> None:
+    async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
         for queue in topology.queues:
             await self._acknowledge(queue.name, range(1_000))
-        await super().declare(topology)
+        await super().declare(topology, takes_away=takes_away)
 
 
 class TakesConfirmedForRouted(Broken):

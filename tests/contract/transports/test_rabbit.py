@@ -52,10 +52,10 @@ class TestRabbitTransport(TransportContract):
         url = str(URL(address).with_host("127.0.0.1").with_port(proxy.port))
 
         class Remembering(RabbitTransport):
-            async def declare(self, topology: Topology) -> None:
+            async def declare(self, topology: Topology, *, takes_away: bool = False) -> None:
                 declared.update(("queue", queue.name) for queue in topology.queues)
                 declared.update(("exchange", name) for name in topology.exchanges)
-                await super().declare(topology)
+                await super().declare(topology, takes_away=takes_away)
 
         async def opened() -> Transport:
             return Remembering(url, store, prefetch=50)

@@ -49,9 +49,9 @@ class Rabbit:
         bindings = [Binding(self("shop"), spec.name, f"{word}.#") for word, spec in specs.items()]
         return Topology.of(specs.values(), bindings)
 
-    async def declare(self, transport: RabbitTransport, topology: Topology) -> None:
+    async def declare(self, transport: RabbitTransport, topology: Topology, *, takes_away: bool = False) -> None:
         self.declared.append(topology)
-        await transport.declare(topology)
+        await transport.declare(topology, takes_away=takes_away)
 
     async def ready(self) -> RabbitTransport:
         """A transport with the queue ``orders``."""

@@ -116,7 +116,7 @@ async def test_another_process_reads_the_same_queues(broker: LocalTransport, sto
 async def test_declaring_anew_follows_routing_yaml(broker: LocalTransport) -> None:
     await broker.publish([message("1")])
 
-    await broker.declare(bound(orders="invoice.#"))
+    await broker.declare(bound(orders="invoice.#"), takes_away=True)
 
     assert isinstance((await broker.publish([message("2")]))[0], Unroutable)
     assert await broker.publish([message("3", "invoice.sent")]) == [Confirmed()]
@@ -126,7 +126,7 @@ async def test_declaring_anew_follows_routing_yaml(broker: LocalTransport) -> No
 async def test_a_queue_that_is_no_longer_declared_keeps_its_messages(broker: LocalTransport) -> None:
     await broker.publish([message("1", "order.refunded")])
 
-    await broker.declare(bound(orders="order.#"))
+    await broker.declare(bound(orders="order.#"), takes_away=True)
     await broker.publish([message("2", "order.refunded")])
 
     (refunds,) = [queue for queue in await broker.queue_list() if queue.name == "refunds"]

@@ -19,6 +19,7 @@ from hub.transports import (
 )
 from hub.transports.rabbit import RabbitTransport, frames
 from hub.transports.rabbit.frames import can_write_blocks
+from hub.transports.rabbit.intake import attach
 from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of, until
 
 
@@ -204,6 +205,7 @@ async def test_the_blocks_fall_back_to_public_calls(rabbit: Rabbit, monkeypatch:
 async def test_this_version_of_aiormq_has_what_blocks_lean_on(rabbit: Rabbit) -> None:
     async with rabbit.raw() as channel:
         assert can_write_blocks(channel)
+        assert attach(channel, lambda _message: None)
 
 
 async def test_what_a_block_writes_is_what_aiormq_writes(rabbit: Rabbit) -> None:

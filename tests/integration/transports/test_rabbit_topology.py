@@ -10,7 +10,8 @@ import pytest
 from hub.errors import ConfigError
 from hub.transports import Binding, Confirmed, PlanState, QueueSpec, Topology, TransportUnavailableError
 from hub.transports.rabbit import RabbitTransport
-from hub.transports.rabbit.objects import DEAD_LETTERS, arguments_of
+from hub.transports.rabbit.objects import DEAD_LETTERS, ExchangeBinding, arguments_of, objects_of
+from hub.transports.rabbit.record import BindingRecord
 from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of, until
 
 
@@ -69,7 +70,12 @@ async def test_bindings_that_the_rules_drop_go_and_those_of_others_stay(rabbit: 
     after = rabbit.transport()
 
     queue = QueueSpec(rabbit("orders"), single_consumer=True)
-    await rabbit.declare(after, Topology.of([queue], [Binding(rabbit("shop"), queue.name, "new.#")]))
+    newer = Topology.of([queue], [Binding(rabbit("shop"), queue.name, "new.#")])
+    await rabbit.declare(after, newer)
+    # A start takes nothing away: it may be the one with the older rules.
+    await confirmed(after, [rabbit.message(), rabbit.message("new.paid")])
+
+    await rabbit.declare(after, newer, takes_away=True)
 
     lost, new, theirs = await after.publish(
         [rabbit.message(key, key=key) for key in ("orders.paid", "new.paid", "theirs.paid")]
@@ -143,6 +149,31 @@ async def test_a_queue_of_somebody_else_is_awaited_and_never_made(rabbit: Rabbit
             assert (taking.seen[0].message_id or "") != ""
     async with rabbit.raw() as channel:
         await channel.queue_delete(rabbit("theirs"))
+
+
+async def test_a_queue_that_is_partitioned_no_longer_feeds_its_partitions_no_longer(rabbit: Rabbit) -> None:
+    parted = QueueSpec(rabbit("orders"), partitions=2, partition_path="headers.x-customer")
+    bound = ExchangeBinding(rabbit("shop"), f"{parted.name}.partitions", "#")
+    record = BindingRecord(rabbit.store)
+    async with rabbit.raw() as channel:
+        # As partitions make it, which need a plugin that the broker may not have.
+        for name in (bound.source, bound.target):
+            await channel.exchange_declare(name, exchange_type="topic", durable=True)
+        await channel.queue_declare(rabbit("orders.0"), durable=True)
+        await channel.queue_bind(rabbit("orders.0"), bound.target, "#")
+        await channel.exchange_bind(bound.target, bound.source, bound.pattern)
+    assert bound.on_record in objects_of(Topology.of([parted], [Binding(bound.source, parted.name, "#")])).recorded
+    await record.add([bound.on_record])
+
+    transport = rabbit.transport()
+    await rabbit.declare(transport, rabbit.topology(), takes_away=True)
+
+    assert bound.on_record not in await record.all()
+    await confirmed(transport, [rabbit.message()])
+    async with rabbit.raw() as channel:
+        assert (await channel.queue_declare(rabbit("orders.0"), passive=True)).message_count == 0
+        await channel.queue_delete(rabbit("orders.0"))
+        await channel.exchange_delete(bound.target)
 
 
 async def test_partitions_need_a_plugin_and_say_so(rabbit: Rabbit) -> None:
