@@ -10,11 +10,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub import tracing
 from hub.clock import Clock
 from hub.errors import StoreUnavailableError
 from hub.event import Event
@@ -24,14 +24,17 @@ from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.inbox.rows import store_drafts
+from hub.recent import Recent
 from hub.signal import LaneSignal
 from hub.store.store import Store
 from hub.store.words import words_of
+from hub.transports.base import HandedOut
 
 BATCH_MAX = 500
 RETRY_AFTER_S = 2.0
 ACCEPT_S_MAX = 20.0
 ERROR_CHARS_MAX = 500
+SLOTS = 64
 
 log = structlog.get_logger(__name__)
 
@@ -56,13 +59,18 @@ class GroupCommit:
         to_deliver: LaneSignal,
         *,
         queue_max: int = 2_000,
+        recent: Recent[Event] | None = None,
     ) -> None:
+        """``recent`` is where accepted events are kept for a worker of this process; None where there is none."""
         self._store = store
         self._clock = clock
         self._drafter = drafter
         self._route_ids = route_ids
         self._to_deliver = to_deliver
         self._queue_max = queue_max
+        # Of a source's counter each process raises a row of its own, or their commits would wait for each other.
+        self._slot = clock.new_id().int % SLOTS
+        self._recent = recent
         self._queue: deque[_Waiting] = deque()
         self._waiting_messages = 0
         self._arrived = asyncio.Event()
@@ -79,6 +87,11 @@ class GroupCommit:
         if self._stopping or is_full:
             metrics.OVERLOADED.inc()
             raise OverloadedError("the inbox has as much in hand as it may", delay_s=RETRY_AFTER_S)
+        with tracing.accepting(messages) as acceptance:
+            acceptance.answers = await self._stored(acceptance.messages)
+        return acceptance.answers
+
+    async def _stored(self, messages: Sequence[Received]) -> list[Accepted]:
         drafter, loop = self._drafter(), asyncio.get_running_loop()
         waiting = _Waiting([drafter.draft(one) for one in messages], loop.create_future())
         self._queue.append(waiting)
@@ -92,9 +105,9 @@ class GroupCommit:
             # It may still be stored; its identity tells when it comes again.
             raise StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S) from error
 
-    async def forget(self, queue: str, event_ids: Sequence[UUID]) -> None:
+    async def forget(self, queue: str, proven: Collection[HandedOut]) -> None:
         """The broker is known to have the acknowledgement of these; see ``hub/inbox/doubt.py``."""
-        await self._store.write(lambda conn: forget(conn, queue, event_ids, self._clock.now()))
+        await self._store.write(lambda conn: forget(conn, queue, proven, self._clock.now()))
 
     async def run(self) -> None:
         """Commit groups until ``stop``, then what is still waiting. Cut short, it refuses what waits at once."""
@@ -140,7 +153,7 @@ class GroupCommit:
         route_ids = self._route_ids()
 
         async def work(conn: AsyncConnection) -> list[tuple[Accepted, Event]]:
-            return await store_drafts(conn, drafts, route_ids=route_ids, now=self._clock.now())
+            return await store_drafts(conn, drafts, route_ids=route_ids, now=self._clock.now(), slot=self._slot)
 
         try:
             answers = await self._store.write(work)
@@ -158,6 +171,11 @@ class GroupCommit:
             self._answer(group, answers)
 
     def _answer(self, group: Sequence[_Waiting], answers: Sequence[tuple[Accepted, Event]]) -> None:
+        if self._recent is not None:
+            drafts = (draft for one in group for draft in one.drafts)
+            for draft, (accepted, event) in zip(drafts, answers, strict=True):
+                if accepted.kind == "event":
+                    self._recent.keep(event.seq, event, payload=event.payload, readers=len(draft.matches))
         given = iter(answers)
         counts: Counter[tuple[str, str]] = Counter()
         for one in group:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from uuid import UUID
 
 import structlog
 
@@ -13,8 +12,9 @@ from hub.headers import usable_headers
 from hub.inbox.accept import GroupCommit
 from hub.inbox.received import Received
 from hub.transports import Ability, Delivered, Transport
+from hub.transports.base import HandedOut
 
-BATCH_MAX = 200
+BATCH_MAX = 500
 IN_DOUBT_MAX = 10_000
 """Events without an id that wait for the proof that their acknowledgement arrived."""
 
@@ -31,7 +31,9 @@ class QueueConsumer:
         self._inbox = inbox
         self._has_stable_tags = Ability.STABLE_TAGS in transport.abilities
         self._is_unsure = not self._has_stable_tags and Ability.REDELIVERED_FLAG in transport.abilities
-        self._in_doubt: dict[int, UUID] = {}
+        self._in_doubt: dict[int, HandedOut] = {}
+        self._proven: set[HandedOut] = set()
+        """Proven, and not known to be written down."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Read until ``stopping`` is set. A batch that cannot be stored stays in the queue and comes again."""
@@ -44,18 +46,21 @@ class QueueConsumer:
         )
 
     async def _accept(self, batch: Sequence[Delivered]) -> None:
+        await self._forget(())
         accepted = await self._inbox.accept_all([self._received(delivered) for delivered in batch])
         for delivered, answer in zip(batch, accepted, strict=True):
-            if answer.in_doubt:
-                self._in_doubt[delivered.tag] = answer.event_id
+            if answer.in_doubt and delivered.handed_out is not None:
+                self._in_doubt[delivered.tag] = delivered.handed_out
         while len(self._in_doubt) > IN_DOUBT_MAX:
             # Its channel has gone without a proof; the event's own time limit does the rest.
             del self._in_doubt[next(iter(self._in_doubt))]
 
     async def _forget(self, tags: Sequence[int]) -> None:
-        event_ids = [self._in_doubt.pop(tag) for tag in tags if tag in self._in_doubt]
-        if event_ids:
-            await self._inbox.forget(self._queue, event_ids)
+        """What is proven is in doubt no more. What could not be written down is, before anything else is judged."""
+        self._proven.update(self._in_doubt.pop(tag) for tag in tags if tag in self._in_doubt)
+        if proven := frozenset(self._proven):
+            await self._inbox.forget(self._queue, proven)
+            self._proven -= proven
 
     def _received(self, delivered: Delivered) -> Received:
         headers, left_out = usable_headers(delivered.headers.items())
@@ -74,5 +79,6 @@ class QueueConsumer:
             redelivered=delivered.redelivered,
             carrier_ref=f"{self._queue}/{delivered.tag}" if self._has_stable_tags else "",
             unsure_queue=self._queue if self._is_unsure else "",
+            handed_out=delivered.handed_out if self._is_unsure else None,
             traceparent=delivered.headers.get("traceparent", ""),
         )

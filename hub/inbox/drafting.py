@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from hub import tracing
 from hub.clock import Clock
 from hub.errors import UnreadableError, UsageError
 from hub.event import Event, Verdict, new_traceparent, stable_hash
+from hub.formbody import parse_body
 from hub.inbox.doubt import doubt_of
 from hub.inbox.draft import Draft
 from hub.inbox.identity import carrier_identity, identity_hash, own_identity, unreadable_identity
@@ -68,10 +71,11 @@ class Drafter:
             return self._unreadable(source, received, f"the hub failed to read it: {type(error).__name__}", now)
 
     def _readable(self, source: CompiledSource, received: Received, now: datetime) -> Draft:
-        data, reader = parse_json(received.body), source.reader
+        if source.config.is_unproven:
+            return self._unproven(source, received, now)
+        data, reader = _read(source.config, received), source.reader
         message = Message(data, received.headers, _properties(received))
         type_ = reader.type(message)
-        _check(source.model, data)
         is_asked = source.without_identity is not None
         event = Event(
             id=self._clock.new_id(),
@@ -91,12 +95,24 @@ class Drafter:
             message_id=received.message_id,
             _data=[data],
         )
+        _check(source.model, event)
         if source.without_identity is not None and not source.without_identity.holds(Facts(event)):
             event = replace(event, dedupe_id=reader.dedupe_id(type_, message, received.body))
         if event.dedupe_id is None:
             return Draft(event, self.router.route(event), *_handed_out(source, received), doubt=doubt_of(received))
         same_hash = sameness_hash(data, source.config.event.same)
         return Draft(event, self.router.route(event), identity_hash(source.name, event.dedupe_id), same_hash)
+
+    def _unproven(self, source: CompiledSource, received: Received, now: datetime) -> Draft:
+        """A message whose sender a handler is still to prove: its body is not even read, and decides nothing."""
+        reader = source.reader
+        message = Message(None, received.headers, _properties(received))
+        type_ = reader.type(message)
+        dedupe_id = reader.dedupe_id(type_, message, received.body)
+        assert dedupe_id is not None, "the file was refused without body_hash in each alternative"
+        event = replace(_unread_event(received, self._clock, now), type=type_, dedupe_id=dedupe_id)
+        same_hash = stable_hash("body", received.body)
+        return Draft(event, self.router.route(event), identity_hash(source.name, dedupe_id), same_hash)
 
     def _unreadable(self, source: CompiledSource, received: Received, problem: str, now: datetime) -> Draft:
         event = _unread_event(received, self._clock, now)
@@ -132,7 +148,7 @@ class Drafter:
             content_type="application/json",
             payload=payload,
             headers={},
-            traceparent=traceparent or new_traceparent(),
+            traceparent=traceparent or tracing.root_traceparent(new_traceparent()),
             verdict=Verdict.TRUSTED,
             hops=hops,
             routing_key=type_,
@@ -146,6 +162,11 @@ class Drafter:
         return Draft(event, matches, own_identity(source, type_, dedupe_id), _same_hash(event), cause=cause)
 
 
+def _read(config: SourceConfig, received: Received) -> Any:
+    takes_forms = config.webhook is not None and config.webhook.forms
+    return parse_body(received.body, received.content_type) if takes_forms else parse_json(received.body)
+
+
 def _same_hash(event: Event) -> bytes:
     # A handler may set a timer with any bytes, and must not be able to stop the scheduler with them.
     try:
@@ -157,7 +178,8 @@ def _same_hash(event: Event) -> bytes:
 def _storable(received: Received) -> Received:
     """The message with words of the carrier that every database can hold; nearly always they are."""
     words = (received.routing_key, received.message_id, *received.headers, *received.headers.values())
-    is_fit = all(_storable_text(word) is word for word in words)
+    together = "".join(words)
+    is_fit = (together.isascii() and "\x00" not in together) or all(_storable_text(word) is word for word in words)
     if is_fit and len(received.content_type) <= CONTENT_TYPE_CHARS_MAX and _is_traceparent(received.traceparent):
         return received
     return replace(
@@ -215,11 +237,11 @@ def _properties(received: Received) -> dict[str, str]:
     return {"message_id": received.message_id, "routing_key": received.routing_key, "timestamp": timestamp}
 
 
-def _check(model: type[BaseModel] | None, data: object) -> None:
+def _check(model: type[BaseModel] | None, event: Event) -> None:
     if model is None:
         return
     try:
-        model.model_validate(data)
+        event.read_as(model)
     except ValidationError as error:
         raise UnreadableError(problem_of(error)) from error
 

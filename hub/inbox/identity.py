@@ -24,6 +24,11 @@ def own_identity(source: str, type_: str, dedupe_id: str) -> bytes:
     return stable_hash("own identity", source, type_, dedupe_id)
 
 
+def claimed_identity(capability: str, kind: str, id_: str) -> bytes:
+    """The identity that a handler claims for an event once its sender is proven, within its capability."""
+    return stable_hash("claimed", capability, kind, id_)
+
+
 def unreadable_identity(source: str, body: bytes) -> bytes:
     """The identity of a body that could not be read: itself. A sender that repeats it is stored once."""
     return stable_hash("unreadable", source, hashlib.sha256(body).digest())

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from hub.errors import RetryableError
 from hub.event import Verdict
+from hub.transports.base import HandedOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,8 @@ class Received:
     ``headers`` are already cleaned (lower-case names, no secrets). ``routing_key``, ``message_id`` and ``timestamp``
     are the carrier's own properties: empty or None over plain HTTP. ``redelivered`` is the broker's flag.
     ``carrier_ref`` names this message within its queue for ever, where the transport can: it recognises one that is
-    handed out again and has no id of its own. ``unsure_queue`` is its queue where the transport only flags such a one.
+    handed out again and has no id of its own. Where the transport only flags such a one, ``unsure_queue`` is its queue
+    and ``handed_out`` says by which handing out it came.
     """
 
     source: str
@@ -33,6 +35,7 @@ class Received:
     redelivered: bool = False
     carrier_ref: str = ""
     unsure_queue: str = ""
+    handed_out: HandedOut | None = None
     traceparent: str = ""
 
 

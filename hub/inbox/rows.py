@@ -27,11 +27,18 @@ UNREADABLE_ROUTE_ID = 0
 
 
 async def store_drafts(
-    conn: AsyncConnection, drafts: Sequence[Draft], *, route_ids: Mapping[str, int], now: datetime, slot: int = 0
+    conn: AsyncConnection,
+    drafts: Sequence[Draft],
+    *,
+    route_ids: Mapping[str, int],
+    now: datetime,
+    slot: int = 0,
+    counts: bool = True,
 ) -> list[tuple[Accepted, Event]]:
     """Store new events with their deliveries, and repeats as duplicates or conflicts; answers in the given order.
 
-    The events come back with their number. Nothing is committed here.
+    The events come back with their number. Nothing is committed here. With ``counts`` off, the caller counts them with
+    ``count_received`` before it commits: the row of a source is locked from then on.
     """
     # Drawn before the identities are inserted, which may have to wait for another acceptor: order of arrival counts.
     numbers = await draw(conn, "inbox_seq", len(drafts))
@@ -49,7 +56,8 @@ async def store_drafts(
             in_doubt = draft.doubt is not None
             answers.append((Accepted(kind, draft.event.id, draft.problem, in_doubt), stored.event))
         else:
-            answer = Accepted(_kind_of_repeat(draft, holder), holder.event_id, draft.problem)
+            in_doubt = draft.event.id in absorbed
+            answer = Accepted(_kind_of_repeat(draft, holder), holder.event_id, draft.problem, in_doubt)
             repeats.append((draft, answer))
             answers.append((answer, draft.event))
     if fresh:
@@ -57,7 +65,8 @@ async def store_drafts(
     await insert_deliveries(conn, fresh, route_ids)
     await remember(conn, fresh, now)
     await _insert_repeats(conn, repeats, now)
-    await _count(conn, drafts, slot)
+    if counts:
+        await count_received(conn, drafts, slot)
     return answers
 
 
@@ -243,7 +252,7 @@ _INSERT_DUPLICATES = BulkInsert(t.duplicates, _DUPLICATE_COLUMNS)
 _INSERT_CONFLICTS = BulkInsert(t.conflicts, (*_DUPLICATE_COLUMNS, "content_type", "payload", "headers", "state"))
 
 
-async def _count(conn: AsyncConnection, drafts: Sequence[Draft], slot: int) -> None:
+async def count_received(conn: AsyncConnection, drafts: Sequence[Draft], slot: int = 0) -> None:
     """Count what came apart from the rows it made, so that the counting equation can find a lost one."""
     counts = Counter(draft.event.source for draft in drafts)
     await _ADD_RECEIVED.run(conn, [(source, slot, counts[source]) for source in sorted(counts)])

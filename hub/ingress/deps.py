@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from hub.apidoc.published import Published
 from hub.capability import CheckResult
 from hub.clock import Clock
-from hub.inbox.received import Acceptor
+from hub.inbox.received import Accepted, Acceptor
 from hub.ingress.bodies import Room
 from hub.ingress.endpoints import EndpointTable
 from hub.ingress.metrics import IngressMetrics
+from hub.ingress.processes import Processes
 from hub.ingress.tokens import Doorman
 from hub.settings import Settings
 
@@ -27,7 +29,8 @@ class IngressDeps:
     """Everything that ``build_app`` is given.
 
     ``ready`` says how the parts of the hub are; ``routes`` are the capabilities' own. ``table`` may be filled later and
-    is swapped on reload.
+    is swapped on reload; ``replies`` are what capabilities add to the answers of a source; ``published`` describes the
+    messages of the wiring as it is then.
     """
 
     settings: Settings
@@ -38,6 +41,9 @@ class IngressDeps:
     ready: ReadyChecks
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     routes: Sequence[web.AbstractRouteDef] = ()
+    processes: Processes | None = None
+    published: Callable[[], Published] | None = None
+    replies: Mapping[str, Callable[[Accepted], Awaitable[Mapping[str, object]]]] = field(default_factory=dict)
 
 
 class Door:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from hub.errors import ConfigError, Problem, UsageError
+from hub.ingress.authentication import Decision, Request, refused
+from hub.ingress.remote import is_within
 from hub.ingress.schemes import NeedsHeaders, Scheme, SchemeRegistry, SecretHeaders
+from hub.ingress.unproven import Allowance
 from hub.routing.names import RESERVED_PATHS
 from hub.routing.sources import BODY_BYTES_DEFAULT, ReplyConfig, SourceConfig, WebhookConfig
+from hub.settings import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,17 @@ class Endpoint:
     scheme: Scheme
     reply: ReplyConfig
     body_bytes_max: int
+    allowance: Allowance | None = None
+    """How much is taken from unproven senders; None where they are proven at once."""
+    allow_from: tuple[Network, ...] = ()
+    """The networks that may send; empty means all."""
+    keep_address: bool = False
+
+    def decide(self, request: Request, now: datetime) -> Decision:
+        """How the sender is proven: by where it sends from, where that is bounded, and by the scheme."""
+        if self.allow_from and not is_within(request.remote, self.allow_from):
+            return refused("the address is not among those that may send")
+        return self.scheme.decide(request, now)
 
     @property
     def headers_kept(self) -> frozenset[str]:
@@ -51,7 +67,7 @@ class EndpointTable:
         """How the senders of this source's webhook are proven. Raises UsageError when it has none."""
         for endpoint in self._endpoints.values():
             if endpoint.source == source:
-                return endpoint.scheme
+                return endpoint
         raise UsageError(f"the source {source!r} takes no webhooks")
 
     @property
@@ -78,7 +94,22 @@ def read_endpoints(sources: Mapping[str, SourceConfig], schemes: SchemeRegistry)
         except ConfigError as error:
             problems += [Problem(f"sources.{name}.webhook.auth: {problem.message}") for problem in error.problems]
             continue
-        endpoint = Endpoint(name, scheme, source.reply, webhook.body_bytes_max)
+        if isinstance(scheme, NeedsHeaders) and not source.is_unproven:
+            message = (
+                f"the scheme {webhook.auth.scheme} leaves the proof to a handler: the source needs verify: deferred"
+            )
+            problems.append(Problem(f"sources.{name}.webhook.auth: {message}"))
+            continue
+        allowance = Allowance(source.unproven) if source.is_unproven else None
+        endpoint = Endpoint(
+            name,
+            scheme,
+            source.reply,
+            webhook.body_bytes_max,
+            allowance,
+            allow_from=webhook.allow_from,
+            keep_address=webhook.keep_address,
+        )
         for path in dict.fromkeys(without_slash(path) for path in (webhook.path, *webhook.aliases)):
             other = "the hub itself" if path in RESERVED_PATHS else None
             other = f"the source {endpoints[path].source}" if path in endpoints else other

@@ -40,7 +40,14 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Everything that is counted, in Prometheus' text form."""
-    # Two registries: what this HTTP application counts, and what the process counts behind it.
-    body = generate_latest(request.app[DOOR].deps.registry) + generate_latest(REGISTRY)
+    """Everything that is counted, in Prometheus' text form; by all processes where several share the address."""
+    body, together = figures(request.app), request.app[DOOR].deps.processes
+    if together is not None:
+        body = await together.merged(body)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def figures(app: web.Application) -> bytes:
+    """What this process has counted."""
+    # Two registries: what this HTTP application counts, and what the process counts behind it.
+    return generate_latest(app[DOOR].deps.registry) + generate_latest(REGISTRY)

@@ -15,7 +15,8 @@ class IngressMetrics:
     """Prometheus metrics of the HTTP endpoints.
 
     ``result`` is what the inbox answered (event, duplicate, conflict, unreadable), or why it was not asked:
-    unauthorized, too_large, slow, compressed, broken, headers, method, overloaded, unavailable, error.
+    unauthorized, too_large, slow, compressed, broken, headers, method, overloaded, unproven_limit, unavailable,
+    error.
     """
 
     def __init__(self, registry: CollectorRegistry, room: Room, in_hand: Callable[[], int]) -> None:
@@ -23,6 +24,12 @@ class IngressMetrics:
             "hub_webhook_requests_total",
             "Requests to a source's webhook, by how they ended.",
             ("source", "result"),
+            registry=registry,
+        )
+        self.answers = Counter(
+            "hub_webhook_answers_total",
+            "Answers to requests to a source's webhook, by HTTP status.",
+            ("source", "status"),
             registry=registry,
         )
         self.posted = Counter(
@@ -35,6 +42,13 @@ class IngressMetrics:
             "hub_ingress_ack_seconds",
             "From the first byte of the request to the answer that acknowledges it.",
             ("source",),
+            buckets=ACK_BUCKETS_S,
+            registry=registry,
+        )
+        self.requests = Histogram(
+            "hub_http_request_seconds",
+            "From the head of a request to its answer, for routes that are no webhook of a source.",
+            ("method", "route", "status"),
             buckets=ACK_BUCKETS_S,
             registry=registry,
         )

@@ -10,6 +10,7 @@ from hub.errors import RetryableError, UnreadableError, UsageError
 from hub.headers import HEADERS_BYTES_MAX
 from hub.ingress.bodies import BodyRefusedError, read_body
 from hub.ingress.deps import DOOR, Door
+from hub.ingress.endpoints import without_slash
 from hub.ingress.problems import problem
 from hub.ingress.tokens import RefusedError
 from hub.ingress.webhooks import answer_webhook, sender, whole_seconds
@@ -22,9 +23,12 @@ PATH_CHARS_MAX = 2_048
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever is raised into a response; what the hub knows about itself stays in the log."""
-    door = request.app[DOOR]
+    door, started = request.app[DOOR], request.app[DOOR].deps.clock.monotonic()
     with door.visit():
         response = await _answer(request, handler, door)
+    if request.match_info.route.resource is not None:
+        labels = (request.method, without_slash(route_name(request)), str(response.status))
+        door.metrics.requests.labels(*labels).observe(door.deps.clock.monotonic() - started)
     if response.status >= 400:
         door.metrics.problems.labels(str(response.status)).inc()
     return response

@@ -16,7 +16,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     """
     hops = [hop.strip() for value in forwarded_for for hop in value.split(",") if hop.strip()]
     address = peer
-    while hops and _is_trusted(address, trusted):
+    while hops and is_within(address, trusted):
         hop = hops.pop()
         if _parse(hop) is None:
             break
@@ -24,9 +24,10 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     return address
 
 
-def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether the address is on one of the networks; text that is no address is on none."""
     parsed = _parse(address)
-    return parsed is not None and any(parsed.version == network.version and parsed in network for network in trusted)
+    return parsed is not None and any(parsed.version == network.version and parsed in network for network in networks)
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import structlog
 from aiohttp import web
 
-from hub.apidoc.routes import documentation_routes
+from hub.apidoc.routes import documentation_routes, message_routes
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.deps import DOOR, Door, IngressDeps
@@ -41,7 +41,10 @@ def build_app(deps: IngressDeps) -> web.Application:
         web.get("/metrics", metrics),
     ]
     described = list(deps.routes)
-    app.add_routes(both_slashes([*own, *described, *documentation_routes(described)]))
+    own += documentation_routes(described)
+    if deps.published is not None:
+        own += message_routes(deps.published)
+    app.add_routes(both_slashes([*own, *described]))
     app.on_response_prepare.append(_say_less)
     return app
 

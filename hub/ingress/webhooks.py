@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Mapping
 
 import structlog
 from aiohttp import web
 
 from hub.errors import RetryableError, UnreadableError
+from hub.event import Verdict
 from hub.headers import clean_headers
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.ingress.authentication import Request
@@ -19,6 +21,7 @@ from hub.ingress.deps import Door
 from hub.ingress.endpoints import Endpoint
 from hub.ingress.problems import problem
 from hub.ingress.remote import client_address
+from hub.ingress.unproven import TooManyUnprovenError
 from hub.routing.sources import Reply
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
@@ -27,6 +30,9 @@ ACK_S_MAX = 25.0
 """How long the inbox may take. Senders wait for about 30 s; a later answer would reach nobody."""
 RETRY_AFTER_S = 5
 CONTENT_TYPE_CHARS_MAX = 255
+ADDRESS_HEADER = "sender-address"
+"""Where an event keeps whom it came from, for sources that ask for it; what a sender calls so itself is overwritten."""
+PROVEN = frozenset({Verdict.VALID, Verdict.TRUSTED})
 
 
 async def answer_webhook(request: web.Request, endpoint: Endpoint, door: Door) -> web.StreamResponse:
@@ -34,6 +40,7 @@ async def answer_webhook(request: web.Request, endpoint: Endpoint, door: Door) -
     started = door.deps.clock.monotonic()
     result, response = await _answer(request, endpoint, door)
     door.metrics.webhooks.labels(endpoint.source, result).inc()
+    door.metrics.answers.labels(endpoint.source, str(response.status)).inc()
     if response.status < 300:
         door.metrics.ack.labels(endpoint.source).observe(door.deps.clock.monotonic() - started)
     return response
@@ -50,13 +57,17 @@ async def _answer(request: web.Request, endpoint: Endpoint, door: Door) -> tuple
             received = _prove(request, body, endpoint, door)
             if received is None:
                 return "unauthorized", render(reply.unauthorized)
+            if endpoint.allowance is not None and received.verdict not in PROVEN:
+                endpoint.allowance.take(len(body), door.deps.clock.monotonic())
             async with asyncio.timeout(ACK_S_MAX):
                 accepted = await door.deps.acceptor.accept(received)
-            return accepted.kind, _acknowledge(accepted, endpoint)
+            return accepted.kind, _acknowledge(accepted, endpoint, await _more(accepted, endpoint, door))
     except BodyRefusedError as error:
         return error.result, _refuse_body(error, endpoint)
     except UnreadableError as error:
         return "headers", problem(400, str(error))
+    except TooManyUnprovenError as error:
+        return "unproven_limit", render(reply.unavailable, retry_after_s=error.delay_s)
     except OverloadedError as error:
         return "overloaded", render(reply.unavailable, retry_after_s=error.delay_s)
     except (RetryableError, TimeoutError) as error:
@@ -79,11 +90,16 @@ def _prove(request: web.Request, body: bytes, endpoint: Endpoint, door: Door) ->
         lower = name.lower()
         headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
     signed = Request(method=request.method, path=request.raw_path, headers=headers, body=body, remote=remote)
-    decision = endpoint.scheme.decide(signed, door.deps.clock.now())
+    decision = endpoint.decide(signed, door.deps.clock.now())
     if decision.verdict is None:
         log.warning("webhook_refused", source=endpoint.source, remote=remote, reason=decision.reason)
         return None
+    if decision.verdict is Verdict.UNDECIDED and endpoint.allowance is None:
+        log.error("webhook_refused", source=endpoint.source, remote=remote, reason="undecided without verify: deferred")
+        return None
     kept = clean_headers(request.headers.items(), drop=endpoint.headers_dropped, keep=endpoint.headers_kept)
+    if endpoint.keep_address:
+        kept[ADDRESS_HEADER] = remote
     return Received(
         source=endpoint.source,
         body=body,
@@ -94,9 +110,22 @@ def _prove(request: web.Request, body: bytes, endpoint: Endpoint, door: Door) ->
     )
 
 
-def _acknowledge(accepted: Accepted, endpoint: Endpoint) -> web.Response:
+async def _more(accepted: Accepted, endpoint: Endpoint, door: Door) -> Mapping[str, object]:
+    """What the capability adds to the answer. The event is stored: nothing here may make its sender come again."""
+    add = door.deps.replies.get(endpoint.source)
+    if add is None or accepted.kind == "unreadable":
+        return {}
+    try:
+        return await add(accepted)
+    except Exception:
+        log.exception("reply_not_completed", source=endpoint.source)
+        return {}
+
+
+def _acknowledge(accepted: Accepted, endpoint: Endpoint, more: Mapping[str, object]) -> web.Response:
     if accepted.kind != "unreadable":
-        return render(endpoint.reply.ok)
+        reply = endpoint.reply.ok
+        return render(Reply(status=reply.status, body={**(reply.body or {}), **more}) if more else reply)
     log.warning("webhook_unreadable", source=endpoint.source, event_id=str(accepted.event_id))
     reply = endpoint.reply.unreadable
     if reply.body is None and reply.status >= 400:

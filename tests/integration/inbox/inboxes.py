@@ -45,7 +45,7 @@ class CountingStore(Store):
         self.failures: list[Exception | None] = []
         self.gate: asyncio.Event | None = None
 
-    async def write(self, work: Work[Any], *, fence: Fence | None = None) -> Any:
+    async def write(self, work: Work[Any], *, fence: Fence | None = None, is_heartbeat: bool = False) -> Any:
         if self.gate is not None:
             await self.gate.wait()
         failure = self.failures.pop(0) if self.failures else None

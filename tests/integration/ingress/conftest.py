@@ -61,6 +61,12 @@ SOURCES: dict[str, dict[str, Any]] = {
         },
         "event": {"type": "signed.event"},
     },
+    "unproven": {
+        "webhook": {"path": "/webhooks/unproven", "auth": {"scheme": "none", "allow_unauthenticated": True}},
+        "event": {"type": "unproven.received", "id": "body_hash"},
+        "verify": "deferred",
+        "unproven": {"per_minute": 3, "bytes_per_minute": 1_000},
+    },
     "hidden": {"queue": {"name": "hidden"}, "event": {"type": "routing_key"}},
 }
 

@@ -73,6 +73,19 @@ async def test_a_source_without_words_of_its_own_answers_with_a_problem(hub: Har
     assert json.loads(answer.body) == {"type": "about:blank", "title": "Unauthorized", "status": 401}
 
 
+async def test_senders_that_are_proven_later_have_an_allowance_of_messages_and_of_bytes(start: Start) -> None:
+    hub = await start()
+    few = [await hub.send("POST", "/webhooks/unproven", b"{}") for _ in range(4)]
+    hub = await start()
+    large = [await hub.send("POST", "/webhooks/unproven", b"x" * 600) for _ in range(2)]
+
+    assert [answer.status for answer in few] == [200, 200, 200, 503]
+    assert 1 <= int(few[-1].headers["Retry-After"]) <= 20
+    assert [answer.status for answer in large] == [200, 503]
+    assert len(hub.inbox.received) == 1
+    assert hub.metric("hub_webhook_requests_total", source="unproven", result="unproven_limit") == 1
+
+
 async def test_a_duplicate_is_acknowledged_like_the_first(hub: Harness) -> None:
     first, second = await hub.webhook(), await hub.webhook()
 
