@@ -43,7 +43,12 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class NotFound:
-    """Answer of a lookup only: the provider says that this request never reached it."""
+    """Answer of a lookup only: the provider says that this request never reached it.
+
+    ``may_repeat``: nothing can happen twice, as with a read; it need not wait until the first one cannot be under way.
+    """
+
+    may_repeat: bool = False
 
 
 Outcome: TypeAlias = Settled | Declined | Pending | Unknown

@@ -74,8 +74,13 @@ async def lift(conn: AsyncConnection, delivery_ids: Collection[int]) -> None:
     """Let go what waits for these finished deliveries, except where messages of theirs are still to be sent."""
     if not delivery_ids or not await conn.scalar(select(exists(select(t.barriers.c.chain)))):
         return
+    # Two processes that mark the last messages of one merge take turns here, by a statement of its own: the second then
+    # sees what the first has marked. Side by side each would leave the rows to the other, and nobody would lift them.
+    mine = t.barriers.c.delivery_id.in_(delivery_ids)
+    held = select(t.barriers.c.chain).where(mine).order_by(t.barriers.c.chain, t.barriers.c.delivery_id)
+    await conn.execute(held.with_for_update())
     unsent = exists().where(t.outbox.c.delivery_id == t.barriers.c.delivery_id, _is_unsent)
-    await conn.execute(delete(t.barriers).where(t.barriers.c.delivery_id.in_(delivery_ids), ~unsent))
+    await conn.execute(delete(t.barriers).where(mine, ~unsent))
 
 
 _is_unsent = t.in_state(t.outbox, "ready") | t.in_state(t.outbox, "waiting", "parked")

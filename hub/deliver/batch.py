@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub import tracing
+from hub.capability import LockAhead
 from hub.deliver.context import Context, Surroundings, message_id
 from hub.deliver.drive import HandlerStuckError, drive
 from hub.deliver.effects import Effects, OutgoingMessage
@@ -36,6 +38,10 @@ from hub.store.words import words_for_logs, words_of
 
 log = structlog.get_logger(__name__)
 
+BATCH_S_MAX = 0.5
+"""How long the handlers of one batch may take together: its locks are held that long, on SQLite everybody waits."""
+AHEAD_MAX = 50
+"""How many deliveries of a batch may lock ahead: what they lock is held until the last of them has run."""
 STATEMENT_GIVEN_UP = frozenset({"55P03", "57014"})
 """PostgreSQL gave up one statement (a lock was not to be had, it took too long); the connection is still good."""
 ERROR_CHARS_MAX = 500
@@ -50,6 +56,8 @@ class BatchResult:
     attempts: list[Attempt] = field(default_factory=list)
     emitted: list[Event] = field(default_factory=list)
     published: set[int] = field(default_factory=set)
+    messages: list[tuple[int, OutgoingMessage]] = field(default_factory=list)
+    """What was put into the outbox, by number."""
     calling: list[Work] = field(default_factory=list)
     answers: dict[int, object] = field(default_factory=dict)
     """What each handler returned, by delivery: a command's answer."""
@@ -57,6 +65,8 @@ class BatchResult:
     kept: list[Owned] = field(default_factory=list)
     """What each delivery caused, and ``entries`` what they posted: a rehearsal shows it."""
     entries: list[PostedEntry] = field(default_factory=list)
+    left: int = 0
+    """How many deliveries of the batch there was no time or no room for."""
     stored: list[tuple[Accepted, Event]] = field(default_factory=list)
     """The inbox's answer to each event that was emitted, repeats included."""
 
@@ -86,27 +96,44 @@ class BatchRunner:
 
     def __init__(self, around: Surroundings, slot: int = 0) -> None:
         self._around = around
-        self._slot = slot
+        self.slot = slot
+        """Which row of a system account is written."""
         self.touched: tuple[Account, ...] = ()
         """The accounts that the last run met: a run again after a deadlock locks them first, in order."""
 
     async def run(
-        self, conn: AsyncConnection, works: Sequence[Work], rules: Rules, *, lock_first: Sequence[Account] = ()
+        self,
+        conn: AsyncConnection,
+        works: Sequence[Work],
+        rules: Rules,
+        *,
+        lock_first: Sequence[Account] = (),
+        may_cut: bool = False,
     ) -> BatchResult:
-        """Run these deliveries in order and write their effects. Raises FlushError when the writing failed."""
-        unit = UnitOfWork(conn, rules.route_ids, self._around.clock.now(), self._slot)
+        """Run these deliveries in order and write their effects. Raises FlushError when the writing failed.
+
+        With ``may_cut`` those for which there is no time are left as they are: the next batch takes them.
+        """
+        unit = UnitOfWork(conn, rules.route_ids, self._around.clock.now(), self.slot)
         try:
             await _lock_ahead(unit, lock_first)
-            return await self._run(unit, works, rules)
+            bounded = _bounded(works, rules) if may_cut else works
+            result = await self._run(unit, bounded, rules, may_cut=may_cut)
+            result.left += len(works) - len(bounded)
+            return result
         finally:
             self.touched = unit.book.touched
 
-    async def _run(self, unit: UnitOfWork, works: Sequence[Work], rules: Rules) -> BatchResult:
+    async def _run(self, unit: UnitOfWork, works: Sequence[Work], rules: Rules, *, may_cut: bool) -> BatchResult:
         result = BatchResult()
         failed_chains: set[int] = set()
         kept: list[Owned] = []
         batch = _Batch(unit, rules, pinned(self._around, rules), result, await self._lock_declared(unit, works, rules))
+        end = time.perf_counter() + BATCH_S_MAX
         for work in works:
+            if may_cut and result.attempts and time.perf_counter() > end:
+                result.left = len(works) - len(result.attempts)
+                break
             # What stands behind a failure waits for it; it is still ready and will be met as blocked.
             if work.chain in failed_chains:
                 continue
@@ -126,15 +153,23 @@ class BatchRunner:
         """Lock what the handlers declare, in order; answers the arguments that had to be read for it."""
         accounts: list[Account] = []
         arguments: dict[int, object] = {}
+        ahead: dict[LockAhead, list[object]] = {}
         for work in works:
             spec = rules.handler_of(work.route_id)
-            if spec is not None and spec.accounts is not None and spec.kind == "database":
-                try:
-                    argument = argument_of(spec.model, work.event)
-                    accounts += spec.accounts(argument)
-                except Exception:  # noqa: S112 - the handler itself will say what is wrong with its event
-                    continue
-                arguments[work.id] = argument
+            if spec is None or spec.kind != "database" or (spec.accounts is None and spec.ahead is None):
+                continue
+            try:
+                argument = argument_of(spec.model, work.event)
+                accounts += spec.accounts(argument) if spec.accounts is not None else ()
+            except Exception:  # noqa: S112 - the handler itself will say what is wrong with its event
+                continue
+            arguments[work.id] = argument
+            if spec.ahead is not None:
+                ahead.setdefault(spec.ahead, []).append(argument)
+        # One alone takes its locks in the right order by itself.
+        if len(works) > 1:
+            for lock, together in ahead.items():
+                accounts += await _locked_together(lock, together, unit)
         await _lock_ahead(unit, accounts)
         return arguments
 
@@ -172,10 +207,11 @@ class BatchRunner:
         if work.unsure and not holds(route, work.event):
             return Discarded("condition false"), None
         if route.handle is None:
-            return Done("published"), forward(work, route, self._around.destinations())
+            return Done("published"), forward(tracing.carried(work), route, self._around.destinations())
         spec = rules.handlers[route.handle]
         if spec.kind == "calls":
             return Calling(), None
+        work = tracing.carried(work)
         context = Context(work.event, route, work.id, batch.around, transaction)
         try:
             known = batch.arguments.get(work.id)
@@ -184,7 +220,7 @@ class BatchRunner:
             context.effects.result = await drive(running, spec.timeout_s, on_late=transaction.interrupt)
         finally:
             context.close()
-        return Done(context.effects.outcome), context.effects
+        return context.effects.ending, context.effects
 
     async def _flush(self, unit: UnitOfWork, kept: Sequence[Owned], result: BatchResult) -> None:
         result.kept, result.entries = list(kept), list(unit.book.pending)
@@ -195,6 +231,7 @@ class BatchRunner:
                 raise
             # Whatever else it is, one of these deliveries brought it: it must not end the worker.
             raise FlushError(error) from error
+        result.messages = unit.stored_messages
         result.emitted = [event for answer, event in result.stored if answer.kind == "event"]
         result.published = {message.lane for one in kept for message in one.effects.messages}
 
@@ -202,6 +239,37 @@ class BatchRunner:
 def pinned(around: Surroundings, rules: Rules) -> Surroundings:
     """The surroundings with the routing of these rules: a reload in the middle must not route what is emitted here."""
     return replace(around, drafter=lambda: rules.drafter)
+
+
+async def _locked_together(lock: LockAhead, arguments: Sequence[object], unit: UnitOfWork) -> Sequence[Account]:
+    """What a handler locks for all its deliveries of a batch. One of them may be too much for it: they are halved."""
+    try:
+        return await lock(arguments, unit.conn)
+    except Exception as error:
+        if _must_rise(error) or (isinstance(error, DBAPIError) and _is_away(error)):
+            raise
+        raise FlushError(error) from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """The database itself, and not a lock that somebody holds on a row of one of these deliveries."""
+    return unavailable(error) is not None and sqlstate(error) not in STATEMENT_GIVEN_UP
+
+
+def _bounded(works: Sequence[Work], rules: Rules) -> list[Work]:
+    """Those that one batch may take, where some lock ahead; what stands behind one that is left out is left out too."""
+    taken: list[Work] = []
+    left_out: set[int] = set()
+    room = AHEAD_MAX
+    for work in works:
+        spec = rules.handler_of(work.route_id)
+        locks_ahead = spec is not None and spec.ahead is not None
+        if work.chain in left_out or (locks_ahead and room <= 0):
+            left_out.add(work.chain)
+            continue
+        room -= locks_ahead
+        taken.append(work)
+    return taken
 
 
 async def _lock_ahead(unit: UnitOfWork, accounts: Sequence[Account]) -> None:
@@ -218,8 +286,7 @@ def argument_of(model: type[BaseModel] | None, event: Event) -> object:
     if model is None:
         return event
     try:
-        # From our own reading: pydantic's would make floats of the fractions of what a model leaves open.
-        return model.model_validate(event.data)
+        return event.read_as(model)
     except ValidationError as error:
         raise PermanentError(f"{event.type} does not fit {model.__name__}: {problem_of(error)}") from error
 
@@ -258,7 +325,7 @@ def ending_of(error: BaseException) -> Ending:
     """What an error means for the delivery: the class says what to do."""
     match error:
         case NotYet():
-            return Deferred(error.reason, error.within_s, error.on_deadline)
+            return Deferred(error.reason, error.within_s, error.on_deadline, error.refuses)
         case PermanentError():
             return Failed(str(error), permanent=True)
         case BusyError():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from hub import tracing
 from hub.calls.record import CallRecorder
-from hub.capability import HANDLER_S_MAX
+from hub.capability import HANDLER_S_MAX, HandlerSpec
 from hub.deliver import metrics
 from hub.deliver.batch import argument_of, ending_of, holds, is_being_cancelled, pinned
 from hub.deliver.context import Context, Surroundings
@@ -26,10 +27,12 @@ from hub.deliver.registry import Rules
 from hub.deliver.settle import Attempt, Settler
 from hub.deliver.telling import tell
 from hub.deliver.unit import Owned, UnitOfWork
-from hub.deliver.work import Discarded, Done, Ending, Work
+from hub.deliver.work import Discarded, Ending, Work
 from hub.errors import PermanentError, StoreUnavailableError
 from hub.event import Event
+from hub.flow.provider import Provider
 from hub.ledger import Book
+from hub.ownership.holding import Holding
 from hub.signal import LaneSignal
 from hub.store import tables as t
 from hub.store.store import Fence, FencedError, interrupt
@@ -37,6 +40,8 @@ from hub.store.words import words_for_logs
 
 SETTLE_PAUSE_S = 1.0
 RERUN_DELAY_S = 0.1
+LANES_PER_END = 8
+"""So many lanes are looked at again when a call has ended: there is room for one delivery, wherever it is."""
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +53,7 @@ class Callers:
         self,
         around: Surroundings,
         rules: Callable[[], Rules],
-        fence: Fence,
+        holding: Holding,
         to_deliver: LaneSignal,
         to_publish: LaneSignal,
         *,
@@ -56,18 +61,23 @@ class Callers:
     ) -> None:
         self._around = around
         self._rules = rules
-        self._fence = fence
+        self._holding = holding
+        self._fence = holding.fence
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._calls_max = calls_max
         self._tasks: dict[asyncio.Task[None], Work] = {}
-        self.left_out: set[int] = set()
-        """Lanes with deliveries for which there was no room; they are named again when there is."""
+        self._providers: dict[asyncio.Task[None], Provider] = {}
+        self._left_out: dict[int, None] = {}
 
     @property
     def room(self) -> int:
         """How many more may start."""
         return self._calls_max - len(self._tasks)
+
+    def room_for(self, spec: HandlerSpec) -> int:
+        """How many more may start of those that this handler runs: none while its provider stands still."""
+        return min(self.room, self._around.flow.provider(spec.provider or "").room(spec.priority))
 
     @property
     def in_flight(self) -> frozenset[int]:
@@ -79,19 +89,31 @@ class Callers:
         """The lanes of those deliveries."""
         return frozenset(work.lane for work in self._tasks.values())
 
+    def leave_out(self, lanes: Iterable[int]) -> None:
+        """These lanes may have deliveries for which there was no room; they are looked at again when there is."""
+        for lane in lanes:
+            self._left_out[lane] = None
+
     def start(self, work: Work) -> None:
         """Run this delivery, which is marked as calling, in a task of its own."""
         task = asyncio.create_task(self._run(work), name=f"call-{work.id}")
         # The task is held here: one that nobody holds can vanish.
         self._tasks[task] = work
+        if (spec := self._rules().handler_of(work.route_id)) is not None:
+            self._providers[task] = provider = self._around.flow.provider(spec.provider or "")
+            provider.in_hand += 1
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+        if (provider := self._providers.pop(task, None)) is not None:
+            provider.in_hand -= 1
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
-        self._to_deliver.add(self.left_out)
-        self.left_out.clear()
+        again = list(self._left_out)[:LANES_PER_END]
+        for lane in again:
+            del self._left_out[lane]
+        self._to_deliver.again(again)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("calling_task_failed", error=words_for_logs(error), exc_info=error)
 
@@ -107,7 +129,7 @@ class Callers:
 
     async def _run(self, work: Work) -> None:
         rules = self._rules()
-        transaction = LazyTransaction(self._around, self._fence, rules)
+        transaction = LazyTransaction(self._around, self._fence, rules, self._holding.slot)
         started_at, start = self._around.clock.now(), time.perf_counter()
         try:
             ending, context = await self._handle(work, rules, transaction)
@@ -127,7 +149,9 @@ class Callers:
             if work.unsure and not holds(route, work.event):
                 return Discarded("condition false"), None
             spec = rules.handlers[route.handle]
-            recorder = CallRecorder(self._around.store, self._fence, self._around.clock)
+            provider = self._around.flow.provider(spec.provider or "")
+            recorder = CallRecorder(self._around.store, self._fence, self._around.clock, provider)
+            work = tracing.carried(work)
             context = Context(
                 work.event,
                 route,
@@ -135,14 +159,15 @@ class Callers:
                 pinned(self._around, rules),
                 transaction,
                 recorder=recorder,
-                provider=spec.provider or "",
+                provider=provider.name,
+                priority=spec.priority,
             )
             try:
                 running = spec.function(argument_of(spec.model, work.event), context)
                 await drive(running, spec.timeout_s, on_late=transaction.interrupt)
             finally:
                 context.close()
-            return Done(context.effects.outcome), context
+            return context.effects.ending, context
         except FencedError:
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -197,10 +222,11 @@ class LazyTransaction:
     store's rules (one writer, fence, rollback) hold for these deliveries as for all others.
     """
 
-    def __init__(self, around: Surroundings, fence: Fence, rules: Rules) -> None:
+    def __init__(self, around: Surroundings, fence: Fence, rules: Rules, slot: int = 0) -> None:
         self._around = around
         self._fence = fence
         self._rules = rules
+        self._slot = slot
         self._task: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[UnitOfWork] | None = None
         self._orders: asyncio.Future[tuple[Attempt, Owned]] | None = None
@@ -245,7 +271,7 @@ class LazyTransaction:
             if opened.done():
                 # The handler is past its beginning. Its calls are on record, so that it can be run again as a whole.
                 raise StoreUnavailableError("the database wants the transaction run again", delay_s=RERUN_DELAY_S)
-            unit = UnitOfWork(conn, self._rules.route_ids, self._around.clock.now())
+            unit = UnitOfWork(conn, self._rules.route_ids, self._around.clock.now(), self._slot)
             opened.set_result(unit)
             attempt, owned = await self._order(orders)
             if self._session is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
@@ -22,13 +22,19 @@ from hub.clock import Clock
 from hub.deliver.books import LedgerUnit
 from hub.deliver.effects import Effects, OutgoingMessage, ReviewAnswer, Timer
 from hub.errors import PermanentError
-from hub.event import Event, Verdict, route_id_of, stable_uuid
+from hub.event import Event, Verdict, route_id_of, stable_uuid_text
+from hub.flow.flow import Flow
+from hub.flow.priority import Priority
+from hub.inbox.claims import Claim, claim
 from hub.inbox.drafting import Drafter
+from hub.inbox.identity import claimed_identity
 from hub.inbox.received import Received
-from hub.jsonbody import write_json
+from hub.jsonbody import parse_json, write_json
 from hub.ledger import Book
-from hub.routing import CompiledRoute, DestinationConfig
+from hub.recent import Recent
+from hub.routing import CompiledRoute, DestinationConfig, sameness_hash
 from hub.store.store import Store
+from hub.transports.base import OutboundMessage
 
 Payload: TypeAlias = BaseModel | Mapping[str, Any] | bytes
 DELAY_S_MAX = 400 * 86_400.0
@@ -59,6 +65,9 @@ class Surroundings:
     drafter: Callable[[], Drafter]
     destinations: Callable[[], Mapping[str, DestinationConfig]]
     settings_of: Callable[[str], Any]
+    flow: Flow
+    recent_events: Recent[Event] = field(default_factory=Recent)
+    recent_messages: Recent[OutboundMessage] = field(default_factory=Recent)
 
 
 class Context:
@@ -74,6 +83,7 @@ class Context:
         *,
         recorder: CallRecorder | None = None,
         provider: str = "",
+        priority: Priority = Priority.MONEY,
     ) -> None:
         self.event = event
         self.route = route.name
@@ -86,10 +96,12 @@ class Context:
         self._transaction = transaction
         self._recorder = recorder
         self._provider = provider
+        self._priority = priority
         self._emitted = 0
         self._published = 0
         self._readings = 0
         self._is_closed = False
+        self._has_claimed = False
 
     def close(self) -> None:
         """The handler has ended: whoever kept this context can cause nothing with it any more."""
@@ -103,6 +115,11 @@ class Context:
     def now(self) -> datetime:
         """Aware UTC, from the hub's clock."""
         return self._around.clock.now()
+
+    @property
+    def waited_s(self) -> float:
+        """How long ago the event was received: what a handler asks before it raises NotYet once more."""
+        return (self.now - self.event.received_at).total_seconds()
 
     @property
     def settings(self) -> Any:
@@ -285,7 +302,36 @@ class Context:
     def review(self, outcome: str, reason: str) -> None:
         """A business refusal: the delivery is done, and its result is on a person's list."""
         self.effects.outcome = outcome
-        self.effects.review = (outcome, reason)
+        self.effects.review, self.effects.refusal = (outcome, reason), None
+
+    def refuse(self, outcome: str, reason: str) -> None:
+        """The event's sender is not who it says: the delivery ends as *refused*, with this outcome and its reason.
+
+        For sources whose sender is proven only here (``verify: deferred``). What else was caused (an event or a message
+        that tells of the refusal) is written as always. Raises PermanentError after ``claim``: nothing that is not
+        proven may hold an identity.
+        """
+        self._refuse_late_use()
+        if self._has_claimed:
+            raise PermanentError("an event whose id was claimed cannot be refused: prove its sender before the claim")
+        self.effects.outcome = outcome
+        self.effects.review, self.effects.refusal = None, reason
+
+    async def claim(self, kind: str, id: str, *, same: object = None) -> Claim:
+        """Claim an id that the event names, for ever, in this transaction: what recognises a repeat after verification.
+
+        ``kind`` names what the id is of (``event``, ``payment``), within this capability. ``same`` is what tells a
+        repeat from a conflict, any JSON value; by default the event's payload. Waits for another transaction that
+        claims the same. In a calling handler, after the last call. Raises PermanentError after ``refuse``.
+        """
+        self._refuse_late_use()
+        if self.effects.refusal is not None:
+            raise PermanentError("a refused event claims nothing")
+        await self._transaction.begin()
+        self._has_claimed = True
+        said = self.event.data if same is None else parse_json(write_json(same).encode())
+        identity = claimed_identity((self._route.handle or "").partition(".")[0], kind, id)
+        return await claim(await self.session.connection(), identity, sameness_hash(said, None), self.event.id)
 
     def resolve_review(self, event_id: UUID, note: str) -> None:
         """What a person was to look at is settled: close the reviews of this event that are open, with why.
@@ -305,21 +351,19 @@ class Context:
         key: Key = None,
         lookup: Lookup | None = None,
         timeout_s: float = CALL_S_MAX,
+        priority: Priority | None = None,
     ) -> Outcome:
         """Call a provider: the only way out. ``fn`` and ``lookup`` are awaited with (request, key).
 
         The call is on record before it is sent. On a later attempt a decided step returns its stored outcome, and an
         undecided one asks ``lookup`` before anything is sent again; see ``hub/calls/record.py``. Only in a handler
         marked with ``@calls``, and before it first touches the ledger or the session.
+
+        It waits for its turn at the provider, by ``priority`` (unset: the handler's). Raises BusyError when the
+        provider stands still or has no room; nothing was sent then.
         """
-        self._refuse_late_use()
-        if self._recorder is None:
-            raise PermanentError(f"the handler of route {self.route} makes a call: mark it with @calls")
-        if self._transaction.is_open:
-            raise PermanentError(f"step {step!r}: make every call before the ledger or the session is touched")
-        if self._readings:
-            raise PermanentError(f"step {step!r}: leave `async with ctx.reading()` before the call")
-        return await self._recorder.run(
+        recorder = self._calling(f"step {step!r}")
+        return await recorder.run(
             Step(
                 delivery_id=self.delivery_id,
                 event=self.event,
@@ -330,8 +374,29 @@ class Context:
                 key=key,
                 lookup=lookup,
                 timeout_s=timeout_s,
+                priority=self._priority if priority is None else priority,
             )
         )
+
+    async def pause_provider(self, for_s: float, reason: str) -> None:
+        """Let nobody call this handler's provider for a time, in any process: it said that it is being maintained.
+
+        Committed at once, whatever becomes of the delivery. Only where a call may be made. The call that was told so
+        is for the handler to judge; its next attempt comes when the pause is over.
+        """
+        recorder = self._calling("pause_provider")
+        await recorder.pause_provider(for_s, by=f"route {self.route}", reason=reason)
+
+    def _calling(self, what: str) -> CallRecorder:
+        """What records calls, where one may be made now. Raises PermanentError."""
+        self._refuse_late_use()
+        if self._recorder is None:
+            raise PermanentError(f"the handler of route {self.route} makes a call: mark it with @calls")
+        if self._transaction.is_open:
+            raise PermanentError(f"{what}: make every call before the ledger or the session is touched")
+        if self._readings:
+            raise PermanentError(f"{what}: leave `async with ctx.reading()` before the call")
+        return self._recorder
 
 
 def message_id(event_id: UUID, delivery_id: int, number: int) -> str:
@@ -340,7 +405,7 @@ def message_id(event_id: UUID, delivery_id: int, number: int) -> str:
     A route is meant by its number, which a rename does not change.
     """
     route = str(route_id_of(delivery_id))
-    return str(stable_uuid("message", str(event_id), route, str(number)))
+    return stable_uuid_text("message", str(event_id), route, str(number))
 
 
 def encode(payload: Payload) -> bytes:

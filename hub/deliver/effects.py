@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from hub.deliver.work import Done, Refused
 from hub.event import lane_of
 from hub.inbox.draft import Draft
+from hub.transports.base import OutboundMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,18 @@ class OutgoingMessage:
     def lane(self) -> int:
         """The lane of its key, which need not be the delivery's; a message without a key is its own."""
         return lane_of(self.key if self.key is not None else self.message_id)
+
+    def outbound(self, exchange: str) -> OutboundMessage:
+        """The same as the relay hands it to a transport."""
+        return OutboundMessage(
+            message_id=self.message_id,
+            exchange=exchange,
+            routing_key=self.routing_key,
+            content_type=self.content_type,
+            payload=self.payload,
+            headers=self.headers,
+            key=self.key if self.key is not None else self.message_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,15 @@ class Effects:
     tags: set[tuple[str, str]] = field(default_factory=set)
     outcome: str = "applied"
     review: tuple[str, str] | None = None
+    refusal: str | None = None
+    """Why the event's sender is not believed; None where it is."""
     answers: list[ReviewAnswer] = field(default_factory=list)
     result: Any = None
+
+    @property
+    def ending(self) -> Done | Refused:
+        """How the delivery ends, now that its handler has returned."""
+        return Done(self.outcome) if self.refusal is None else Refused(self.outcome, self.refusal)
 
     def copy(self) -> Effects:
         """What has been collected so far, to go back to with ``restore``."""

@@ -31,9 +31,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import Targets, hold_back
 from hub.deliver.blocking import Behind, Block, Waits
-from hub.deliver.work import Work, work_of
-from hub.event import ROUTE_BITS
+from hub.deliver.work import Work, event_of, work_of
+from hub.event import ROUTE_BITS, Event
 from hub.inbox.corrections import latest_correction
+from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.numbers import among, as_numbers, number_table
 from hub.store.tables import in_state
@@ -71,6 +72,7 @@ class _Look:
     lanes: Sequence[int]
     leave: Collection[int]
     now: datetime
+    recent: Recent[Event]
 
     @property
     def dialect(self) -> str:
@@ -91,33 +93,74 @@ async def pick(
     now: datetime,
     leave: Collection[int] = (),
     targets: Targets = lambda _: (),
+    recent: Recent[Event] | None = None,
 ) -> Picked:
     """Read up to ``limit`` deliveries of these lanes. What must wait is told in ``waits``; nothing is written.
 
     Deliveries of the routes to ``leave`` are not read: many of them must not hide what stands behind them. ``targets``
-    says where a route's messages go.
+    says where a route's messages go; ``recent`` may have their events at hand.
     """
-    look, picked = _Look(conn, lanes, leave, now), Picked()
+    look, picked = _Look(conn, lanes, leave, now, recent if recent is not None else Recent(bytes_max=0)), Picked()
     works = await _due(look, picked)
     is_any_due = bool(works)
     ready, has_barriers = await _ready(look, limit, picked)
-    works = sorted(works + ready, key=lambda work: work.id)[:limit]
+    works = _in_equal_parts(works, ready, limit)
     if has_barriers or is_any_due:
         works = await hold_back(conn, works, picked.drained, picked.waits, now=now, targets=targets)
     picked.works = works
     return picked
 
 
+def _in_equal_parts(due: Sequence[Work], new: Sequence[Work], limit: int) -> list[Work]:
+    """Half of a batch for those that are tried again and half for new ones, as far as there are.
+
+    Neither crowds out the other. In order of acceptance, so that of each chain the first ones remain.
+    """
+    in_order = sorted([*due, *new], key=lambda work: work.id)
+    if len(in_order) <= limit or limit < 2:
+        return in_order[:limit]
+    of_due = min(len(due), max(limit // 2, limit - len(new)))
+    chosen = sorted(due, key=lambda work: work.id)[:of_due] + list(new[: limit - of_due])
+    return sorted(chosen, key=lambda work: work.id)
+
+
 async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
-    """A slow look over everything that could run: the sweep behind the signals."""
+    """Which of these lanes have something that could run: the sweep behind the signals.
+
+    One look into the index for each lane, however long its backlog is.
+    """
+    bounds = {"lanes": as_numbers(conn.dialect.name, lanes), "now": now}
     found: set[int] = set()
-    for query in (
-        select(_d.c.lane).where(in_state(_d, "ready")).distinct(),
-        select(_b.c.lane).where(_b.c.next_at <= now).distinct(),
-        select(_d.c.lane).where(_deferred, _d.c.next_at <= now).distinct(),
-    ):
-        found |= {row[0] for row in await conn.execute(query)}
+    for query in (_ready_lanes(conn.dialect.name), _due_lanes(conn.dialect.name), _DEFERRED_LANES):
+        found |= {row[0] for row in await conn.execute(query, bounds)}
     return found & set(lanes)
+
+
+@cache
+def _ready_lanes(dialect: str) -> Select[int]:
+    wanted, own = number_table(dialect, "lanes", Integer()), _d.alias("own")
+    # The next lane that has any: only the index of the ready has this order, so that no estimate leads elsewhere.
+    following = (
+        select(own.c.lane)
+        .where(in_state(own, "ready"), own.c.lane >= wanted.c[0])
+        .order_by(own.c.lane, own.c.id)
+        .limit(1)
+        .correlate(wanted)
+    )
+    return select(wanted.c[0]).where(following.scalar_subquery() == wanted.c[0])
+
+
+@cache
+def _due_lanes(dialect: str) -> Select[int]:
+    wanted = number_table(dialect, "lanes", Integer())
+    earliest = (
+        select(_b.c.next_at)
+        .where(_b.c.lane == wanted.c[0], _b.c.next_at <= _NOW)
+        .order_by(_b.c.next_at)
+        .limit(1)
+        .correlate(wanted)
+    )
+    return select(wanted.c[0]).where(earliest.scalar_subquery().is_not(None))
 
 
 async def _due(look: _Look, picked: Picked) -> list[Work]:
@@ -129,7 +172,8 @@ async def _due(look: _Look, picked: Picked) -> list[Work]:
         works += await _due_heads(look, picked)
     if has_deferred:
         deferred = _due_deferred(look.dialect, is_leaving=bool(look.leave))
-        works += [work_of(row) for row in await look.conn.execute(deferred, look.bounds | {"now": look.now})]
+        rows = await look.conn.execute(deferred, look.bounds | {"now": look.now})
+        works += [work_of(row, event_of(row)) for row in rows]
     return works
 
 
@@ -172,7 +216,7 @@ async def _heads(conn: AsyncConnection, chain: int) -> tuple[list[Work], Block |
     for row in await conn.execute(_FIRST_OF_CHAIN, {"of_chain": chain}):
         if row.state in ("parked", "calling"):
             return heads, Block(chain, row.lane, row.id, row.state, None)
-        heads.append(work_of(row))
+        heads.append(work_of(row, event_of(row)))
     return heads, None
 
 
@@ -189,16 +233,38 @@ def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
 async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], bool]:
     """Ready rows that may run, and whether there are any barriers; those of blocked chains are to wait."""
     rows = await _ready_rows(look, limit)
-    ready: list[Work] = []
+    ready: list[Row[Any]] = []
     behind: list[Behind] = []
     for row in rows:
         if row.is_blocked or row.chain in picked.drained:
             behind.append(Behind(row.id, row.chain))
         else:
-            ready.append(work_of(row))
+            ready.append(row)
     picked.turned = len(behind)
     picked.waits.behind += behind
-    return ready, bool(rows and rows[0].has_barriers)
+    return await _with_events(look, ready), bool(rows and rows[0].has_barriers)
+
+
+async def _with_events(look: _Look, rows: Sequence[Row[Any]]) -> list[Work]:
+    """These deliveries with their events: those at hand, the others read."""
+    events: dict[int, Event] = {}
+    for row in rows:
+        # A person's correction stands in for the payload that came.
+        event = look.recent.take(row.event_seq) if row.corrected is None else None
+        if event is not None:
+            events[row.event_seq] = event
+    missing = {row.event_seq for row in rows} - events.keys()
+    if missing:
+        seqs = {"seqs": as_numbers(look.dialect, missing)}
+        events |= {row.seq: event_of(row) for row in await look.conn.execute(_events(look.dialect), seqs)}
+    return [work_of(row, events[row.event_seq]) for row in rows]
+
+
+@cache
+def _events(dialect: str) -> Select[Any]:
+    event_id = _i.c.id.label("event_id")
+    columns = (event_id, *(_i.c[name] for name in _EVENT), latest_correction(_i.c.id).label("corrected"))
+    return select(*columns).where(among(dialect, _i.c.seq, "seqs"))
 
 
 async def _ready_rows(look: _Look, limit: int) -> Sequence[Row[Any]]:
@@ -215,7 +281,7 @@ async def _ready_rows(look: _Look, limit: int) -> Sequence[Row[Any]]:
 
 @cache
 def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
-    """Ready rows lane by lane, one ordered look into the index each, then the first of them all with their events."""
+    """Ready rows lane by lane, one ordered look into the index each, then the first of them all."""
     wanted = number_table(dialect, "lanes", Integer())
     own = _d.alias("own")
     of_lane = (
@@ -238,28 +304,27 @@ def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
         # Each of these rows is looked up by its key (OFFSET keeps the planner from making a join of it): before the
         # first ANALYZE, and after one in a quiet hour, it would rather read a whole table once.
         d: FromClause = select(_d).where(_d.c.id == bounded.c.id).offset(literal_column("0")).lateral("d")
-        i: FromClause = select(_i).where(_i.c.seq == d.c.event_seq).offset(literal_column("0")).lateral("i")
-        joined = bounded.join(d, true()).join(i, true())
+        joined = bounded.join(d, true())
     else:
-        d, i = _d, _i
-        joined = bounded.join(d, d.c.id == bounded.c.id).join(i, i.c.seq == d.c.event_seq)
+        d = _d
+        joined = bounded.join(d, d.c.id == bounded.c.id)
     is_blocked = select(_b.c.chain).where(_b.c.chain == d.c.chain).correlate(d).scalar_subquery().is_not(None)
     has_barriers = exists(select(t.barriers.c.chain))
-    columns = [*_with_event(d, i), is_blocked.label("is_blocked"), has_barriers.label("has_barriers")]
-    return select(*columns).select_from(joined).order_by(d.c.id)
+    flags = (is_blocked.label("is_blocked"), has_barriers.label("has_barriers"))
+    return select(*_with_correction(d), *flags).select_from(joined).order_by(d.c.id)
 
 
-def _with_event(d: FromClause, i: FromClause) -> list[ColumnElement[Any]]:
-    """What a ``Work`` is made of: a delivery, its event, and the payload that a person may have put in its place."""
-    corrected = latest_correction(d.c.event_id).label("corrected")
-    return [*(d.c[name] for name in _DELIVERY), *(i.c[name] for name in _EVENT), corrected]
+def _with_correction(d: FromClause) -> list[ColumnElement[Any]]:
+    """A delivery, and the payload that a person may have put in the place of its event's."""
+    return [*(d.c[name] for name in _DELIVERY), latest_correction(d.c.event_id).label("corrected")]
 
 
-_DELIVERY = ("id", "event_id", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
+_DELIVERY = ("id", "event_id", "event_seq", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
 _EVENT = tuple(column.name for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
-_WORK = select(*_with_event(_d, _i)).join(_i, _i.c.seq == _d.c.event_seq)
+_WORK = select(*_with_correction(_d), *(_i.c[name] for name in _EVENT)).join(_i, _i.c.seq == _d.c.event_seq)
 # The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
 _deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
+_DEFERRED_LANES = select(_d.c.lane).where(_deferred, _d.c.next_at <= _NOW).distinct()
 _FIRST_OF_CHAIN = (
     _WORK.where(_d.c.chain == bindparam("of_chain"), in_state(_d, *t.BEHIND_STATES))
     .order_by(_d.c.id)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hub.capability import HandlerSpec
 from hub.inbox.drafting import Drafter
 from hub.routing import CompiledRoute
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """One version of the wiring."""
 
@@ -29,3 +30,16 @@ class Rules:
         """The handler of a route; None when it only publishes or is gone."""
         route = self.routes_by_id.get(route_id)
         return self.handlers.get(route.handle) if route is not None and route.handle is not None else None
+
+    @cached_property
+    def calling(self) -> Mapping[int, HandlerSpec]:
+        """The routes whose handlers call a provider, with their handlers."""
+        specs = {one: self.handler_of(one) for one in self.routes_by_id}
+        return {one: spec for one, spec in specs.items() if spec is not None and spec.kind == "calls"}
+
+    def called(self, names: Collection[str]) -> set[int]:
+        """The routes that have, or had before a rename, one of these names."""
+        if not names:
+            return set()
+        routes = self.routes_by_id.items()
+        return {one for one, route in routes if route.name in names or set(route.was) & set(names)}

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.clock import Clock
 from hub.deliver.barriers import lift
 from hub.deliver.blocking import Block, Waits, block_chains, hold_chains, release_chains
-from hub.deliver.work import Calling, Deferred, Discarded, Done, Ending, Failed, Work
+from hub.deliver.work import Calling, Deferred, Discarded, Done, Ending, Failed, Refused, Work
 from hub.event import chain_of
 from hub.routing.router import CompiledRoute
 from hub.store import tables as t
@@ -85,7 +85,10 @@ class Settler:
         await self._write(conn, rows)
         await self._write_failures(conn, attempts)
         await lift(conn, freed)
-        blocks += waits.blocks
+        # Where a delivery has just failed and another one of its chain stands before a barrier, the back-off counts:
+        # the barrier's look is soon, and would use up the attempts of the one that failed.
+        failed = {block.chain for block in blocks}
+        blocks += [block for block in waits.blocks if block.chain not in failed]
         freed_chains = drained - {block.chain for block in blocks}
         if freed_chains and (blocks or waits.behind):
             waiting = {block.chain for block in blocks} | {one.chain for one in waits.behind}
@@ -114,6 +117,9 @@ class Settler:
                 return row | {"state": "done", "outcome": _storable(outcome), "finished_at": now}, None
             case Discarded(outcome):
                 return row | {"state": "discarded", "outcome": outcome, "finished_at": now}, None
+            case Refused(outcome, reason):
+                ended = {"outcome": _storable(outcome), "reason": _storable(reason), "finished_at": now}
+                return row | {"state": "refused"} | ended, None
             case Calling():
                 # The attempt is counted before the call, so that one which kills the process is parked in the end.
                 return row | {"state": "calling"}, self._block(work, "calling", None)
@@ -152,9 +158,11 @@ class Settler:
         row |= {"attempts": work.attempts, "reason": _storable(deferred.reason)}
         waited_s = (now - work.event.received_at).total_seconds()
         if waited_s >= deferred.within_s:
+            in_vain = _storable(f"waited {waited_s:.0f} s in vain: {deferred.reason}")
             if deferred.on_deadline != "park":
-                return row | {"state": "done", "outcome": _storable(deferred.on_deadline), "finished_at": now}, None
-            row["reason"] = _storable(f"waited {waited_s:.0f} s in vain: {deferred.reason}")
+                ended = {"outcome": _storable(deferred.on_deadline), "reason": in_vain, "finished_at": now}
+                return row | {"state": "refused" if deferred.refuses else "done"} | ended, None
+            row["reason"] = in_vain
             return self._park(work, row, continues=True)
         route = self._routes.get(work.route_id)
         longest_s = route.longest_s if route is not None else DEFER_S_MIN

@@ -40,12 +40,14 @@ class UnitOfWork:
         self._route_ids = route_ids
         self._now = now
         self._slot = slot
+        self.stored_messages: list[tuple[int, OutgoingMessage]] = []
+        """What ``flush`` has put into the outbox, by number."""
 
     async def flush(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
         """Write everything; the answers are those of the events that were emitted."""
         await self.book.flush()
         emitted = await self._store_events(owned)
-        await store_messages(self.conn, owned, self._now)
+        self.stored_messages = await store_messages(self.conn, owned, self._now)
         await self._store_timers(owned)
         await self._store_tags(owned)
         await self._store_reviews(owned)
@@ -121,13 +123,17 @@ def _seq_of(event_id: UUID) -> ScalarSelect[int]:
     return select(t.inbox.c.seq).where(t.inbox.c.id == event_id).scalar_subquery()
 
 
-async def store_messages(conn: AsyncConnection, owned: Sequence[Owned], now: datetime) -> None:
-    """Write the messages of these deliveries into the outbox, in their order."""
+async def store_messages(
+    conn: AsyncConnection, owned: Sequence[Owned], now: datetime
+) -> list[tuple[int, OutgoingMessage]]:
+    """Write the messages of these deliveries into the outbox, in their order; answers with their numbers."""
     messages = [(one, message) for one in owned for message in one.effects.messages]
-    if messages:
-        numbers = await draw(conn, "outbox_seq", len(messages))
-        records = [_message_record(number, *message) for number, message in zip(numbers, messages, strict=True)]
-        await _INSERT_MESSAGES.run(conn, records, ("ready", 0, now))
+    if not messages:
+        return []
+    numbers = await draw(conn, "outbox_seq", len(messages))
+    records = [_message_record(number, *message) for number, message in zip(numbers, messages, strict=True)]
+    await _INSERT_MESSAGES.run(conn, records, ("ready", 0, now))
+    return [(number, message) for number, (_, message) in zip(numbers, messages, strict=True)]
 
 
 def _message_record(number: int, one: Owned, message: OutgoingMessage) -> Record:

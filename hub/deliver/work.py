@@ -41,6 +41,14 @@ class Discarded:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Its sender turned out not to be who it says: the event is kept, and nothing was done on its word."""
+
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The attempt ended with an error. Without ``retry_s`` the route's rule decides; ``counts`` False uses none up."""
 
@@ -61,6 +69,7 @@ class Deferred:
     reason: str
     within_s: float
     on_deadline: str
+    refuses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +77,11 @@ class Calling:
     """Handed to a task of its own, because its handler calls a provider."""
 
 
-Ending = Done | Discarded | Failed | Deferred | Calling
+Ending = Done | Discarded | Refused | Failed | Deferred | Calling
 
 
-def work_of(row: Row[Any]) -> Work:
-    """A picked row as Work."""
+def work_of(row: Row[Any], event: Event) -> Work:
+    """A picked row and its event as Work."""
     return Work(
         id=row.id,
         route_id=row.route_id,
@@ -82,7 +91,7 @@ def work_of(row: Row[Any]) -> Work:
         unsure=row.unsure,
         state=row.state,
         attempts=row.attempts,
-        event=event_of(row),
+        event=event,
     )
 
 

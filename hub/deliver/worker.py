@@ -7,7 +7,8 @@ whose handlers call a provider are handed to tasks of their own. Source: docs/de
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
@@ -20,6 +21,7 @@ from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failu
 from hub.deliver.blocking import release_chains
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
+from hub.deliver.effects import OutgoingMessage
 from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Settler
@@ -33,7 +35,13 @@ from hub.signal import LaneSignal, is_set_within
 from hub.store import tables as t
 from hub.store.store import sqlstate, unavailable
 
-LANES_PER_BATCH = 64
+LANES_PER_BATCH = 256
+SWEEP_S_MAX = 5.0
+VAIN_SHARE = 2
+"""Looks in vain past a large backlog that stands still may take one part of the time in so many more."""
+CALLS_MAX = 256
+"""Deliveries of one process that may be talking to providers at once, whichever; each provider has its own bound."""
+LIMIT_MIN = 20
 PAUSE_S_FIRST = 0.1
 PAUSE_S_MAX = 5.0
 
@@ -62,7 +70,7 @@ class Worker:
         to_publish: LaneSignal,
         batch_size: int = 100,
         sweep_s: float = 0.5,
-        calls_max: int = 64,
+        calls_max: int = CALLS_MAX,
     ) -> None:
         self._around = around
         self._rules = rules
@@ -71,12 +79,16 @@ class Worker:
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._batch_size = batch_size
+        self._limit = batch_size
+        """How many are read for the next batch: of those for which there is no time, nothing need be read."""
         self._sweep_s = sweep_s
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._last: list[Work] = []
-        self.callers = Callers(around, rules, holding.fence, to_deliver, to_publish, calls_max=calls_max)
+        self._is_leaving = False
+        self._vain_s = 0.0
+        self.callers = Callers(around, rules, holding, to_deliver, to_publish, calls_max=calls_max)
         # One batch at a time, so that a lane can be handed over when the batch that may hold it has ended.
         self._turn = asyncio.Lock()
         holding.hands = self
@@ -97,7 +109,9 @@ class Worker:
                     async with self._turn:
                         await self._give_back_lost_calls()
                     await self._sweep()
-                    next_sweep = self._around.clock.monotonic() + self._sweep_s
+                    rest_s = min(SWEEP_S_MAX, VAIN_SHARE * self._vain_s)
+                    next_sweep = self._around.clock.monotonic() + max(self._sweep_s, rest_s)
+                    self._vain_s = 0.0
                 if self._to_deliver:
                     await self._deliver_some()
                 else:
@@ -125,7 +139,10 @@ class Worker:
 
     async def _sweep(self) -> None:
         async with self._around.store.reading() as conn:
-            self._to_deliver.add(await lanes_with_work(conn, sorted(self._holding.lanes), self._around.clock.now()))
+            await self._around.flow.look(conn)
+            lanes = await lanes_with_work(conn, sorted(self._holding.lanes), self._around.clock.now())
+        self._around.flow.workers = self._holding.workers
+        self._to_deliver.again(lanes)
 
     async def _give_back_lost_calls(self) -> None:
         """Deliveries marked as calling that no task runs: their batch was committed although it did not hear so."""
@@ -152,19 +169,22 @@ class Worker:
 
     async def _deliver(self, lanes: Sequence[int]) -> None:
         """One batch of these lanes. They are looked at again until nothing of theirs can run."""
+        begun_s = self._around.clock.monotonic()
         try:
             done = await self._round(lanes)
         except FlushError as error:
             log.warning("batch_halved", cause=type(error.cause).__name__, deliveries=len(self._last))
             await self._search(lanes, [work.id for work in self._last], error)
-            self._to_deliver.add(lanes)
+            self._to_deliver.again(lanes)
             return
         except StoreUnavailableError:
-            self._to_deliver.add(lanes)
+            self._to_deliver.again(lanes)
             raise
         self._after(done)
         if done.found:
-            self._to_deliver.add(lanes)
+            self._to_deliver.again(lanes)
+        elif self._is_leaving:
+            self._vain_s += self._around.clock.monotonic() - begun_s
 
     async def _search(self, lanes: Sequence[int], ids: Sequence[int], error: FlushError) -> None:
         """Run the deliveries of a batch that could not be written in halves, until the one at fault stands alone.
@@ -196,6 +216,7 @@ class Worker:
         """One transaction. ``only`` these deliveries; with ``refused``, write their failure instead of running them."""
         rules = self._rules()
         settler = Settler(self._around.clock, rules.routes_by_id)
+        self._runner.slot = self._holding.slot
         counted = await self._count_suspects(lanes, only)
 
         lock_first: tuple[Account, ...] = ()
@@ -203,34 +224,44 @@ class Worker:
         async def work(conn: AsyncConnection) -> _Round:
             nonlocal lock_first
             await wait_for_earlier(conn, self._holding.fence, self._holding.kind)
-            now = self._around.clock.now()
+            now, leave = self._around.clock.now(), self._routes_to_leave(rules, lanes)
             picked = await pick(
                 conn,
                 lanes,
-                limit=self._batch_size,
+                limit=self._limit if only is None else self._batch_size,
                 now=now,
-                leave=self._routes_without_room(rules),
+                leave=leave,
                 targets=rules.targets_of,
+                recent=self._around.recent_events,
             )
             works = self._within_call_bounds(self._chosen(picked.works, only, counted), rules)
             self._last = works
             if refused is not None:
                 result = BatchResult(attempts=[single_failure(one, refused, now) for one in works])
-            elif counted and _is_used_up(works, rules):
+            elif used_up := _used_up(works, counted, rules):
                 killed = FlushError(RuntimeError("the process ended each time while this ran"))
-                result = BatchResult(attempts=[single_failure(one, killed, now) for one in works])
+                result = BatchResult(attempts=[single_failure(one, killed, now) for one in used_up])
             else:
+                # A search for the one at fault runs its parts whole: the next part stands behind what would be cut.
+                may_cut = not counted and only is None
                 try:
-                    result = await self._runner.run(conn, works, rules, lock_first=lock_first)
+                    result = await self._runner.run(conn, works, rules, lock_first=lock_first, may_cut=may_cut)
                 finally:
                     # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
                     lock_first = self._runner.touched
+            self._adapt(result)
             settling = settler.settle(conn, result.attempts, picked.drained, picked.waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
             is_held_up = bool(picked.works) and not works and bool(self._suspects)
             return _Round(result, works, bool(result.attempts) or picked.is_worth_another_look or is_held_up)
 
         return await self._around.store.write(work, fence=self._holding.fence)
+
+    def _adapt(self, result: BatchResult) -> None:
+        if result.left:
+            self._limit = min(self._batch_size, max(LIMIT_MIN, 2 * len(result.attempts)))
+        elif len(result.attempts) >= self._limit:
+            self._limit = min(self._batch_size, 2 * self._limit)
 
     def _chosen(self, works: Sequence[Work], only: set[int] | None, counted: frozenset[int]) -> list[Work]:
         """Those of the picked deliveries that run now: suspects apart, and none before what stands in front of it."""
@@ -240,26 +271,30 @@ class Worker:
             # Their attempts are counted already.
             chosen = takewhile(lambda one: one.id in counted, works)
             return [replace(one, attempts=one.attempts - 1) for one in chosen]
-        return list(takewhile(lambda one: one.id not in self._suspects, works))
+        # Something came before those that were counted: it is an ordinary batch, and they are another one.
+        return list(takewhile(lambda one: one.id not in self._suspects and one.id not in counted, works))
 
-    def _routes_without_room(self, rules: Rules) -> frozenset[int]:
-        """While as many calls as allowed are out, what calls a provider is not even read: others stand behind it."""
-        if self.callers.room > 0:
-            return frozenset()
-        routes = rules.routes_by_id
-        return frozenset(one for one in routes if (spec := rules.handler_of(one)) is not None and spec.kind == "calls")
+    def _routes_to_leave(self, rules: Rules, lanes: Iterable[int]) -> frozenset[int]:
+        """Routes that stand still or whose provider has no room: they are not even read, others stand behind them."""
+        full = {one for one, spec in rules.calling.items() if self.callers.room_for(spec) <= 0}
+        if full:
+            self.callers.leave_out(lanes)
+        left = frozenset(full | rules.called(self._around.flow.paused_routes))
+        self._is_leaving = bool(left)
+        return left
 
     def _within_call_bounds(self, works: list[Work], rules: Rules) -> list[Work]:
         """Leave out what calls a provider when as many calls as allowed are out; it stays where it is."""
-        room = self.callers.room
+        begun: Counter[str | None] = Counter()
         allowed: list[Work] = []
         for one in works:
-            spec = rules.handler_of(one.route_id)
-            if spec is not None and spec.kind == "calls":
+            spec = rules.calling.get(one.route_id)
+            if spec is not None:
+                room = min(self.callers.room - begun.total(), self.callers.room_for(spec) - begun[spec.provider])
                 if room <= 0:
-                    self.callers.left_out.add(one.lane)
+                    self.callers.leave_out([one.lane])
                     continue
-                room -= 1
+                begun[spec.provider] += 1
             allowed.append(one)
         return allowed
 
@@ -273,7 +308,9 @@ class Worker:
 
         async def work(conn: AsyncConnection) -> frozenset[int]:
             now, targets = self._around.clock.now(), self._rules().targets_of
-            picked = await pick(conn, lanes, limit=self._batch_size, now=now, targets=targets)
+            leave = self._routes_to_leave(self._rules(), lanes)
+            # No more than the batch will read: what is counted must run before the next process may end.
+            picked = await pick(conn, lanes, limit=self._limit, now=now, leave=leave, targets=targets)
             await picked.waits.write(conn)
             together = frozenset(one.id for one in self._run_together(picked.works))
             if together:
@@ -299,10 +336,20 @@ class Worker:
         """Tell those who wait, now that it is committed."""
         result = done.result
         self._to_deliver.add(event.lane for event in result.emitted)
+        self._keep_messages(result.messages)
         self._to_publish.add(result.published)
         tell_all(result.attempts, self._rules())
         for one in result.calling:
             self.callers.start(one)
+
+    def _keep_messages(self, messages: Sequence[tuple[int, OutgoingMessage]]) -> None:
+        """For the relay, which would read them back."""
+        destinations = self._around.destinations()
+        for number, message in messages:
+            destination = destinations.get(message.destination)
+            if destination is not None:
+                outbound = message.outbound(destination.exchange_name)
+                self._around.recent_messages.keep(number, outbound, payload=message.payload)
 
 
 async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
@@ -315,9 +362,12 @@ async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
         raise FlushError(error) from error
 
 
-def _is_used_up(works: Sequence[Work], rules: Rules) -> bool:
-    for one in works:
-        route = rules.routes_by_id.get(one.route_id)
-        if route is not None and one.attempts >= route.attempts:
-            return True
-    return False
+def _used_up(works: Sequence[Work], counted: frozenset[int], rules: Rules) -> list[Work]:
+    """Suspects that were running each time a process ended. Others were not, whatever attempts they have had."""
+    return [
+        one
+        for one in works
+        if one.id in counted
+        and (route := rules.routes_by_id.get(one.route_id)) is not None
+        and one.attempts >= route.attempts
+    ]

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.calls.outcome import Declined, NotFound, Outcome, Pending, Settled, Unknown
-from hub.calls.record import Lookup
+from hub.calls.record import UNDER_WAY_S, Lookup
 from hub.capability import HandlerSpec, calls, handler
 from hub.deliver.context import Context
 from hub.errors import BusyError, RetryableError
@@ -173,13 +173,30 @@ async def test_without_a_way_to_ask_an_unknown_outcome_goes_to_a_person(store: S
         assert "unknown" in row.reason
 
 
-async def test_what_the_provider_never_had_is_sent_again_as_the_next_number_under_the_same_key(store: Store) -> None:
+async def test_what_the_provider_never_had_is_sent_again_as_the_next_number_under_the_same_key(
+    store: Store, clock: SettableClock
+) -> None:
     provider = Provider(Unknown("lost"))
     outcomes: list[Outcome] = []
-    provider.found = [NotFound()]
-    async with assemble(store, PAY, {"pay": provider.spec(outcomes)}) as parts:
+    provider.found = [NotFound(), NotFound()]
+    async with assemble(store, PAY, {"pay": provider.spec(outcomes)}, clock=clock) as parts:
+
+        async def backs_off() -> bool:
+            return states(await parts.deliveries()) == ["retrying"]
+
         await give(parts, message("pay", {"key": "k"}))
+        await until(backs_off)
+        clock.advance(1)
+        await until(lambda: len(provider.asked) == 1)
+        await until(backs_off)
+        # Given up here after 5 s, it may still be on its way there: not found is no answer yet.
+        clock.advance(5.0 + UNDER_WAY_S - 2)
+        await asyncio.sleep(0.1)
+        assert (len(provider.asked), len(provider.sent)) == (1, 1)
+        clock.advance(2)
         await parts.settle()
+
+        assert [row.attempts for row in await parts.deliveries()] == [2]
 
         assert len({key for _, key in provider.sent}) == 1
         assert states(await parts.rows(t.calls), "number", "state") == [(1, "not_found"), (2, "settled")]
@@ -190,7 +207,7 @@ async def test_a_provider_that_wants_a_new_id_gets_one_only_after_it_said_that_t
     store: Store,
 ) -> None:
     provider = Provider(Unknown("lost"))
-    provider.found = [Pending(), NotFound()]
+    provider.found = [Pending(), NotFound(may_repeat=True)]
     async with assemble(store, PAY, {"pay": provider.spec([], key=lambda number: f"capture-{number}")}) as parts:
         await give(parts, message("pay", {"key": "k"}))
         await parts.settle()

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from hub.capability import handler
 from hub.deliver.batch import BatchRunner
 from hub.deliver.context import Context
+from hub.deliver.worker import Worker
 from hub.event import Event
 from hub.ownership.holding import DELIVER
 from hub.store import tables as t
@@ -85,6 +86,31 @@ async def test_what_was_tried_when_a_process_died_runs_alone(
 
         assert batches == [4, 1, 1, 4]
         assert [row.attempts for row in await parts.deliveries()] == [1] * 4 + [2] * 2 + [1] * 4
+
+
+async def test_only_suspects_are_judged_by_the_processes_that_ended_while_they_ran(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await leave_behind(store, clock, 3)
+    async with store.reading() as conn:
+        ordinary, suspect, last = sorted([row.id for row in await conn.execute(t.deliveries.select())])
+    # It has used up its attempts under the rules of today, which were more patient yesterday.
+    tried = update(t.deliveries).where(t.deliveries.c.id.in_([ordinary, suspect])).values(attempts=3)
+    await store.write(lambda conn: conn.execute(tried))
+    answers = [frozenset({suspect})]
+
+    async def counted(self: Worker, *_: Any) -> frozenset[int]:
+        # Between this look and the next, the ordinary one has become due.
+        self._suspects.clear()
+        return answers.pop() if answers else frozenset()
+
+    monkeypatch.setattr(Worker, "_count_suspects", counted)
+    async with assemble(store, ROUTE, {"act": act}, clock=clock) as parts:
+        await parts.settle()
+
+        assert [(row.id, row.state) for row in await parts.deliveries()] == [
+            (one, "done") for one in (ordinary, suspect, last)
+        ]
 
 
 async def test_a_process_that_fails_leaves_its_successor_careful(database_url: str, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hub.ledger import Account, Move
 from hub.ledger.errors import InsufficientFundsError
 from hub.ledger.tables import balances, entries
 from hub.money import Money
+from hub.operate.equation import check
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.deliver.workshop import give, message, route, routing, states, until
@@ -146,6 +147,38 @@ async def test_commands_that_race_for_one_wallet_never_overdraw_it(store: Store)
         async with store.reading() as conn:
             assert (await conn.execute(select(balances.c.balance).order_by(balances.c.balance))).all()
         assert len([row for row in await parts.rows(t.inbox) if row.type == "pay"]) == 3
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_commands_wait_for_nothing_that_they_do_not_share(store: Store) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    @handler
+    async def slow(event: Event, ctx: Context) -> None:
+        # What it has posted locks the rows of its accounts until the commit.
+        await ctx.ledger.balance(Account(f"wallet:{event.key}", "VND", "credit"))
+        begun.set()
+        await may_end.wait()
+
+    @handler
+    async def quick(event: Event, ctx: Context) -> None:
+        wallet = Account(f"wallet:{event.key}", "VND", "credit")
+        await ctx.ledger.post(f"fill-{event.id}", "top_up", [Move(BANK, wallet, Money(1, "VND"))])
+
+    routes = routing(route("slow", "slow", match="slow"), route("quick", "quick", match="quick"))
+    async with assemble(store, routes, {"slow": slow, "quick": quick}, start=False) as parts:
+        await command(parts, "quick", 1, key="a")
+        waiting = asyncio.create_task(command(parts, "slow", 1, key="a"))
+        await begun.wait()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(command(parts, "quick", 1, key=key) for key in "bcde"))
+        may_end.set()
+        await waiting
+
+        # Neither the counter nor the system account is one row for all of them.
+        assert len(await parts.rows(t.received_totals)) == 6
+        assert len([row for row in await parts.rows(balances) if row.slot > 0 and row.balance]) >= 4
+        assert (await check(store)).violations == ()
 
 
 async def test_a_command_does_not_wait_for_its_chain(store: Store) -> None:

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.capability import handler
 from hub.deliver.context import Context
 from hub.errors import NotYet, PermanentError
 from hub.event import Event, lane_of
 from hub.operate.parked import discard
+from hub.outbox.marks import lift_behind
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states, until
 from tests.support.clock import SettableClock
+from tests.support.locks import until_one_waits
 from tests.support.parts import Parts, assemble
 
 ONE_ATTEMPT = "attempts: 1, first: 1ms, longest: 1ms"
@@ -99,6 +103,63 @@ async def test_a_merge_waits_for_a_head_of_its_other_key_that_backs_off(store: S
         clock.advance(6)
         await parts.settle()
         assert journal.of("all") == [3, 1, 2]
+
+
+async def test_a_barrier_behind_a_failed_head_does_not_shorten_its_back_off(store: Store, clock: SettableClock) -> None:
+    @handler
+    async def run(_: Event, __: Context) -> None:
+        raise RuntimeError("never")
+
+    routes = routing(route("run", "run", retry="attempts: 3, first: 20s, longest: 20s"))
+    async with assemble(store, routes, {"run": run}, clock=clock) as parts:
+        await give(parts, message("a", {"key": "b", "n": 1}))
+        await until(lambda: _are(parts, "retrying"))
+        # One batch: the head of chain a fails, and the merge behind it is held by what is open of b.
+        await give(parts, message("a", {"key": "a", "n": 2}), message("a", {"key": "a", "after": "b", "n": 3}))
+        await until(lambda: _are(parts, "retrying", "retrying", "waiting"))
+
+        assert {row.state for row in await parts.rows(t.blocked)} == {"backoff"}
+        clock.advance(6)
+        await asyncio.sleep(0.1)
+        assert [row.attempts for row in await parts.deliveries()] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_two_relays_that_send_the_last_messages_of_a_merge_at_once_let_go_of_its_keys(store: Store) -> None:
+    @handler
+    async def run(event: Event, ctx: Context) -> None:
+        for key in ("a", "b"):
+            await ctx.publish({"n": 1}, key=key)
+
+    routes = routing(route("run", "run", more="publish: out"), destinations=["out"])
+    async with assemble(store, routes, {"run": run}) as parts:
+        await give(parts, message("a", {"key": "a", "after": "b", "n": 1}))
+        await parts.settle()
+        first, second = [row.seq for row in await parts.rows(t.outbox)]
+        assert len(await parts.rows(t.barriers)) == 2
+        may_commit = asyncio.Event()
+
+        async def mark(seq: int, gate: asyncio.Event | None) -> None:
+            async def work(conn: AsyncConnection) -> None:
+                await conn.execute(update(t.outbox).where(t.outbox.c.seq == seq).values(state="sent"))
+                await lift_behind(conn, [seq])
+                marked.set()
+                if gate is not None:
+                    await gate.wait()
+
+            await store.write(work)
+
+        marked = asyncio.Event()
+        one = asyncio.create_task(mark(first, may_commit))
+        await marked.wait()
+        other = asyncio.create_task(mark(second, None))
+        waiting = asyncio.create_task(until_one_waits(store))
+        await asyncio.wait({other, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        may_commit.set()
+        await asyncio.gather(one, other)
+        waiting.cancel()
+
+        assert await parts.rows(t.barriers) == []
 
 
 async def test_a_key_named_twice_or_the_own_one_among_the_further_keys_is_no_obstacle(store: Store) -> None:

@@ -5,10 +5,11 @@ PostgreSQL tells how many rows a transaction has read of each table; SQLite only
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.capability import handler
 from hub.deliver.batch import BatchRunner
 from hub.deliver.context import Context
-from hub.deliver.picker import pick
+from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.settle import Settler
 from hub.event import LANES, Event, delivery_id_of, lane_of
 from hub.inbox.rows import store_drafts
@@ -30,6 +31,7 @@ from hub.outbox.marks import write_marks
 from hub.outbox.picker import load_messages
 from hub.outbox.picker import pick as pick_messages
 from hub.outbox.verdicts import judge
+from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.bulk import BulkInsert
 from hub.store.store import Fence, Store
@@ -74,6 +76,49 @@ async def test_a_batch_reads_its_own_rows_and_no_history(store: Store, *, is_ana
             assert await _walks(store, run) == []
 
 
+async def test_the_sweep_looks_once_into_each_lane_however_long_its_backlog_is(store: Store) -> None:
+    async def work(conn: AsyncConnection) -> set[int]:
+        await _backlog(conn)
+        await conn.execute(text("ANALYZE"))
+        with statements(store) as run:
+            found = await lanes_with_work(conn, range(2, LANES), NOW)
+        if conn.dialect.name == "postgresql":
+            assert await _rows_read(conn, run) <= 3 * LANES
+        else:
+            plans = [await conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", tuple(given)) for one, given in run]
+            steps = [row[-1] for plan in plans for row in plan]
+            assert "SEARCH own USING INDEX ix_deliveries_ready (lane>?)" in steps
+            assert "SEARCH blocked USING COVERING INDEX ix_blocked_next_at (lane=? AND next_at<?)" in steps
+        return found
+
+    # Lanes 1 to 3 have ready deliveries, 11 a chain that is due; 12 has chains that are not, 1 is another's.
+    assert await store.write(work) == {2, 3, 11}
+
+
+async def _backlog(conn: AsyncConnection) -> None:
+    event_id, seqs = uuid4(), range(1, HISTORY + 1)
+    ready = [(delivery_id_of(seq, 1), seq, event_id, 1 + seq % 3, seq) for seq in seqs]
+    await DELIVERIES.run(conn, ready, (1, False, False, "ready", 0))
+    blocked = BulkInsert(t.blocked, ("chain", "lane", "head", "next_at"), same=("state",))
+    later = [(seq, 12, seq, NOW + timedelta(hours=1)) for seq in seqs]
+    await blocked.run(conn, [*later, (0, 11, 1, NOW)], ("backoff",))
+
+
+async def _rows_read(conn: AsyncConnection, run: list[tuple[str, Any]]) -> int:
+    """How many rows these statements read of tables and indexes, as PostgreSQL counts them."""
+
+    def read(node: dict[str, Any]) -> int:
+        here = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) if "Relation Name" in node else 0
+        return int(here * node["Actual Loops"]) + sum(read(one) for one in node.get("Plans", ()))
+
+    count = 0
+    for statement, parameters in run:
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plan = (await conn.exec_driver_sql(explain, tuple(parameters))).scalar_one()
+        count += read((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+    return count
+
+
 async def _batch(conn: AsyncConnection, parts: Parts) -> dict[str, int]:
     """Accept, deliver, and relay one batch; answers how many rows of each table it has read, on PostgreSQL."""
     rules, clock = parts.rules, parts.clock
@@ -86,7 +131,7 @@ async def _batch(conn: AsyncConnection, parts: Parts) -> dict[str, int]:
     await Settler(clock, rules.routes_by_id).settle(conn, result.attempts, picked.drained, picked.waits)
     destinations = parts.wiring.destinations
     found = await pick_messages(conn, ALL_LANES, limit=BATCH, now=clock.now(), destinations=destinations)
-    messages = await load_messages(conn, found.heads, destinations)
+    messages = await load_messages(conn, found.heads, destinations, Recent(bytes_max=0))
     marks = judge(found, {seq: Confirmed() for seq in messages}, clock)
     await write_marks(conn, marks, now=clock.now())
     assert len(marks.sent) == BATCH

@@ -94,7 +94,7 @@ async def test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_star
 
     async def look_up(request: Any, key: str) -> NotFound:
         asked.append(key)
-        return NotFound()
+        return NotFound(may_repeat=True)
 
     @calls("bank")
     async def pay(event: Event, ctx: Context) -> None:

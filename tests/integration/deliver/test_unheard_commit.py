@@ -29,8 +29,8 @@ async def test_a_call_whose_end_was_committed_unheard_is_not_run_again(
     unheard: list[bool] = []
     transaction = store._transaction
 
-    async def losing_the_answer(*given: Any) -> Any:
-        result = await transaction(*given)
+    async def losing_the_answer(*given: Any, **more: Any) -> Any:
+        result = await transaction(*given, **more)
         if unheard:
             unheard.clear()
             raise StoreUnavailableError("the connection was lost", delay_s=0.1)

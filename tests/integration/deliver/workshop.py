@@ -45,15 +45,18 @@ def message(type_: str, body: Mapping[str, Any] | bytes, message_id: str = "", *
     return Received(**{**given, **received})
 
 
-async def give(parts: Parts, *messages: Received) -> list[UUID]:
-    """Store these messages in one transaction, as an acceptor would; answers with the ids of their events."""
+async def give(parts: Parts, *messages: Received, lanes: Iterable[int] = ALL_LANES) -> list[UUID]:
+    """Store these messages in one transaction, as an acceptor would; answers with the ids of their events.
+
+    ``lanes`` are those that the worker is told of.
+    """
     drafts = [parts.wiring.drafter.draft(one) for one in messages]
 
     async def work(conn: AsyncConnection) -> list[tuple[Accepted, Event]]:
         return await store_drafts(conn, drafts, route_ids=parts.rules.route_ids, now=parts.clock.now())
 
     answers = await parts.store.write(work)
-    parts.to_deliver.add(ALL_LANES)
+    parts.to_deliver.add(lanes)
     return [accepted.event_id for accepted, _ in answers]
 
 

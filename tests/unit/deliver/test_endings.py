@@ -103,3 +103,5 @@ def test_not_yet_waits_longer_the_longer_it_has_waited_and_looks_once_more_at_it
     assert foreseen(NotYet("x", within_s=3_600), late_s=3_600)[0].state == "parked"
     ended = foreseen(NotYet("x", within_s=3_600, on_deadline="too_late"), late_s=3_600)[0]
     assert (ended.state, ended.outcome) == ("done", "too_late")
+    refused = foreseen(NotYet("x", within_s=3_600, on_deadline="unproven", refuses=True), late_s=3_600)[0]
+    assert (refused.state, refused.outcome, refused.reason) == ("refused", "unproven", "waited 3600 s in vain: x")
