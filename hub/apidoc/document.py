@@ -19,6 +19,12 @@ from hub.apidoc.operation import Operation, Parameter, operation_of
 OPENAPI: Final = "3.1.0"
 TITLE: Final = "Hub business API"
 SECURITY_SCHEME: Final = "userToken"
+KEY_SCHEME: Final = "apiKey"
+_SECURITY: Final[Mapping[str, list[dict[str, list[str]]]]] = {
+    "user": [{SECURITY_SCHEME: []}],
+    "key": [{KEY_SCHEME: []}],
+    "none": [],
+}
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
@@ -32,6 +38,8 @@ def openapi_document(routes: Iterable[web.AbstractRouteDef], *, version: str) ->
     schemas = _Schemas([operation for _, _, operation in described])
     spec = APISpec(title=TITLE, version=version, openapi_version=OPENAPI)
     spec.components.security_scheme(SECURITY_SCHEME, {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    if any(operation.security == "key" for _, _, operation in described):
+        spec.components.security_scheme(KEY_SCHEME, {"type": "http", "scheme": "bearer"})
     for name, schema in schemas.definitions.items():
         spec.components.schema(name, schema)
     for path, method, operation in described:
@@ -65,8 +73,11 @@ def _operation(path: str, method: str, operation: Operation, schemas: _Schemas) 
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
-        "responses": {"200": _success(operation, schemas), **_errors(operation, schemas)},
-        "security": [{SECURITY_SCHEME: []}] if operation.security == "user" else [],
+        "responses": {
+            **{str(status): _success(operation, schemas) for status in operation.statuses},
+            **_errors(operation, schemas),
+        },
+        "security": _SECURITY[operation.security],
     }
     if operation.description:
         described["description"] = operation.description

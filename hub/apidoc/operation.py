@@ -30,9 +30,9 @@ class Parameter:
 class Operation:
     """One operation: what it does, takes and answers.
 
-    ``reply`` is the model of a 200 (``is_list``: an array of it) or a media type such as ``image/png``; ``errors`` maps
-    each other status to a sentence, and ``problem`` is the model of their bodies. ``security`` names who may call it:
-    a user's token, or nobody in particular.
+    ``reply`` is the model of a success (``is_list``: an array of it) or a media type such as ``image/png``, under each
+    of ``statuses``; ``errors`` maps each other status to a sentence, and ``problem`` is the model of their bodies.
+    ``security`` names who may call it: a user's token, a program's API key, or nobody in particular.
     """
 
     summary: str
@@ -41,11 +41,12 @@ class Operation:
     body: type[BaseModel] | None = None
     reply: type[BaseModel] | str | None = None
     is_list: bool = False
+    statuses: tuple[int, ...] = (200,)
     reply_headers: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[Parameter, ...] = ()
     errors: Mapping[int, str] = field(default_factory=dict)
     problem: type[BaseModel] | None = None
-    security: Literal["user", "none"] = "user"
+    security: Literal["user", "key", "none"] = "user"
 
 
 def documented(responder: R, operation: Operation) -> R:

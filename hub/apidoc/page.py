@@ -27,7 +27,8 @@ def render_page(document: Mapping[str, Any], *, document_path: str) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(info['title'])}</h1><p>Version {escape(info['version'])}. For programs: "
-        f'<a href="{escape(document_path)}">OpenAPI document</a>. '
+        f'<a href="{escape(document_path)}">OpenAPI document</a>; messages: '
+        '<a href="/api/asyncapi.json">AsyncAPI document</a> and <a href="/api/schemas">their JSON Schemas</a>. '
         "Send <code>Authorization: Bearer &lt;token&gt;</code>; "
         "every path is answered with and without a slash at its end.</p>"
         f"{_operations(document)}<h2>Schemas</h2>{_schemas(document)}</body></html>"

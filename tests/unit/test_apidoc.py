@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,7 +19,10 @@ from hub.api import HubApi
 from hub.apidoc import Operation, Parameter, documented
 from hub.apidoc.document import openapi_document
 from hub.apidoc.page import render_page
-from hub.apidoc.routes import documentation_routes
+from hub.apidoc.published import Published
+from hub.apidoc.routes import documentation_routes, message_routes
+from hub.capability import Capability
+from hub.routing import load_text
 from hub.settings import Settings
 
 FOR_SEPAY = {"/api/sepay/oauth/token", "/api/seapay/callback/"}
@@ -94,7 +98,11 @@ def test_the_page_escapes_what_it_shows_and_loads_nothing() -> None:
     assert "A tip &lt;of a guest&gt;." in page
     assert "<of a guest>" not in page
     assert "<script" not in page
-    assert re.findall(r'(?:src|href)="([^"#]+)"', page) == ["/api/openapi.json"]
+    assert re.findall(r'(?:src|href)="([^"#]+)"', page) == [
+        "/api/openapi.json",
+        "/api/asyncapi.json",
+        "/api/schemas",
+    ]
 
 
 async def test_both_are_served_and_the_page_may_run_nothing() -> None:
@@ -106,6 +114,26 @@ async def test_both_are_served_and_the_page_may_run_nothing() -> None:
         assert (page.status, page.content_type) == (200, "text/html")
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert list((await document.json())["paths"]) == ["/tips/{tip_id}/"]
+
+
+async def test_messages_are_described_as_the_wiring_is_at_each_request() -> None:
+    now = [Published(load_text("version: 1", path=Path("routing.yaml"), environ={}).config, [])]
+    app = web.Application()
+    app.add_routes(message_routes(lambda: now[-1]))
+    async with TestClient(TestServer(app)) as client:
+        before = await (await client.get("/api/schemas")).json()
+        now.append(Published(now[0].traffic.config, [Capability(name="tips", schemas={"Tip": Tip})]))
+        after = await (await client.get("/api/schemas")).json()
+        schema = await client.get("/api/schemas/tips.Tip.json")
+
+        assert before == {"schemas": []}
+        assert [one["path"] for one in after["schemas"]] == ["/api/schemas/tips.Tip.json"]
+        assert (schema.content_type, (await schema.json())["$id"]) == (
+            "application/schema+json",
+            "urn:hub:schema:tips.Tip",
+        )
+        assert (await client.get("/api/schemas/tips.Nothing.json")).status == 404
+        assert (await (await client.get("/api/asyncapi.json")).json())["asyncapi"] == "3.0.0"
 
 
 def test_every_schema_of_the_shipped_api_is_one_and_every_reference_leads_somewhere() -> None:
