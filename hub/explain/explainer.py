@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 NOTES: Final = {
     "done": "this delivery is done and will not run again; shown is what running it now would do",
-    "refused": "this delivery was refused and will not run again; shown is what running it now would do",
+    "refused": "this delivery was refused and runs again only by a replay; shown is what running it now would do",
     "discarded": "this delivery was discarded and will not run again; shown is what running it now would do",
     "parked": "parked: shown is what a retry now would do",
     "retrying": "backing off: shown is what its next attempt would do now",

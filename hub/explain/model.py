@@ -14,7 +14,7 @@ from hub.ledger import PostedEntry
 IdentityStatus = Literal["new", "none", "duplicate", "conflict", "stored"]
 """new: not seen before; none: it has no identity; duplicate, conflict: known already; stored: it is this event."""
 
-Play = Literal["done", "discarded", "failed", "deferred", "stopped_at_call", "not_rehearsed"]
+Play = Literal["done", "discarded", "refused", "failed", "deferred", "stopped_at_call", "not_rehearsed"]
 """How a rehearsal ended."""
 
 SETTLED_STATES = frozenset({"done", "refused", "discarded"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,12 +21,13 @@ from hub.deliver.context import Context, Surroundings
 from hub.deliver.drive import drive
 from hub.deliver.registry import Rules
 from hub.deliver.unit import Owned, UnitOfWork
-from hub.deliver.work import Discarded, Done, Work, fresh_work
+from hub.deliver.work import Discarded, Done, Refused, Work, fresh_work
 from hub.errors import StoreUnavailableError
 from hub.event import Event
-from hub.explain.model import Emission, Rehearsal
+from hub.explain.model import SETTLED_STATES, Emission, Rehearsal
 from hub.explain.stage import CallingTransaction, CallReached, CallsShown, StageStore
 from hub.explain.telling import Played, Teller
+from hub.flow.pauses import Kind
 from hub.routing import RouteMatch
 
 DEPTH_MAX: Final = 5
@@ -75,6 +76,7 @@ class Rehearser:
 
     async def play(self, parts: Sequence[Part]) -> list[Rehearsal]:
         """Rehearse these deliveries in order, then those of the events that they emit, and so on."""
+        await self._around.flow.look(self._conn)
         first: list[Rehearsal] = []
         turns = deque(_Turn(part, first, 0) for part in parts)
         while turns:
@@ -117,14 +119,26 @@ class Rehearser:
             provider=spec.provider if spec is not None else None,
             recorded=part.recorded,
             play="not_rehearsed",
-            notes=[part.note] if part.note else [],
+            notes=[*([part.note] if part.note else []), *self._standing_still(part, spec)],
         )
+
+    def _standing_still(self, part: Part, spec: HandlerSpec | None) -> Iterator[str]:
+        """Why the delivery, or what it publishes, would wait."""
+        if part.recorded in SETTLED_STATES:
+            return
+        flow, route = self._around.flow, self._rules.routes_by_id[part.work.route_id]
+        concerned: list[tuple[Kind, str]] = [("route", route.name)]
+        concerned += [("provider", spec.provider)] if spec is not None and spec.provider is not None else []
+        concerned += [("destination", name) for name in route.publish]
+        for kind, name in concerned:
+            if (pause := flow.pause_of(kind, name)) is not None:
+                yield str(pause)
 
     async def _played(self, work: Work) -> Played:
         spec = self._rules.handler_of(work.route_id)
         savepoint = await self._conn.begin_nested()
         played = await (self._call(work, spec) if spec is not None and spec.kind == "calls" else self._run(work))
-        if isinstance(played.ending, Done):
+        if isinstance(played.ending, Done | Refused):
             await savepoint.commit()
         else:
             await savepoint.rollback()
@@ -175,7 +189,7 @@ class Rehearser:
             return Played(ending_of(error), calls=calls.shown, error=error)
         finally:
             transaction.close()
-        return Played(Done(context.effects.outcome), context.effects, entries, stored, calls.shown)
+        return Played(context.effects.ending, context.effects, entries, stored, calls.shown)
 
 
 def _in_haste(rules: Rules) -> Rules:

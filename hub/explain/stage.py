@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import NoReturn, cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -31,7 +32,7 @@ class StageStore(Store):
         """The rehearsal's own transaction."""
         yield self._conn
 
-    async def write(self, work: Work[object], *, fence: Fence | None = None) -> NoReturn:
+    async def write(self, work: Work[object], *, fence: Fence | None = None, is_heartbeat: bool = False) -> NoReturn:
         """Refused: what is rehearsed has no transaction of its own."""
         raise PermanentError("a rehearsal writes nothing")
 
@@ -60,7 +61,7 @@ class CallsShown(CallRecorder):
         self._show(step, number, "would be sent; shown, not sent")
         raise CallReached
 
-    async def _ask(self, step: Step, lookup: Lookup, number: int) -> NoReturn:
+    async def _ask(self, step: Step, lookup: Lookup, number: int, started_at: datetime) -> NoReturn:
         self._show(step, number, "undecided on record: the provider would be asked about it; shown, not asked")
         raise CallReached
 

@@ -12,7 +12,7 @@ from hub.clock import Clock
 from hub.deliver.effects import Effects, OutgoingMessage
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Attempt, Settler
-from hub.deliver.work import Deferred, Discarded, Done, Ending, Failed, Work
+from hub.deliver.work import Deferred, Discarded, Done, Ending, Failed, Refused, Work
 from hub.event import Event
 from hub.explain.model import (
     SETTLED_STATES,
@@ -63,7 +63,7 @@ class Teller:
             rehearsal.error = ShownError(name, played.ending.error)
         if rehearsal.recorded not in SETTLED_STATES:
             rehearsal.consequence = self._consequence(work, played.ending)
-        if isinstance(played.ending, Done | Discarded):
+        if isinstance(played.ending, Done | Discarded | Refused):
             rehearsal.outcome = played.ending.outcome
         if played.effects is not None:
             _tell_effects(rehearsal, played)
@@ -130,6 +130,8 @@ def _play_of(ending: Ending | None) -> Play:
             return "done"
         case Discarded():
             return "discarded"
+        case Refused():
+            return "refused"
         case Deferred():
             return "deferred"
         case Failed():

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,31 @@ async def test_queues_that_are_read_follow_the_rules(hub: RunningHub, rewrite: R
     await hub.hub.reload()
     await publish(hub, "third")
     await until(lambda: has_booked(hub, "third"))
+    assert all(one.ok for one in await hub.hub.ready())
+
+
+async def test_a_queue_that_is_divided_otherwise_is_read_anew_once_its_former_reader_has_ended(
+    hub: RunningHub, rewrite: Rewrite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[str] = []
+    consume = hub.hub.transport.consume
+
+    async def watched(queue: str, *given: Any, **more: Any) -> None:
+        assert not readers or readers[-1] == "ended", "two read one queue"
+        readers.append("begun")
+        await consume(queue, *given, **more)
+        readers.append("ended")
+
+    monkeypatch.setattr(hub.hub.transport, "consume", watched)
+    divided = ROUTING.replace('bind: ["#"] }', 'bind: ["#"], partitions: 2, by: message_id }')
+    divided = divided.replace("key: data.key", "key: message.message_id")
+    for text in (divided, divided + "# the same\n", divided.replace("partitions: 2", "partitions: 3")):
+        rewrite(text)
+        await hub.hub.reload()
+
+    await publish(hub, "after")
+    await until(lambda: has_booked(hub, "after"))
+    assert readers == ["begun", "ended", "begun"]
     assert all(one.ok for one in await hub.hub.ready())
 
 
