@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,15 +24,20 @@ from hub.deliver.context import Surroundings
 from hub.deliver.registry import Rules
 from hub.environment import Environment
 from hub.errors import ConfigError, StoreUnavailableError
+from hub.flow.flow import Flow
 from hub.inbox.accept import GroupCommit
 from hub.inbox.consumer import QueueConsumer
 from hub.inbox.route_ids import register_routes
 from hub.ingress.endpoints import EndpointTable
+from hub.ingress.health import figures
+from hub.ingress.processes import Processes
 from hub.ingress.server import IngressDeps, Serving, build_app, serve
 from hub.ingress.tokens import Doorman
+from hub.measuring import Measuring
 from hub.owner import KIND_OF_ROLE, Owner
 from hub.ownership.holding import DELIVER, RELAY, Kind
 from hub.ownership.wakeups import Wakeups
+from hub.routing.sources import QueueConfig
 from hub.schedule.scheduler import Scheduler
 from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal, SharedSignal
@@ -47,6 +53,14 @@ from hub.wiring import Wiring, load_wiring
 ROLES = ("ingress", "worker", "relay", "scheduler")
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A queue that is read, as its source declared it, until ``stopping`` is set."""
+
+    queue: QueueConfig
+    stopping: asyncio.Event
 
 
 class Hub:
@@ -72,17 +86,19 @@ class Hub:
             drafter=lambda: self.wiring.drafter,
             destinations=lambda: self.wiring.destinations,
             settings_of=self.settings_of,
+            flow=Flow(store, clock, lambda: self.wiring.providers),
         )
         self.rules: Rules
         self.transport: Transport
         self.serving: Serving | None = None
         self.backlog = BacklogWatch(store, clock)
+        self.measuring = Measuring(wiring.capabilities.members, self.api)
         self.failed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._capability_settings = _read_capability_settings(wiring, environment)
         self.owner: Owner | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
-        self._reading: dict[tuple[str, str], asyncio.Event] = {}
+        self._reading: dict[tuple[str, str], _Reading] = {}
         self.acceptor = GroupCommit(
             store,
             clock,
@@ -90,8 +106,10 @@ class Hub:
             lambda: self.rules.route_ids,
             self.to_deliver,
             queue_max=settings.inbox_queue_max,
+            recent=self.around.recent_events,
         )
         self._scheduler: Scheduler | None = None
+        self._processes: Processes | None = None
 
     @classmethod
     async def open(cls, environ: Mapping[str, str], *, clock: Clock | None = None) -> Hub:
@@ -141,16 +159,28 @@ class Hub:
         """The settings object of a capability."""
         return self._capability_settings[capability]
 
-    async def start(self, roles: Sequence[str] = ROLES, *, listening: socket.socket | None = None) -> None:
+    async def start(
+        self,
+        roles: Sequence[str] = ROLES,
+        *,
+        listening: socket.socket | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         """Set the loops of these roles going. Raises ConfigError when the port cannot be had.
 
-        ``listening``: a socket that listens already, shared with other processes.
+        ``listening``: a socket that listens already, shared with other ``processes``.
         """
+        self._processes = processes
+        if "worker" not in roles:
+            self.around.recent_events.close()
+        if "relay" not in roles:
+            self.around.recent_messages.close()
         self.wakeups.start()
         self._spawn("acceptor", self.acceptor.run())
         self._spawn("backlog", self.backlog.run(self._stopping))
         if "ingress" in roles:
             await self._serve(listening)
+            self._spawn("measures", self.measuring.run(self._stopping))
             self._consume()
         if set(roles) & set(KIND_OF_ROLE):
             self.owner = self._new_owner(roles)
@@ -182,19 +212,35 @@ class Hub:
             table=self.table,
             ready=self.ready,
             routes=routes,
+            processes=self._processes,
+            replies={
+                source: partial(add, self.api)
+                for one in self.wiring.capabilities.members
+                for source, add in one.replies.items()
+            },
+            published=lambda: self.wiring.published,
         )
-        self.serving = await serve(build_app(deps), self.settings.host, self.settings.port, listening=listening)
+        deps.registry.register(self.measuring)
+        app = build_app(deps)
+        if self._processes is not None:
+            await self._processes.start(partial(figures, app))
+        self.serving = await serve(app, self.settings.host, self.settings.port, listening=listening)
 
     def _consume(self) -> None:
         """Read the queues that the sources name, and no longer those that they have stopped naming."""
         sources = self.wiring.config.sources.items()
-        wanted = {(name, source.queue.name) for name, source in sources if source.queue is not None}
-        for gone in set(self._reading) - wanted:
-            self._reading.pop(gone).set()
-        for name, queue in sorted(wanted - set(self._reading)):
-            self._reading[name, queue] = stopping = asyncio.Event()
-            consumer = QueueConsumer(name, queue, self.transport, self.acceptor)
-            self._spawn(f"queue {queue} of {name}", consumer.run(stopping), until=stopping)
+        wanted = {(name, source.queue.name): source.queue for name, source in sources if source.queue is not None}
+        for key, reading in list(self._reading.items()):
+            # A queue that is declared otherwise (as other partitions) is read anew: it may be other queues by now.
+            if wanted.get(key) != reading.queue:
+                del self._reading[key]
+                reading.stopping.set()
+        for key in sorted(wanted.keys() - self._reading.keys()):
+            stopping = asyncio.Event()
+            self._reading[key] = _Reading(wanted[key], stopping)
+            loop = partial(QueueConsumer(*key, self.transport, self.acceptor).run, stopping)
+            name = f"queue {key[1]} of {key[0]}"
+            self._spawn(name, _after(self._loops.get(name), loop), until=stopping)
 
     def _new_owner(self, roles: Sequence[str]) -> Owner:
         return Owner(
@@ -254,9 +300,9 @@ class Hub:
         if self.owner is not None and self.owner.relay is not None:
             await self.owner.relay.round_ended()
         try:
-            await self.transport.declare(new)
+            await self.transport.declare(new, takes_away=True)
         except (StoreUnavailableError, TransportUnavailableError) as error:
-            # They feed queues that nobody publishes to any more; the next start takes them away.
+            # They feed queues that nobody publishes to any more; the next reload takes them away.
             log.warning("old_bindings_kept", error=str(error))
 
     def first_steps(self) -> list[str]:
@@ -284,9 +330,11 @@ class Hub:
         end = self.clock.monotonic() + deadline_s
         self._stopping.set()
         for reading in self._reading.values():
-            reading.set()
+            reading.stopping.set()
         if self.serving is not None:
             await self.serving.stop(max(0.1, (end - self.clock.monotonic()) / 2))
+        if self._processes is not None:
+            await self._processes.stop()
         self.acceptor.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
@@ -324,6 +372,13 @@ class Hub:
         log.error("loop_ended", loop=task.get_name(), error=words_for_logs(error) if error else "", exc_info=error)
         # A hub without one of its loops only looks alive: the process ends, and its supervisor starts a new one.
         self.failed.set()
+
+
+async def _after(former: asyncio.Task[None] | None, loop: Callable[[], Awaitable[None]]) -> None:
+    """Run the loop once its predecessor has ended: two readers of one queue would lose its order."""
+    if former is not None:
+        await asyncio.wait({former})
+    await loop()
 
 
 def _backlog_check(backlog: Backlog | None) -> CheckResult:

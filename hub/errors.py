@@ -11,8 +11,10 @@ HubError
 │   └── UnsupportedFormatError          ingress: the content type is not one that the hub reads
 ├── RetryableError                 nothing is decided; try the delivery again after ``delay_s``
 │   ├── BusyError                       the other side cannot be asked now (429, a pause); no attempt is used up
+│   │   └── UnreachableError                no connection to it came about: nothing was sent
 │   ├── StoreUnavailableError           the database refused or did not answer; nothing was committed; no attempt
 │   ├── OverloadedError                 inbox: as much in hand as it may have; the sender must come again
+│   │   └── TooManyUnprovenError            ingress: a source of unproven senders has used up its allowance
 │   ├── TransportUnavailableError       transports: the broker cannot be reached; no message is at fault
 │   ├── HandlerLateError                deliver: the handler did not end in time; told to stop, it did
 │   └── HandlerStuckError               deliver: it went on all the same and was left behind
@@ -103,6 +105,10 @@ class BusyError(RetryableError):
         self.within_s = within_s
 
 
+class UnreachableError(BusyError):
+    """No connection to the other side came about, so nothing was sent; for its circuit this is a failure."""
+
+
 class StoreUnavailableError(RetryableError):
     """The database refused or did not answer (locked, read-only, disk full, gone): nothing was committed."""
 
@@ -111,14 +117,20 @@ class NotYet(HubError):
     """The delivery must wait for something else; its chain goes on without it.
 
     It is tried again by its route's retry rule and parks when ``within_s`` seconds have passed since the event was
-    received; with ``on_deadline`` set, it ends with that outcome instead. No attempt is used up.
+    received; with ``on_deadline`` set, it ends with that outcome instead: done, or *refused* where ``refuses`` says
+    that its sender is then not believed. No attempt is used up.
     """
 
-    def __init__(self, reason: str, *, within_s: float = 86_400.0, on_deadline: str = "park") -> None:
+    def __init__(
+        self, reason: str, *, within_s: float = 86_400.0, on_deadline: str = "park", refuses: bool = False
+    ) -> None:
         super().__init__(reason)
+        if refuses and on_deadline == "park":
+            raise ValueError("expected on_deadline to name the outcome of the refusal")
         self.reason = reason
         self.within_s = within_s
         self.on_deadline = on_deadline
+        self.refuses = refuses
 
 
 class PermanentError(HubError):

@@ -87,11 +87,11 @@ class Settings(EnvironmentSettings):
     """How long a connection may take to send the head of a request."""
     inbox_queue_max: int = Field(default=2_000, ge=1, le=1_000_000)
     """Messages that wait for the inbox's next commit."""
-    batch_size: int = Field(default=200, ge=1, le=10_000)
+    batch_size: int = Field(default=500, ge=1, le=10_000)
     """Deliveries in one unit of work."""
     database_pool_size: int = Field(default=10, ge=1, le=500)
     database_busy_timeout_s: float = Field(default=5.0, gt=0, le=600)
-    broker_prefetch: int = Field(default=500, ge=1, le=65_535)
+    broker_prefetch: int = Field(default=1500, ge=1, le=65_535)
     """Messages of one RabbitMQ queue that may be in hand, read and not yet acknowledged."""
     publish_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """How long the broker may take to confirm a batch of messages."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from hub.apidoc.published import Published
 from hub.capability import Capability, HandlerSpec
 from hub.clock import Clock
 from hub.deliver.registry import Rules
@@ -23,6 +25,7 @@ from hub.routing import (
     EventReader,
     Known,
     LoadedRouting,
+    ProviderConfig,
     Router,
     RoutingConfig,
     ScheduleConfig,
@@ -41,6 +44,11 @@ class Capabilities:
     handlers: Mapping[str, HandlerSpec]
     schemas: Mapping[str, type[BaseModel]]
     schemes: SchemeRegistry
+
+    @property
+    def providers(self) -> frozenset[str]:
+        """Everybody whom a handler calls."""
+        return frozenset(one.provider for one in self.handlers.values() if one.provider is not None)
 
     def named(self, name: str) -> Capability | None:
         return next((one for one in self.members if one.name == name), None)
@@ -64,8 +72,23 @@ class Wiring:
         return self.config.destinations
 
     @property
+    def providers(self) -> Mapping[str, ProviderConfig]:
+        return self.config.providers
+
+    @property
     def schedules(self) -> Mapping[str, ScheduleConfig]:
         return self.config.schedules
+
+    @cached_property
+    def published(self) -> Published:
+        """What the messages of this wiring look like, for those who send and read them."""
+        return Published(self.config, self.capabilities.members)
+
+    def provider_of(self, route: str) -> str | None:
+        """Whom the handler of this route calls; None when it calls nobody."""
+        handle = next((one.handle for one in self.config.routes if one.name == route), None)
+        spec = self.capabilities.handlers.get(handle or "")
+        return spec.provider if spec is not None else None
 
     def rules(self, route_ids: Mapping[str, int]) -> Rules:
         """The rules that workers go by, once the database has numbered the routes."""
@@ -85,6 +108,7 @@ def load_wiring(path: Path, environment: Environment, clock: Clock) -> Wiring:
         handlers=frozenset(capabilities.handlers),
         schemes=frozenset(capabilities.schemes.names),
         schemas=frozenset(capabilities.schemas),
+        providers=capabilities.providers,
     )
     loaded = load_routing(path, environ=environment, known=known)
     router = Router(loaded)

@@ -25,12 +25,20 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Rules": {
         "routes": ("hub.cli.routes:group", "List, test and draw the rules of routing.yaml."),
         "explain": ("hub.cli.explain:explain", "Say what the hub would do with an event, and why, without doing it."),
+        "schemas": ("hub.cli.schemas:group", "The JSON Schemas of the messages that come in and go out."),
+        "asyncapi": (
+            "hub.cli.schemas:print_asyncapi",
+            "Print the AsyncAPI document: messages, queues and exchanges.",
+        ),
     },
     "Events": {
         "publish": ("hub.cli.publish:publish", "Give the hub one event out of a file."),
         "events": ("hub.cli.events:group", "Look at events: what came, and what became of it."),
         "parked": ("hub.cli.parked:group", "Deliveries that the hub could not run: retry, discard or correct them."),
         "review": ("hub.cli.review:group", "Results that a person must look at."),
+        "pause": ("hub.cli.pause:group", "Let a route, a destination or a provider stand still."),
+        "resume": ("hub.cli.pause:resume_group", "Let a route, a destination or a provider go on."),
+        "providers": ("hub.cli.providers:group", "Whom the handlers call, and how it is with each."),
         "conflicts": ("hub.cli.conflicts:group", "Events that came again under one id with other content."),
     },
     "Messages": {

@@ -39,6 +39,7 @@ def print_details(details: EventDetails, *, payload: str | None = None) -> None:
 def _print_head(details: EventDetails) -> None:
     rows: list[tuple[str, object]] = [
         ("state", details.state),
+        ("stands still", "; ".join(details.standing_still)),
         ("problem", details.problem),
         ("source", details.source),
         ("type", details.type),

@@ -100,7 +100,9 @@ def show(
 
     async def work() -> tuple[EventDetails, str | None]:
         async with looking() as hub:
-            details = await show_event(hub.store, event, hub.wiring.config.sources)
+            details = await show_event(
+                hub.store, event, hub.wiring.config.sources, now=hub.clock.now(), provider_of=hub.wiring.provider_of
+            )
             body = await payload_of(hub.store, str(details.id)) if raw else None
             return details, None if body is None else body.decode("utf-8", "replace")
 
@@ -124,7 +126,7 @@ def replay_events(
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Route events by today's rules and run only what never ran or was parked; what is done is never run again.
+    """Route events by today's rules and run what never ran, was parked or refused; what is done is never run again.
 
     Exit 1 when an event still cannot be read.
 

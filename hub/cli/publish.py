@@ -15,6 +15,8 @@ from hub.cli.received import received_from
 from hub.inbox.draft import Draft
 from hub.inbox.received import Accepted, Received
 from hub.inbox.rows import store_drafts
+from hub.ownership.announcing import announce
+from hub.ownership.holding import DELIVER
 
 
 def publish(
@@ -59,7 +61,9 @@ async def _accept(hub: Look, received: Received) -> tuple[Accepted, Draft]:
     draft = hub.wiring.drafter.draft(received)
 
     async def work(conn: AsyncConnection) -> Accepted:
-        [(accepted, _)] = await store_drafts(conn, [draft], route_ids=route_ids, now=hub.clock.now())
+        [(accepted, event)] = await store_drafts(conn, [draft], route_ids=route_ids, now=hub.clock.now())
+        if accepted.kind == "event":
+            await announce(conn, DELIVER, [event.lane])
         return accepted
 
     return await hub.store.write(work), draft

@@ -13,6 +13,7 @@ import structlog
 import typer
 from sqlalchemy.engine import make_url
 
+from hub import tracing
 from hub.app import ROLES, Hub
 from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
@@ -20,6 +21,7 @@ from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, console, run
 from hub.cli.supervisor import Leash, Supervisor
 from hub.errors import ConfigError
+from hub.ingress.processes import Processes
 from hub.ingress.server import bind
 from hub.settings import load_settings
 from hub.store.words import words_for_logs
@@ -81,10 +83,12 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     lock = HomeLock(settings.home, make_url(settings.database).get_backend_name())
     # Before anything is opened: a second daemon must not migrate the first one's tables, nor change its bindings.
     lock.take()
+    tracing.start(os.environ)
     hub = await Hub.open(os.environ)
     try:
         listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
-        await hub.start(roles, listening=listening)
+        processes = Processes(Path(leash.directory), leash.number) if leash is not None else None
+        await hub.start(roles, listening=listening, processes=processes)
         settle_collector()
     except BaseException:
         await hub.stop(1.0)
@@ -107,6 +111,7 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     log.info("hub_stopping", deadline_s=hub.settings.stop_deadline_s)
     code = EXIT_PROBLEM if hub.failed.is_set() else 0
     await hub.stop()
+    tracing.stop()
     lock.release()
     log.info("hub_stopped")
     return code

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,20 +35,24 @@ log = structlog.get_logger(__name__)
 class Leash:
     """What ties a child to its supervisor: file descriptors of the line between them and of the listening socket.
 
-    ``greets``: whether this child says where the hub listens.
+    ``greets``: whether this child says where the hub listens. ``number`` is the child's, ``directory`` where it and its
+    siblings tell each other their figures.
     """
 
     line: int
     listening: int | None
     greets: bool
+    number: int
+    directory: str
 
     def __str__(self) -> str:
-        return f"{self.line}:{'' if self.listening is None else self.listening}:{int(self.greets)}"
+        listening = "" if self.listening is None else self.listening
+        return f"{self.line}:{listening}:{int(self.greets)}:{self.number}:{self.directory}"
 
     @classmethod
     def read(cls, text: str) -> Leash:
-        line, listening, greets = text.split(":")
-        return cls(int(line), int(listening) if listening else None, greets == "1")
+        line, listening, greets, number, directory = text.split(":", 4)
+        return cls(int(line), int(listening) if listening else None, greets == "1", int(number), directory)
 
     def on_cut(self, stopping: asyncio.Event) -> None:
         """Stop when the supervisor is gone."""
@@ -74,15 +79,22 @@ class Supervisor:
         self._deadline_s = deadline_s
         self._stopping = asyncio.Event()
         self._first_is_up = asyncio.Event()
+        self._has_started = False
+        self._directory = ""
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._code = 0
 
     async def run(self) -> int:
-        """Until ``stop``, or until a child says that its settings are wrong; answers with the exit code."""
+        """Until ``stop``, or until the first child says that its settings are wrong; answers with the exit code."""
         loop = asyncio.get_running_loop()
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        with tempfile.TemporaryDirectory(prefix="hub-", ignore_cleanup_errors=True) as self._directory:
+            await self._keep_all()
+        return self._code
+
+    async def _keep_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep(0))
             # The first one makes what is missing: tables, generated secrets. The others find it.
@@ -93,7 +105,6 @@ class Supervisor:
             log.info("workers_stopping", deadline_s=self._deadline_s)
             self._pass_on(signal.SIGTERM)
             group.create_task(self._kill_the_late())
-        return self._code
 
     def stop(self) -> None:
         """Stop the children in order."""
@@ -113,8 +124,9 @@ class Supervisor:
             greets = False
             if self._stopping.is_set():
                 self._code = self._code or (EXIT_PROBLEM if code else 0)
-            elif code == EXIT_USAGE:
-                # It has said what is wrong, and the next one would say the same.
+            elif code == EXIT_USAGE and not self._has_started:
+                # It has said what is wrong, and the next one would say the same. Once one has started, a file that was
+                # broken meanwhile must not end those that go by the good one.
                 self._code = EXIT_USAGE
                 self.stop()
             else:
@@ -129,7 +141,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         listening = self._listening.fileno() if self._listening is not None else None
-        leash = Leash(theirs.fileno(), listening, greets)
+        leash = Leash(theirs.fileno(), listening, greets, number, self._directory)
         with ours:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
@@ -142,6 +154,7 @@ class Supervisor:
             log.info("worker_process_started", number=number, pid=process.pid)
             # Ends with an empty answer when it dies before it has started.
             if await asyncio.get_running_loop().sock_recv(ours, 1) == STARTED:
+                self._has_started = True
                 self._first_is_up.set()
             return await process.wait()
 

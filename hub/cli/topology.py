@@ -25,7 +25,7 @@ WORDS = {
 
 @group.command("plan")
 def plan(as_json: JsonOption = False) -> None:
-    """Say what a start would declare, and change nothing; exit 1 when the broker has something else.
+    """Say what would be declared and taken away, and change nothing; exit 1 when the broker has something else.
 
     Example: hub topology plan
     """
@@ -41,7 +41,7 @@ def plan(as_json: JsonOption = False) -> None:
 
 @group.command("apply")
 def apply(as_json: JsonOption = False) -> None:
-    """Declare everything now, as a start does; exit 2 where the broker has something else, with both sides.
+    """Declare everything now, and take away what former rules have bound; exit 2 where the broker has something else.
 
     Example: hub topology apply
     """
@@ -49,7 +49,7 @@ def apply(as_json: JsonOption = False) -> None:
     async def work() -> list[PlanItem]:
         async with looking() as hub, _transport(hub) as transport:
             topology = topology_of(hub.wiring.config)
-            await transport.declare(topology)
+            await transport.declare(topology, takes_away=True)
             return await transport.plan(topology) if isinstance(transport, Planner) else []
 
     items = run(work)
