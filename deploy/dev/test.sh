@@ -2,13 +2,13 @@
 # Run the checks one after the other under headings; all run, and the exit code and the summary say what failed.
 #
 #   test.sh          everything that must pass before a change lands
-#   test.sh faults   every crash point instead of a sample
+#   test.sh faults   every crash point and the long storms instead of a sample
 #   test.sh bench    the benchmarks; HUB_BENCH_ARGS are passed on, such as --quick
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the crash sample draw
-WORKERS=${HUB_TEST_WORKERS:-3} # on two cores: some test is always waiting for a disk or a broker
+SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the sample of faults draw
+WORKERS=${HUB_TEST_WORKERS:-4} # on two cores: some tests are always waiting for a disk or a broker
 CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a disk or a process
 
 failed=()
@@ -62,10 +62,10 @@ case ${1:-all} in
         section 'import contracts' .venv/bin/lint-imports --no-logo
         section 'routing rules' .venv/bin/hub routes test
         section 'tests' tests tests --ignore=tests/faults
-        section 'crash points, a sample' env HUB_FAULTS="${HUB_FAULTS:-sample}" .venv/bin/pytest -q \
+        section 'faults, a sample' env HUB_FAULTS="${HUB_FAULTS:-sample}" .venv/bin/pytest -q \
             -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults
         ;;
-    faults) section 'crash points, all' env HUB_FAULTS=all .venv/bin/pytest -q \
+    faults) section 'faults, all' env HUB_FAULTS=all .venv/bin/pytest -q \
         -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults ;;
     bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
         # shellcheck disable=SC2086
