@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 TRANSFER_ID_MAX: Final = 2**63 - 1
@@ -39,6 +39,22 @@ Instant = Annotated[datetime, PlainSerializer(_to_the_second, return_type=str, w
 """An instant as the API shows it: ``2024-11-15T10:30:00Z``."""
 
 
+TransferId = Annotated[
+    int,
+    Field(ge=0, le=TRANSFER_ID_MAX, strict=True),
+    BeforeValidator(_number_of_digits),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": TRANSFER_ID_MAX},
+                {"type": "string", "pattern": "^[0-9]+$"},
+            ]
+        }
+    ),
+]
+"""SePay's number of a transfer; form bodies carry it as text."""
+
+
 class Transfer(BaseModel):
     """One bank transfer as SePay reports it.
 
@@ -49,7 +65,7 @@ class Transfer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True)
 
-    id: Annotated[int, Field(ge=0, le=TRANSFER_ID_MAX, strict=True), BeforeValidator(_number_of_digits)]
+    id: TransferId
     gateway: object = None
     transaction_date: object = None
     account_number: object = None

@@ -5,6 +5,7 @@ Amounts are whole dong; ``by`` says who, ``note`` why. Source: docs/providers/se
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -45,13 +46,41 @@ class TransferRefundNote(BaseModel):
     note: Note
 
 
+class TransferSettlement(BaseModel):
+    """A transfer that is in no account of the books came to this account of ours; None: to the one that it names.
+
+    ``amount`` and ``booked_at`` stand in for what could not be read.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    sepay_tx_id: int
+    account_number: str | None = Field(default=None, max_length=50)
+    amount: Annotated[int, Field(gt=0, le=10**15)] | None = None
+    booked_at: datetime | None = None
+    by: By = ""
+    note: Note
+
+
+class TransferSettled(BaseModel):
+    """What became of a transfer that a person has settled."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sepay_tx_id: int
+    outcome: str
+    amount: int
+    currency: str
+    account_number: str
+
+
 class TransferResolved(BaseModel):
     """A person has decided on a transfer that needed review."""
 
     model_config = ConfigDict(frozen=True)
 
     sepay_tx_id: int
-    resolution: Literal["assigned", "refunded"]
+    resolution: Literal["assigned", "refunded", "settled"]
     amount: int
     currency: str
     user_id: str | None = None
@@ -68,6 +97,27 @@ class WalletAdjustment(BaseModel):
     amount: Annotated[int, Field(gt=0, le=10**15)]
     currency: Literal["VND"] = "VND"
     order_id: UUID | None = None
+    by: By = ""
+    note: Note
+
+
+class OrderRefund(BaseModel):
+    """A paid order is given back into its user's wallet, with the licences' time unless they are kept."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: UUID
+    keep_licenses: bool = False
+    by: By = ""
+    note: Note
+
+
+class LicenseOrder(BaseModel):
+    """An operator suspends, restores or revokes a licence."""
+
+    model_config = ConfigDict(frozen=True)
+
+    license_id: UUID
     by: By = ""
     note: Note
 

@@ -34,8 +34,18 @@ class OrderCancelled(Message):
     total_amount: int
 
 
+class OrderRefunded(Message):
+    """All that a paid order has cost was given back into its user's wallet."""
+
+    order_id: UUID
+    user_id: str
+    total_amount: int
+
+
 class LicenseChanged(Message):
-    """A licence was activated, extended or expired, or ends soon: the event's type says which.
+    """A licence was activated, extended, shortened, suspended, restored or revoked, has expired or ends soon.
+
+    The event's type says which.
 
     ``end_at`` is None for a licence without an end.
     """

@@ -38,7 +38,7 @@ def _whole_if_it_is(value: Any) -> Any:
     return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
-RequestId = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+RequestId = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain)]
 _Loose = BeforeValidator(_whole_if_it_is)
 Amount = Annotated[
@@ -59,7 +59,7 @@ class Message(BaseModel):
 
 
 class Command(Message):
-    """What a user wants done. ``request_id`` makes a repeat by message harmless; over HTTP it is not used."""
+    """What a user wants done. ``request_id`` makes a repeat by message harmless; over HTTP it is used by orders."""
 
     user_id: UserId
     request_id: RequestId | None = None
@@ -93,6 +93,7 @@ class OrderBody(Message):
     items: list[OrderItem] = Field(default_factory=list)
     payment_method: Annotated[str | None, WithJsonSchema({"enum": ["wallet", "sepay_transfer"]})] = None
     description: Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX)] | None = None
+    request_id: RequestId | None = None
 
 
 class OrderRequested(Command, OrderBody):

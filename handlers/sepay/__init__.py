@@ -14,7 +14,11 @@ from handlers.sepay.checks import checks
 from handlers.sepay.cli import sandbox_cli, sepay_cli
 from handlers.sepay.crediting import release_held
 from handlers.sepay.doors import all_routes
+from handlers.sepay.guide_reply import guide_reply
 from handlers.sepay.intents import expire_intents
+from handlers.sepay.measures import measures
+from handlers.sepay.messages import EMITS, PUBLISHES, READS
+from handlers.sepay.polling import SOURCE
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.settle import settle_transfer
 from handlers.sepay.shop import HANDLERS, SCHEMAS
@@ -46,12 +50,17 @@ capability = Capability(
         **SCHEMAS,
         **bank_side.SCHEMAS,
     },
+    emits=EMITS,
+    publishes=PUBLISHES,
+    reads=READS,
     http=all_routes,
     schemes=bank_side.SCHEMES,
+    replies={SOURCE: guide_reply},
     cli=sepay_cli,
     sandbox_cli=sandbox_cli,
     reconcile=reconcile,
     checks=checks,
+    measures=measures,
     sandbox=stock_sandbox,
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",

@@ -27,12 +27,18 @@ class ReceivingAccount(BaseModel):
     bin: str | None = Field(default=None, pattern=r"^\d{6}$")
     va: _Number | None = None
     account_name: str = ""
+    content_prefix: str = Field(default="", pattern=r"^[A-Z0-9]{0,12}$")
+    """A word that the transfer's text must begin with, such as SEVQR for accounts at VietinBank."""
     default: bool = False
 
     @property
     def payee_number(self) -> str:
         """The number that a payer transfers to: the virtual account where there is one."""
         return self.va or self.account_number
+
+    def content_of(self, code: str) -> str:
+        """What the payer writes: the order code, behind the account's word where it wants one."""
+        return f"{self.content_prefix} {code}" if self.content_prefix else code
 
     @property
     def payee_name(self) -> str:

@@ -44,6 +44,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "order_not_found": 404,
     "subscription_not_found": 404,
     "order_not_payable": 409,
+    "request_id_reused": 409,
     "topup_not_needed": 409,
     "wrong_payment_method": 409,
     "wrong_subscription_status": 409,

@@ -45,7 +45,8 @@ async def poll_once(api: HubApi, window: Window | None = None) -> Polled:
     async with api.reading() as session:
         missing = await missing_of(session, rows)
     received = [Received(source=SOURCE, body=encode(row.body), verdict=Verdict.TRUSTED) for row in missing]
-    accepted = [answer for answer in await api.accept(received) if answer.kind != "duplicate"]
+    # A conflict heals nothing: a person is told of it.
+    accepted = [answer for answer in await api.accept(received) if answer.kind == "event"]
     polled = Polled(looked_at, len(rows), len(accepted))
     await _remember(api, polled, [row.body for row in missing], is_latest=window is None)
     return polled

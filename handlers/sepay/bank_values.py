@@ -43,6 +43,11 @@ def bank_time(value: object) -> datetime:
     return datetime.fromisoformat(value).replace(tzinfo=BANK_TIME_ZONE).astimezone(UTC)
 
 
+def instant_text(instant: datetime) -> str:
+    """An instant as the API shows it, to the second."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def bank_time_text(instant: datetime) -> str:
     """The opposite of ``bank_time``, to the second."""
     return instant.astimezone(BANK_TIME_ZONE).strftime("%Y-%m-%d %H:%M:%S")

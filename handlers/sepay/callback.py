@@ -31,8 +31,10 @@ from hub.capability import calls
 from hub.deliver.command import RepeatedCommandError
 from hub.errors import NotYet, RetryableError, UnreadableError
 from hub.event import Verdict
+from hub.flow.priority import Priority
 from hub.inbox.received import Received
 from hub.ingress.authentication import Request
+from hub.ingress.remote import client_address
 from hub.jsonbody import parse_json
 from schemas.sepay_desk import CallbackReceived
 
@@ -85,7 +87,9 @@ class CallbackDoor:
         for name, value in request.headers.items():
             lower = name.lower()
             headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
-        asked = Request(method=request.method, path=request.raw_path, headers=headers, body=body)
+        forwarded_for = request.headers.getall("X-Forwarded-For", [])
+        remote = client_address(request.remote or "", forwarded_for, self.api.settings.trusted_proxies)
+        asked = Request(method=request.method, path=request.raw_path, headers=headers, body=body, remote=remote)
         return self.api.prove(SOURCE, asked).verdict
 
     async def _store(self, body: bytes, verdict: Verdict) -> web.Response:
@@ -100,7 +104,7 @@ class CallbackDoor:
         return _reply(400, "Invalid payload") if accepted.kind == "unreadable" else _reply(200)
 
 
-@calls("sepay", timeout_s=POLL_S_MAX)
+@calls("sepay", timeout_s=POLL_S_MAX, priority=Priority.READ)
 async def confirm_callback(hint: CallbackReceived, ctx: Context) -> None:
     """Look for the transfer on the bank statement, and accept it from there when it is not known.
 

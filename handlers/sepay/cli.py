@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from handlers.sepay import bank_cli, desk_cli, operating
-from handlers.sepay.bank_values import bank_time
 from handlers.sepay.operating import PaymentOrder, SuspenseLine
 from handlers.sepay.sandbox import BANK_STYLES, Answer, Payment
-from handlers.sepay.shop_cli import orders_cli, symbols_cli
+from handlers.sepay.shop_cli import licenses_cli, orders_cli, symbols_cli
 from handlers.sepay.views import WalletLine
 from hub.cli.opening import opened
 from hub.cli.options import ByOption, LimitOption, ReasonOption, actor
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
-from hub.errors import UsageError
 from schemas.sepay import WalletReply
 
 sepay_cli = typer.Typer(no_args_is_help=True, help="Wallets that bank transfers fill.")
 wallet_cli = typer.Typer(no_args_is_help=True, help="Wallets and their movements.")
-unmatched_cli = typer.Typer(no_args_is_help=True, help="Money that waits in suspense.")
+unmatched_cli = typer.Typer(no_args_is_help=True, help="Transfers that wait for a person.")
 sandbox_cli = typer.Typer(no_args_is_help=True, help="Play SePay and the bank behind it.")
 sepay_cli.command("poll")(bank_cli.poll)
 sepay_cli.add_typer(wallet_cli, name="wallet")
 wallet_cli.command("refund")(desk_cli.refund)
 wallet_cli.command("withdraw")(desk_cli.withdraw)
+unmatched_cli.command("settle")(desk_cli.settle)
 unmatched_cli.command("assign")(desk_cli.assign)
 unmatched_cli.command("refund-note")(desk_cli.refund_note)
 sepay_cli.add_typer(unmatched_cli, name="unmatched")
 sepay_cli.add_typer(symbols_cli, name="symbols")
 sepay_cli.add_typer(orders_cli, name="orders")
+sepay_cli.add_typer(licenses_cli, name="licenses")
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 
@@ -103,7 +102,7 @@ def activate_wallet(
 
 @unmatched_cli.command("list")
 def list_unmatched(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
-    """List the transfers whose money is in suspense, oldest first."""
+    """List the transfers that wait for a person, oldest first: in suspense, or not in the books at all."""
 
     async def work() -> list[SuspenseLine]:
         async with opened(needs_secrets=False) as hub:
@@ -114,8 +113,8 @@ def list_unmatched(limit: LimitOption = 100, as_json: JsonOption = False) -> Non
         print_json(lines)
         return
     print_table(
-        "Money in suspense",
-        ["transfer", "booked", "amount", "outcome", "content", "intent or suggestion"],
+        "Transfers that wait",
+        ["transfer", "bank's time", "amount", "outcome", "content", "intent or suggestion"],
         [
             [
                 line.sepay_tx_id,
@@ -158,7 +157,7 @@ def pay(
             content=content,
             id=id,
             bank=bank,
-            booked_at=_bank_time(booked_at),
+            booked_at=desk_cli.bank_time_option(booked_at),
             is_out=is_out,
             deliveries=2 if duplicate else 1,
             is_lost=lost,
@@ -181,15 +180,6 @@ def pay(
             say(f"  the hub answered {answer.status} {answer.body}")
     if not all(answer.is_success for answer in (answers[-1:] if retries else answers)):
         raise typer.Exit(EXIT_PROBLEM)
-
-
-def _bank_time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return bank_time(text)
-    except ValueError as error:
-        raise UsageError(f"--booked-at: {error}") from error
 
 
 def _print_wallet(wallet: WalletReply, user: str, as_json: bool) -> None:

@@ -23,6 +23,7 @@ from handlers.sepay.books import (
     vnd,
     wallet_account,
 )
+from handlers.sepay.locking import lock_together
 from handlers.sepay.orders import order_of_intent
 from handlers.sepay.paying import charge_wallet, fulfil
 from handlers.sepay.reviews import ask_for_review, process_error_of
@@ -37,7 +38,7 @@ from handlers.sepay.tables import (
     PayPaymentIntent,
     PayWallet,
 )
-from handlers.sepay.tables_orders import SEPAY_TRANSFER, PaySymbolOrder
+from handlers.sepay.tables_orders import SEPAY_TRANSFER, WALLET, PaySymbolOrder
 from handlers.sepay.wallets import WALLET_SUSPENDED, settings_of, wallet_for_update
 from hub.capability import handler
 from hub.ledger.model import Account, Move
@@ -132,6 +133,9 @@ async def _pay_waiting_order(order: PaySymbolOrder, credit: Credit, payment: Pay
     if not order.is_payable:
         payment.message = f"Top-up completed; the order is {order.status}"
         return
+    if order.payment_method != WALLET:
+        payment.message = "Top-up completed; the order is to be paid by transfer"
+        return
     balance = await ctx.ledger.balance(wallet_account(credit.wallet.id))
     if balance.amount_minor < order.total_minor:
         payment.message = STILL_SHORT
@@ -153,7 +157,7 @@ async def _pay_waiting_order(order: PaySymbolOrder, credit: Credit, payment: Pay
     ctx.conclude(CREDITED_AND_ORDER_PAID)
 
 
-@handler
+@handler(ahead=lock_together)
 async def release_held(released: HeldTransferReleased, ctx: Context) -> None:
     """Move a transfer that was held for a suspended wallet from suspense to the wallet.
 

@@ -5,6 +5,7 @@ Each order is an event with who and why, and runs in one transaction. Its review
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -13,7 +14,14 @@ from handlers.sepay.order_codes import normalise
 from handlers.sepay.views import intent_by_code
 from hub.errors import UsageError
 from hub.operate.review import resolve_review
-from schemas.sepay_desk import TransferAssignment, TransferRefundNote, WalletAdjusted, WalletAdjustment
+from schemas.sepay_desk import (
+    TransferAssignment,
+    TransferRefundNote,
+    TransferSettled,
+    TransferSettlement,
+    WalletAdjusted,
+    WalletAdjustment,
+)
 
 if TYPE_CHECKING:
     from hub.api import HubApi
@@ -34,6 +42,23 @@ async def assign(api: HubApi, sepay_tx_id: int, *, intent: str | None, user_id: 
     order = TransferAssignment(sepay_tx_id=sepay_tx_id, intent_id=intent_id, user_id=user_id, by=by, note=note)
     event_id = await api.command("sepay.transfer.assign", order, key=str(sepay_tx_id))
     return await _close_reviews(api, event_id, by=by, note=note)
+
+
+async def settle(api: HubApi, order: TransferSettlement) -> TransferSettled:
+    """Book a transfer that is in no account of the books. Raises RefusedCommand."""
+    done = await api.command("sepay.transfer.settle", order, key=str(order.sepay_tx_id))
+    assert isinstance(done, TransferSettled)
+    return done
+
+
+def settlement(
+    sepay_tx_id: int, *, to: str | None, amount: int | None, booked_at: datetime | None, by: str, note: str
+) -> TransferSettlement:
+    """What a person says of such a transfer. Raises UsageError without a note."""
+    _require(note)
+    return TransferSettlement(
+        sepay_tx_id=sepay_tx_id, account_number=to, amount=amount, booked_at=booked_at, by=by, note=note
+    )
 
 
 async def note_refund(api: HubApi, sepay_tx_id: int, *, by: str, note: str) -> int:

@@ -14,6 +14,7 @@ from handlers.sepay.books import wallet_account as account_of
 from handlers.sepay.crediting import CREDITED, Credit, settle_intent
 from handlers.sepay.orders import order_of_intent
 from handlers.sepay.tables import (
+    ACCOUNT_MISMATCH,
     SUCCEEDED,
     WALLET_TOPUP,
     PayBankTransaction,
@@ -74,7 +75,7 @@ async def note_refund(order: TransferRefundNote, ctx: Context) -> UUID:
     """
     row = await _waiting(order.sepay_tx_id, ctx)
     account = settings_of(ctx).receiving.receiving(row.account_number, row.sub_account)
-    bank = bank_account(account.account_number if account else row.account_number)
+    bank = bank_account(row.details.get("settled_to") or (account.account_number if account else row.account_number))
     moves = [Move(debit=SUSPENSE, credit=bank, amount=vnd(row.amount_in_minor))]
     await ctx.ledger.post(refund_reference(row.sepay_tx_id), REFUND, moves, note=order.note)
     row.in_suspense, row.outcome, row.process_error = False, REFUNDED, None
@@ -98,6 +99,10 @@ async def _waiting(sepay_tx_id: int, ctx: Context) -> PayBankTransaction:
     row = await ctx.session.get(PayBankTransaction, sepay_tx_id, with_for_update=True)
     if row is None:
         raise RefusedCommand("transfer_not_found", f"there is no transfer {sepay_tx_id}")
+    if row.outcome == ACCOUNT_MISMATCH:
+        raise RefusedCommand(
+            "not_in_suspense", f"transfer {sepay_tx_id} is not in the books: `unmatched settle` it first"
+        )
     if not row.in_suspense:
         raise RefusedCommand(
             "not_in_suspense", f"the money of transfer {sepay_tx_id} is not in suspense: {row.outcome}"

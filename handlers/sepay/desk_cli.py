@@ -1,18 +1,21 @@
-"""``hub sepay unmatched assign|refund-note`` and ``hub sepay wallet refund|withdraw``: what a person decides."""
+"""``hub sepay unmatched settle|assign|refund-note`` and ``hub sepay wallet refund|withdraw``: what a person decides."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from handlers.sepay import deciding
+from handlers.sepay.bank_values import bank_time
 from hub.api import HubApi
 from hub.cli.opening import opened
 from hub.cli.options import ByOption, actor, as_uuid
 from hub.cli.output import JsonOption, print_json, run, say
-from schemas.sepay_desk import WalletAdjusted
+from hub.errors import UsageError
+from schemas.sepay_desk import TransferSettled, WalletAdjusted
 
 TransferArgument = Annotated[int, typer.Argument(metavar="TRANSFER", help="SePay's number of the transfer.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
@@ -46,6 +49,46 @@ def assign(  # noqa: PLR0917 - the options of a command
         print_json({"sepay_tx_id": transfer, "resolution": "assigned", "reviews_closed": closed})
     else:
         say(f"Transfer {transfer} is assigned; reviews closed: {closed}")
+
+
+def settle(  # noqa: PLR0917 - the options of a command
+    transfer: TransferArgument,
+    note: WhyOption,
+    to: Annotated[str | None, typer.Option(help="Our account that it came to; default: the one that it names.")] = None,
+    amount: Annotated[int | None, typer.Option(min=1, help="Whole dong, where the amount could not be read.")] = None,
+    booked_at: Annotated[
+        str | None, typer.Option(help="Vietnamese time, YYYY-MM-DD HH:MM:SS, where the date could not be read.")
+    ] = None,
+    by: ByOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Book a transfer that is in no account yet: one to an unknown account, or one that could not be read.
+
+    It is then matched like any other: credited, or put into suspense to be assigned.
+
+    Example: hub sepay unmatched settle 4711 --to 8880000001 --note "account was missing in SEPAY_ACCOUNTS"
+    """
+
+    async def work() -> TransferSettled:
+        order = deciding.settlement(
+            transfer, to=to, amount=amount, booked_at=bank_time_option(booked_at), by=actor(by), note=note
+        )
+        async with opened() as hub:
+            return await deciding.settle(hub.api, order)
+
+    done = run(work)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"Transfer {transfer} of {done.amount:,} VND to {done.account_number} is booked: {done.outcome}")
+
+
+def bank_time_option(text: str | None) -> datetime | None:
+    """An instant of ``--booked-at``. Raises UsageError."""
+    try:
+        return None if text is None else bank_time(text)
+    except ValueError as error:
+        raise UsageError(f"--booked-at: {error}") from error
 
 
 def refund_note(transfer: TransferArgument, note: WhyOption, by: ByOption = "", as_json: JsonOption = False) -> None:

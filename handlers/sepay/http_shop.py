@@ -71,6 +71,12 @@ SUBSCRIPTION_ID: Final = Parameter(name="subscription_id", place="path", schema=
 SYMBOL_ID: Final = Parameter(
     name="symbol_id", place="path", schema={"type": "integer", "minimum": 1, "maximum": SYMBOL_ID_MAX}
 )
+IDEMPOTENCY_KEY: Final = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    schema={"type": "string", "maxLength": 255},
+    description="The client's own name of the order: a repeat is answered with the order that there is.",
+)
 PAGE: Final = Parameter(name="page", schema={"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": 1})
 
 
@@ -111,9 +117,10 @@ def _order_routes(shop: ShopApi) -> Iterable[web.AbstractRouteDef]:
         tag=ORDERS,
         body=OrderBody,
         reply=OrderReply,
+        parameters=(IDEMPOTENCY_KEY,),
         codes=(
             *("empty_order", "invalid_item", "invalid_payment_method", "symbol_not_found", "price_mismatch"),
-            *("wallet_suspended", "unknown_bank_code"),
+            *("wallet_suspended", "unknown_bank_code", "request_id_reused"),
         ),
     )
     yield web.post(f"{BASE}/symbol/orders/", create)
@@ -196,10 +203,13 @@ class ShopApi:
         """Order licences.
 
         A wallet order is paid at once where the wallet suffices, else it waits and the answer says what is missing; an
-        order by transfer answers with the QR code of its payment intent.
+        order by transfer answers with the QR code of its payment intent. Sent again with the same `Idempotency-Key`,
+        or `request_id` in the body, it makes no second order.
         """
         user = self._callers.user(request)
-        fields = {**await read_object(request), "user_id": user.id, "request_id": None}
+        fields = {**await read_object(request), "user_id": user.id}
+        # Either place will do; the header is what HTTP clients repeat by themselves.
+        fields["request_id"] = request.headers.get("Idempotency-Key", "").strip() or fields.get("request_id")
         return await self._command("sepay.order.requested", read_model(OrderRequested, fields), user.id)
 
     async def orders(self, request: web.Request) -> BaseModel:

@@ -15,6 +15,7 @@ from sqlalchemy import exists, func, select, update
 
 from handlers.sepay.accounts import ReceivingAccount
 from handlers.sepay.order_codes import OrderCode, normalise, random_hex_of
+from handlers.sepay.orders import order_in
 from handlers.sepay.qr import qr_url
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.tables import (
@@ -22,6 +23,7 @@ from handlers.sepay.tables import (
     OPEN_STATUSES,
     PROCESSING,
     REQUIRES_PAYMENT_METHOD,
+    WALLET_TOPUP,
     PayBankTransaction,
     PayPaymentAttempt,
     PayPaymentIntent,
@@ -71,7 +73,7 @@ async def open_intent(wallet: PayWallet, code: OrderCode, plan: IntentPlan, ctx:
             account_number=plan.account.payee_number,
             bank=plan.account.qr_bank,
             amount_minor=plan.amount_minor,
-            content=transfer_content(code, settings),
+            content=plan.account.content_of(transfer_content(code, settings)),
             base=settings.qr_base,
         ),
         deep_link=_deep_link(code, plan.amount_minor, settings),
@@ -98,7 +100,7 @@ async def add_attempt(intent: PayPaymentIntent, account: ReceivingAccount, ctx: 
         bank_code=account.bank_code,
         account_number=account.payee_number,
         account_name=account.payee_name,
-        transfer_content=transfer_content(OrderCode(intent.order_code), settings_of(ctx)),
+        transfer_content=account.content_of(transfer_content(OrderCode(intent.order_code), settings_of(ctx))),
         transfer_amount_minor=intent.amount_minor,
         qr_image_url=intent.qr_code_url,
         expires_at=intent.expires_at,
@@ -159,19 +161,23 @@ async def expire_intents(event: Event, ctx: Context) -> None:
     ctx.conclude("expired" if ended else "nothing_due")
 
 
-async def end_intents(ctx: Context, *, order_id: UUID, user_id: str) -> None:
-    """End the open intents of one order of this user: it is not for sale any more."""
-    open_ones = (
+async def end_intents(ctx: Context, *, order_id: UUID, user_id: str, skip_locked: bool = False) -> None:
+    """End the open intents of one order of this user, top-ups for it included: it is not for sale any more."""
+    open_ones = select(
+        PayPaymentIntent.intent_id, PayPaymentIntent.purpose, PayPaymentIntent.order_id, PayPaymentIntent.details
+    ).where(PayPaymentIntent.user_id == user_id, PayPaymentIntent.status.in_(OPEN_STATUSES))
+    of_order = [
+        intent_id
+        for intent_id, purpose, paid_order, details in await ctx.session.execute(open_ones)
+        if order_id in (paid_order, order_in(details) if purpose == WALLET_TOPUP else None)
+    ]
+    locked = (
         select(PayPaymentIntent.intent_id)
-        .where(
-            PayPaymentIntent.order_id == order_id,
-            PayPaymentIntent.user_id == user_id,
-            PayPaymentIntent.status.in_(OPEN_STATUSES),
-        )
+        .where(PayPaymentIntent.intent_id.in_(of_order), PayPaymentIntent.status.in_(OPEN_STATUSES))
         .order_by(PayPaymentIntent.intent_id)
-        .with_for_update()
+        .with_for_update(skip_locked=skip_locked)
     )
-    await _end((await ctx.session.scalars(open_ones)).all(), ctx)
+    await _end((await ctx.session.scalars(locked)).all(), ctx)
 
 
 async def _end(ids: Sequence[UUID], ctx: Context) -> int:

@@ -7,17 +7,17 @@ words of the payment module. Source: docs/providers/sepay-orders.md, "Ledger rul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from sqlalchemy import column, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from hub.capability import handler
+from hub.capability import calls
 from hub.event import Event
+from hub.flow.priority import Priority
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 IS_CREDIT: Final[Mapping[str, bool]] = {"deposit": True, "refund": True, "purchase": False, "withdrawal": False}
 """Type of movement → whether it adds to the wallet."""
 SHOWN_MAX: Final = 20
-CHECK_S_MAX: Final = 60.0
+CHECK_S_MAX: Final = 300.0
+ROWS_AT_ONCE: Final = 1_000
 
 _ledger = table(
     "pay_wallet_ledger",
@@ -64,13 +65,15 @@ def violations(balance: int, movements: Sequence[Movement]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@handler(timeout_s=CHECK_S_MAX)
+@calls("ledger", timeout_s=CHECK_S_MAX, priority=Priority.SWEEP)
 async def check_wallets(event: Event, ctx: Context) -> None:
     """Check every wallet; what breaks a rule is on a person's list, and the outcome says how it ended.
 
-    It reads every movement there is: where that takes longer than it may, ``hub ledger verify`` is the way.
+    It reads every movement there is, beside everything else that goes on: it calls nobody, but so no transaction that
+    writes stays open meanwhile. Where it takes longer than it may, ``hub ledger verify`` is the way.
     """
-    broken = await broken_wallets(ctx.session)
+    async with ctx.reading() as session:
+        broken = await broken_wallets(session)
     if not broken:
         ctx.conclude("holds")
         return
@@ -81,15 +84,29 @@ async def check_wallets(event: Event, ctx: Context) -> None:
 async def broken_wallets(session: AsyncSession) -> dict[str, list[str]]:
     """Wallet → the rules that it breaks, for those that break any."""
     balances = {_key(row.id): int(row.balance) for row in await session.execute(select(_balances))}
-    rows = await session.execute(select(_ledger).order_by(_ledger.c.wallet_id, _ledger.c.seq))
+    untouched = {wallet: ["balance_not_sum"] for wallet, balance in balances.items() if balance}
     broken: dict[str, list[str]] = {}
-    seen: set[str] = set()
-    for wallet, group in groupby(rows, key=lambda row: _key(row.wallet_id)):
-        seen.add(wallet)
-        if rules := violations(balances.get(wallet, 0), [_movement(row) for row in group]):
+    async for wallet, movements in _by_wallet(session):
+        untouched.pop(wallet, None)
+        if rules := violations(balances.get(wallet, 0), movements):
             broken[wallet] = rules
-    broken |= {wallet: ["balance_not_sum"] for wallet, balance in balances.items() if balance and wallet not in seen}
-    return broken
+    return broken | untouched
+
+
+async def _by_wallet(session: AsyncSession) -> AsyncIterator[tuple[str, list[Movement]]]:
+    """Each wallet that has moved, with its movements in order; only one wallet's are in memory at once."""
+    rows = await session.stream(
+        select(_ledger).order_by(_ledger.c.wallet_id, _ledger.c.seq), execution_options={"yield_per": ROWS_AT_ONCE}
+    )
+    wallet, movements = "", list[Movement]()
+    async for row in rows:
+        if (owner := _key(row.wallet_id)) != wallet:
+            if movements:
+                yield wallet, movements
+            wallet, movements = owner, []
+        movements.append(_movement(row))
+    if movements:
+        yield wallet, movements
 
 
 def _broken_by(movement: Movement) -> Iterable[str]:

@@ -5,15 +5,15 @@ Source: docs/providers/sepay-orders.md, "Licences".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 
-from handlers.sepay.tables_licenses import LICENSE_ACTIVE, LICENSE_EXPIRED, PayUserSymbolLicense
+from handlers.sepay.tables_licenses import LICENSE_ACTIVE, LICENSE_EXPIRED, LICENSE_SUSPENDED, PayUserSymbolLicense
 from handlers.sepay.tables_orders import PaySymbolOrder, PaySymbolOrderItem
 from handlers.sepay.wallets import settings_of
 from hub.capability import handler
@@ -23,8 +23,10 @@ from schemas.sepay_events import LicenseChanged
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
-PER_RUN_MAX: Final = 1_000
-"""How many licences one run of a job looks at; the next run goes on."""
+PER_LOOK_MAX: Final = 1_000
+LOOKS_MAX: Final = 5
+"""How often one run of a job looks for more; the next run, a quarter of an hour later, goes on."""
+RUN_S_MAX: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Grant:
 
 
 async def grant_licenses(order: PaySymbolOrder, items: Sequence[PaySymbolOrderItem], ctx: Context) -> list[Grant]:
-    """Give what was bought: a new licence, or more time on the active one; items of one symbol add up.
+    """Give what was bought: a new licence, or more time on the one there is; items of one symbol add up.
 
     The user's wallet must be locked, so that no two orders extend the same licence at once.
     """
@@ -48,15 +50,18 @@ async def grant_licenses(order: PaySymbolOrder, items: Sequence[PaySymbolOrderIt
     return grants
 
 
-async def active_license(ctx: Context, user_id: str, symbol_id: int) -> PayUserSymbolLicense | None:
-    """The user's active licence for a symbol, locked; there is one at most."""
+async def open_license(ctx: Context, user_id: str, symbol_id: int) -> PayUserSymbolLicense | None:
+    """The user's active licence for a symbol, else a suspended one, locked; there is one at most."""
     return await ctx.session.scalar(
         select(PayUserSymbolLicense)
         .where(
             PayUserSymbolLicense.user_id == user_id,
             PayUserSymbolLicense.symbol_id == symbol_id,
-            PayUserSymbolLicense.status == LICENSE_ACTIVE,
+            PayUserSymbolLicense.status.in_((LICENSE_ACTIVE, LICENSE_SUSPENDED)),
         )
+        # In the order of the alphabet an active one comes first.
+        .order_by(PayUserSymbolLicense.status, PayUserSymbolLicense.created_at.desc())
+        .limit(1)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
@@ -69,26 +74,21 @@ def extended(end_at: datetime | None, days: int | None, now: datetime) -> dateti
     return max(end_at, now) + timedelta(days=days)
 
 
-@handler
+@handler(timeout_s=RUN_S_MAX)
 async def expire_licenses(event: Event, ctx: Context) -> None:
     """End the licences whose time is over, and tell of each. Running it again ends nothing twice."""
-    due = (
-        select(PayUserSymbolLicense)
-        .where(PayUserSymbolLicense.status == LICENSE_ACTIVE, PayUserSymbolLicense.end_at <= ctx.now)
-        .order_by(PayUserSymbolLicense.end_at)
-        .limit(PER_RUN_MAX)
-        # One that a purchase holds at this moment is being extended; if not, the next run finds it.
-        .with_for_update(skip_locked=True)
+    due = select(PayUserSymbolLicense).where(
+        PayUserSymbolLicense.status == LICENSE_ACTIVE, PayUserSymbolLicense.end_at <= ctx.now
     )
-    ended = (await ctx.session.scalars(due)).all()
-    for one in ended:
+    ended = 0
+    async for one in _until_none_is_left(due, ctx):
         one.status, one.updated_at = LICENSE_EXPIRED, ctx.now
         await tell("license.expired", one, ctx)
-    await ctx.session.flush()
+        ended += 1
     ctx.conclude("expired" if ended else "nothing_due")
 
 
-@handler
+@handler(timeout_s=RUN_S_MAX)
 async def remind_of_ends(event: Event, ctx: Context) -> None:
     """Tell of every licence that ends soon, once per end; an extension makes a new end."""
     soon = ctx.now + timedelta(days=settings_of(ctx).expires_soon_days)
@@ -96,24 +96,34 @@ async def remind_of_ends(event: Event, ctx: Context) -> None:
         PayUserSymbolLicense.reminded_end_at.is_(None),
         PayUserSymbolLicense.reminded_end_at != PayUserSymbolLicense.end_at,
     )
-    due = (
-        select(PayUserSymbolLicense)
-        .where(
-            PayUserSymbolLicense.status == LICENSE_ACTIVE,
-            PayUserSymbolLicense.end_at > ctx.now,
-            PayUserSymbolLicense.end_at <= soon,
-            untold,
-        )
-        .order_by(PayUserSymbolLicense.end_at)
-        .limit(PER_RUN_MAX)
-        .with_for_update(skip_locked=True)
+    due = select(PayUserSymbolLicense).where(
+        PayUserSymbolLicense.status == LICENSE_ACTIVE,
+        PayUserSymbolLicense.end_at > ctx.now,
+        PayUserSymbolLicense.end_at <= soon,
+        untold,
     )
-    ending = (await ctx.session.scalars(due)).all()
-    for one in ending:
+    reminded = 0
+    async for one in _until_none_is_left(due, ctx):
         one.reminded_end_at = one.end_at
         await tell("license.expires_soon", one, ctx)
-    await ctx.session.flush()
-    ctx.conclude("reminded" if ending else "nothing_due")
+        reminded += 1
+    ctx.conclude("reminded" if reminded else "nothing_due")
+
+
+async def _until_none_is_left(due: Select[PayUserSymbolLicense], ctx: Context) -> AsyncIterator[PayUserSymbolLicense]:
+    """The licences that a job is to change, locked, some at a time; as many as one run may take.
+
+    One that a purchase holds at this moment is being extended; if not, the next run finds it.
+    """
+    some = due.order_by(PayUserSymbolLicense.end_at).limit(PER_LOOK_MAX).with_for_update(skip_locked=True)
+    for _ in range(LOOKS_MAX):
+        found = (await ctx.session.scalars(some)).all()
+        for one in found:
+            yield one
+        # What is changed is no longer due, and is not found again.
+        await ctx.session.flush()
+        if len(found) < PER_LOOK_MAX:
+            return
 
 
 async def tell(type_: str, changed: PayUserSymbolLicense, ctx: Context) -> None:
@@ -129,7 +139,7 @@ async def tell(type_: str, changed: PayUserSymbolLicense, ctx: Context) -> None:
 
 
 async def _grant(order: PaySymbolOrder, symbol_id: int, terms: Sequence[int | None], ctx: Context) -> Grant:
-    found = await active_license(ctx, order.user_id, symbol_id)
+    found = await open_license(ctx, order.user_id, symbol_id)
     license = found or _new_license(order, symbol_id, ctx)
     for days in terms:
         license.end_at = extended(license.end_at, days, ctx.now)

@@ -116,7 +116,7 @@ async def create_intent(request: IntentRequested, ctx: Context) -> CreatedIntent
         intent_id=intent.intent_id,
         order_code=intent.order_code,
         qr_code_url=intent.qr_code_url,
-        transfer_content=transfer_content(OrderCode(intent.order_code), settings),
+        transfer_content=plan.account.content_of(transfer_content(OrderCode(intent.order_code), settings)),
         amount=intent.amount_minor,
         status=intent.status,
         expires_at=intent.expires_at,

@@ -14,11 +14,11 @@ from handlers.sepay.intents import end_intents
 from handlers.sepay.limits import check_text
 from handlers.sepay.order_intents import open_order_intent
 from handlers.sepay.order_lines import OrderLine, check_prices, payment_method_of, read_lines
-from handlers.sepay.orders import add_order, items_of, order_for_update, order_reply
+from handlers.sepay.orders import OrderPlan, add_order, items_of, order_for_update, order_reply, requested_before
 from handlers.sepay.paying import charge_wallet, require_active
 from handlers.sepay.subscriptions import expect_renewals, give_up_expected
-from handlers.sepay.tables import SYMBOL_PURCHASE
-from handlers.sepay.tables_orders import CANCELLED, WALLET, PaySymbolOrder
+from handlers.sepay.tables import SYMBOL_PURCHASE, PayPaymentIntent
+from handlers.sepay.tables_orders import CANCELLED, PAID, WALLET, PaySymbolOrder
 from handlers.sepay.wallets import settings_of, wallet_for_update
 from hub.capability import handler
 from hub.errors import RefusedCommand
@@ -39,18 +39,22 @@ async def request_order(request: OrderRequested, ctx: Context) -> OrderReply:
 
     Raises RefusedCommand with one of: empty_order, invalid_item, invalid_payment_method, symbol_not_found,
     price_mismatch, wallet_suspended (wallet orders), too_many_requests and unknown_bank_code (transfers),
-    invalid_request. Nothing is stored then.
+    invalid_request, request_id_reused. Nothing is stored then. With a ``request_id`` it may be asked again: the answer
+    is the order that there is.
     """
     lines = read_lines(request.items)
     method = payment_method_of(request)
     description = check_text("description", request.description)
-    await _check(lines, ctx)
 
     # Locked before its balance is read: of many orders at once, each sees what the one before has left.
     wallet = await wallet_for_update(ctx, request.user_id, VND)
+    plan = OrderPlan(request.user_id, lines, method, description, request.request_id)
+    if request.request_id is not None and (known := await requested_before(plan, ctx)) is not None:
+        return await _answer_again(known, wallet, ctx)
+    await _check(lines, ctx)
     if method == WALLET:
         require_active(wallet)
-    order = await add_order(request.user_id, lines, ctx, payment_method=method, description=description)
+    order = await add_order(plan, ctx)
     await expect_renewals(order, (await items_of(ctx.session, [order.order_id]))[order.order_id], ctx)
     if method == WALLET:
         return await _pay_or_wait(order, wallet, ctx)
@@ -68,6 +72,9 @@ async def cancel_order(command: OrderCommand, ctx: Context) -> OrderReply:
     order = await order_for_update(ctx, command.order_id, command.user_id)
     if not order.is_payable:
         raise RefusedCommand("order_not_payable", f"Order is {order.status}")
+    # One more may have been opened until the order was locked. Now none can be; a transfer that holds one of them
+    # waits for the order, and will find it cancelled.
+    await end_intents(ctx, order_id=command.order_id, user_id=command.user_id, skip_locked=True)
     order.status, order.updated_at = CANCELLED, ctx.now
     await give_up_expected(order, ctx)
     await ctx.session.flush()
@@ -82,6 +89,18 @@ def short_message(shortage: int) -> str:
     return f"Số dư ví không đủ. Thiếu {shortage:,} VND. Vui lòng chọn thanh toán bằng SePay."
 
 
+async def _answer_again(order: PaySymbolOrder, wallet: PayWallet, ctx: Context) -> OrderReply:
+    """A repeat of a request changes nothing: its sender is told how the order stands."""
+    ctx.conclude("repeated")
+    if not order.is_payable:
+        return await order_reply(order, PROCESSED if order.status == PAID else f"Order is {order.status}.", ctx)
+    if order.payment_method == WALLET:
+        balance = (await ctx.ledger.balance(wallet_account(wallet.id))).amount_minor
+        return await _short_reply(order, balance, ctx)
+    intent = await ctx.session.get_one(PayPaymentIntent, order.payment_intent_id)
+    return await _transfer_reply(order, intent, ctx)
+
+
 async def _check(lines: Sequence[OrderLine], ctx: Context) -> None:
     catalogue = await load_catalogue(ctx.session, (line.symbol_id for line in lines))
     check_prices(lines, catalogue, settings_of(ctx))
@@ -94,22 +113,31 @@ async def _pay_or_wait(order: PaySymbolOrder, wallet: PayWallet, ctx: Context) -
     shortage = order.total_minor - balance
     if shortage > 0:
         ctx.conclude("insufficient_balance")
-        return await order_reply(
-            order,
-            short_message(shortage),
-            ctx,
-            insufficient_balance=True,
-            wallet_balance=balance,
-            shortage=shortage,
-        )
+        return await _short_reply(order, balance, ctx)
     await charge_wallet(order, wallet, ctx)
     ctx.conclude("paid")
     return await order_reply(order, PROCESSED, ctx)
 
 
+async def _short_reply(order: PaySymbolOrder, balance: int, ctx: Context) -> OrderReply:
+    shortage = max(0, order.total_minor - balance)
+    return await order_reply(
+        order,
+        short_message(shortage),
+        ctx,
+        insufficient_balance=shortage > 0,
+        wallet_balance=balance,
+        shortage=shortage,
+    )
+
+
 async def _ask_for_transfer(order: PaySymbolOrder, wallet: PayWallet, ctx: Context) -> OrderReply:
     intent = await open_order_intent(order, wallet, SYMBOL_PURCHASE, ctx)
     ctx.conclude("waiting_for_transfer")
+    return await _transfer_reply(order, intent, ctx)
+
+
+async def _transfer_reply(order: PaySymbolOrder, intent: PayPaymentIntent, ctx: Context) -> OrderReply:
     return await order_reply(
         order,
         TO_BE_TRANSFERRED,

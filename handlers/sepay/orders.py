@@ -6,6 +6,7 @@ Source: docs/providers/sepay-orders.md, "Orders".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -23,26 +24,57 @@ if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 
-async def add_order(
-    user_id: str, lines: Sequence[OrderLine], ctx: Context, *, payment_method: str, description: str | None
-) -> PaySymbolOrder:
+@dataclass(frozen=True, slots=True)
+class OrderPlan:
+    """An order that a user asks for; ``request_id`` is the user's own name of it."""
+
+    user_id: str
+    lines: Sequence[OrderLine]
+    payment_method: str
+    description: str | None = None
+    request_id: str | None = None
+
+
+async def add_order(plan: OrderPlan, ctx: Context) -> PaySymbolOrder:
     """Store an order that waits for its money, with its items. The user's wallet must be locked."""
     order = PaySymbolOrder(
         order_id=ctx.new_id(),
-        user_id=user_id,
-        total_minor=sum(line.price_minor for line in lines),
+        user_id=plan.user_id,
+        total_minor=sum(line.price_minor for line in plan.lines),
         status=PENDING_PAYMENT,
-        payment_method=payment_method,
-        description=description,
+        payment_method=plan.payment_method,
+        description=plan.description,
         created_at=ctx.now,
         updated_at=ctx.now,
+        request_id=plan.request_id,
     )
     ctx.session.add(order)
     await ctx.session.flush()
-    ctx.session.add_all(_item(order, place, line, ctx) for place, line in enumerate(lines, start=1))
+    ctx.session.add_all(_item(order, place, line, ctx) for place, line in enumerate(plan.lines, start=1))
     await ctx.session.flush()
     ctx.tag("order_id", str(order.order_id))
-    ctx.tag("user_id", user_id)
+    ctx.tag("user_id", plan.user_id)
+    return order
+
+
+async def requested_before(plan: OrderPlan, ctx: Context) -> PaySymbolOrder | None:
+    """The order that the user has made under this ``request_id``. The user's wallet must be locked.
+
+    Raises RefusedCommand (request_id_reused) when that was another one.
+    """
+    order = await ctx.session.scalar(
+        select(PaySymbolOrder).where(
+            PaySymbolOrder.user_id == plan.user_id, PaySymbolOrder.request_id == plan.request_id
+        )
+    )
+    if order is None:
+        return None
+    items = (await items_of(ctx.session, [order.order_id]))[order.order_id]
+    said = (order.payment_method, order.description, [_line_of(item) for item in items])
+    if said != (plan.payment_method, plan.description, list(plan.lines)):
+        raise RefusedCommand("request_id_reused", "Another order was made under this request id")
+    ctx.tag("order_id", str(order.order_id))
+    ctx.tag("user_id", plan.user_id)
     return order
 
 
@@ -66,11 +98,16 @@ async def payable_order(ctx: Context, order_id: UUID, user_id: str) -> PaySymbol
 
 async def order_of_intent(intent: PayPaymentIntent, ctx: Context) -> PaySymbolOrder | None:
     """The order that an intent pays, or that its top-up is meant for; locked. Never another user's."""
-    order_id = uuid_or_none(intent.details.get("order_id")) if intent.purpose == WALLET_TOPUP else intent.order_id
+    order_id = order_in(intent.details) if intent.purpose == WALLET_TOPUP else intent.order_id
     if order_id is None:
         return None
     ctx.tag("order_id", str(order_id))
     return await _locked(ctx, order_id, intent.user_id)
+
+
+def order_in(details: Mapping[str, Any]) -> UUID | None:
+    """The order that an intent's metadata names. A client may have written it: anybody's order, or none."""
+    return uuid_or_none(details.get("order_id"))
 
 
 def uuid_or_none(value: object) -> UUID | None:
@@ -126,6 +163,18 @@ def item_replies(items: Sequence[PaySymbolOrderItem], catalogue: Catalogue) -> l
 async def _locked(ctx: Context, order_id: UUID, user_id: str) -> PaySymbolOrder | None:
     find = select(PaySymbolOrder).where(PaySymbolOrder.order_id == order_id, PaySymbolOrder.user_id == user_id)
     return await ctx.session.scalar(find.with_for_update().execution_options(populate_existing=True))
+
+
+def _line_of(item: PaySymbolOrderItem) -> OrderLine:
+    return OrderLine(
+        symbol_id=item.symbol_id,
+        price_minor=item.price_minor,
+        license_days=item.license_days,
+        metadata=item.details,
+        auto_renew=item.auto_renew,
+        renew_price_minor=item.auto_renew_price_minor,
+        renew_days=item.cycle_days_override,
+    )
 
 
 def _item(order: PaySymbolOrder, place: int, line: OrderLine, ctx: Context) -> PaySymbolOrderItem:

@@ -120,6 +120,8 @@ async def fulfil(
     await ctx.emit("order.paid", message, key=order.user_id)
     grants = await grant_licenses(order, items, ctx)
     updated = await follow_licenses(order, items, [grant.license for grant in grants], ctx)
+    # Not before the licences: a later one is another order's.
+    order.paid_at = ctx.now
     await ctx.session.flush()
     return Fulfilment(
         licenses_created=sum(grant.is_new for grant in grants),

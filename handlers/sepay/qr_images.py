@@ -18,12 +18,13 @@ from sqlalchemy import select
 
 from handlers.sepay.accounts import ReceivingAccount
 from handlers.sepay.answering import BASE, described
+from handlers.sepay.caller import Callers
 from handlers.sepay.http import INTENT_ID, INTENTS
 from handlers.sepay.intents import transfer_content
 from handlers.sepay.order_codes import OrderCode
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.tables import PayPaymentAttempt, PayPaymentIntent
-from handlers.sepay.vietqr import BINS, VietQr
+from handlers.sepay.vietqr import BINS, PURPOSE_CHARS_MAX, VietQr
 from hub.errors import RefusedCommand
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ QUIET_MODULES: Final = 4
 """The white frame that the QR standard asks for."""
 
 
-def qr_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
+def qr_routes(api: HubApi, callers: Callers | None = None) -> Iterable[web.AbstractRouteDef]:
     """The images of an intent's QR code, for its user alone."""
-    images = QrImages(api)
+    images = QrImages(api, callers or Callers(api))
     for kind, draws in (("svg", images.svg), ("png", images.png)):
         image = described(
             draws,
@@ -58,6 +59,7 @@ class QrImages:
     """One method per image."""
 
     api: HubApi
+    callers: Callers
 
     async def svg(self, request: web.Request) -> web.Response:
         """The QR code of an intent as SVG."""
@@ -68,7 +70,7 @@ class QrImages:
         return await self._image(request, "png")
 
     async def _image(self, request: web.Request, kind: Kind) -> web.Response:
-        user = self.api.user(request)
+        user = self.callers.user(request)
         settings: SepaySettings = self.api.settings_of("sepay")
         async with self.api.reading() as session:
             payload = await intent_payload(session, user.id, request.match_info["intent_id"], settings)
@@ -80,7 +82,8 @@ class QrImages:
 async def intent_payload(session: AsyncSession, user_id: str, intent_id: str, settings: SepaySettings) -> str:
     """The VietQR payload of the user's own intent, for the account that the payer was shown.
 
-    Raises RefusedCommand: intent_not_found, or unknown_bank_code when the bank's number (``bin``) is not known.
+    Raises RefusedCommand: intent_not_found, or unknown_bank_code when the bank's number (``bin``) is not known, or its
+    word before the code leaves too little room.
     """
     intent = await session.get(PayPaymentIntent, _uuid(intent_id))
     if intent is None or intent.user_id != user_id:
@@ -95,11 +98,13 @@ async def intent_payload(session: AsyncSession, user_id: str, intent_id: str, se
     account = accounts.receiving(shown) or accounts.for_payment(None)
     if account is None:
         raise RefusedCommand("unknown_bank_code", "No receiving account is configured")
+    content = account.content_of(transfer_content(OrderCode(intent.order_code), settings))
+    if len(content) > PURPOSE_CHARS_MAX:
+        raise RefusedCommand(
+            "unknown_bank_code", f"The text {content} is too long for a VietQR code: use qr_code_url instead"
+        )
     return VietQr(
-        bin=_bin(account),
-        account=account.payee_number,
-        amount_minor=intent.amount_minor,
-        purpose=transfer_content(OrderCode(intent.order_code), settings),
+        bin=_bin(account), account=account.payee_number, amount_minor=intent.amount_minor, purpose=content
     ).payload()
 
 

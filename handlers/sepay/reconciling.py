@@ -89,12 +89,17 @@ async def compare(
     session: AsyncSession, statement: Sequence[StatementRow], window: Window, ours: Accounts
 ) -> Reconciliation:
     """Compare these rows of the statement with what the books have for the same time of the bank."""
-    own = [row for row in statement if row.transfer is None or _account(row.transfer, ours)]
+    booked = await _booked(session, window)
+    numbers = await numbers_of(session, statement, ours)
+    # What a person has settled by hand is ours as well: to an account that is not configured, or unreadable.
+    own = [
+        row for row in statement if row.transfer is None or _account(row.transfer, ours) or numbers[row.id] in booked
+    ]
     transfers = [(row, row.transfer) for row in own if row.transfer is not None]
     incoming = [(row, transfer) for row, transfer in transfers if transfer.direction == "in"]
-    numbers = await numbers_of(session, [row for row, _ in incoming])
-    booked = await _booked(session, window)
-    differences = [_difference("unreadable", row.id, "", 0, 0) for row in own if row.transfer is None]
+    unread = [row.id for row in own if row.transfer is None]
+    by_hand = [booked[numbers[number]].amount_minor for number in unread if numbers[number] in booked]
+    differences = [_difference("unreadable", number, "", 0, 0) for number in unread if numbers[number] not in booked]
     for row, transfer in incoming:
         found = booked.get(numbers[row.id])
         kind = _judge(transfer, found, ours)
@@ -102,14 +107,14 @@ async def compare(
             in_books_minor = found.amount_minor if found else 0
             number = transfer.account_number
             differences.append(_difference(kind, row.id, number, transfer.amount_minor, in_books_minor))
-    for gone in sorted(booked.keys() - set(numbers.values())):
+    for gone in sorted(booked.keys() - {numbers[row.id] for row in own}):
         one = booked[gone]
         differences.append(_difference("not_at_bank", gone, one.account_number, 0, one.amount_minor))
     suspense = await find_account(await session.connection(), SUSPENSE.code)
     return Reconciliation(
         window=window,
-        transfers=len(incoming),
-        at_bank_minor=sum(transfer.amount_minor for _, transfer in incoming),
+        transfers=len(incoming) + len(by_hand),
+        at_bank_minor=sum(transfer.amount_minor for _, transfer in incoming) + sum(by_hand),
         in_books_minor=sum(one.amount_minor for one in booked.values()),
         out_at_bank_minor=sum(transfer.amount_minor for _, transfer in transfers if transfer.direction == "out"),
         foreign=len(statement) - len(own),
@@ -119,12 +124,13 @@ async def compare(
 
 
 def _judge(transfer: BankTransfer, found: _Booked | None, ours: Accounts) -> Kind | None:
-    account = _account(transfer, ours)
-    if found is None or account is None:
+    if found is None:
         return "not_in_books"
     if found.amount_minor != transfer.amount_minor:
         return "another_amount"
-    return None if found.account_number == account.account_number else "another_account"
+    # To an account that is not configured: a person has said which of ours it was.
+    account = _account(transfer, ours)
+    return None if account is None or found.account_number == account.account_number else "another_account"
 
 
 async def _booked(session: AsyncSession, window: Window) -> Mapping[int, _Booked]:

@@ -8,9 +8,10 @@ from sqlalchemy import select
 
 from handlers.sepay.books import VND
 from handlers.sepay.history import subscription_reply
-from handlers.sepay.licenses import active_license
-from handlers.sepay.subscriptions import billing_at, live_subscription, tell
+from handlers.sepay.licenses import open_license
+from handlers.sepay.subscriptions import CALLED_OFF, billing_at, live_subscription, tell
 from handlers.sepay.tables_licenses import (
+    LICENSE_SUSPENDED,
     LIVE_STATUSES,
     PAUSED,
     RENEWAL_CANCELLED,
@@ -38,6 +39,7 @@ async def pause_renewal(command: RenewalCommand, ctx: Context) -> SubscriptionRe
     """
     subscription = await _own(command, ctx, (RENEWING,))
     subscription.status, subscription.next_billing_at = PAUSED, None
+    subscription.details = {**subscription.details, CALLED_OFF: command.user_id}
     return await _changed("renewal.paused", subscription, ctx)
 
 
@@ -48,7 +50,9 @@ async def resume_renewal(command: RenewalCommand, ctx: Context) -> SubscriptionR
     other = await live_subscription(ctx, subscription.user_id, subscription.symbol_id)
     if other is not None and other is not subscription:
         raise RefusedCommand("wrong_subscription_status", "Another subscription renews this symbol")
-    license = await active_license(ctx, subscription.user_id, subscription.symbol_id)
+    license = await open_license(ctx, subscription.user_id, subscription.symbol_id)
+    if license is not None and license.status == LICENSE_SUSPENDED:
+        raise RefusedCommand("wrong_subscription_status", "The licence is suspended")
     subscription.status, subscription.consecutive_failures = RENEWING, 0
     if license is None:
         subscription.next_billing_at = ctx.now
@@ -64,6 +68,7 @@ async def cancel_renewal(command: RenewalCommand, ctx: Context) -> SubscriptionR
     """Renew never again; the licence stays until its end."""
     subscription = await _own(command, ctx, CANCELLABLE)
     subscription.status, subscription.next_billing_at = RENEWAL_CANCELLED, None
+    subscription.details = {**subscription.details, CALLED_OFF: command.user_id}
     return await _changed("renewal.cancelled", subscription, ctx)
 
 

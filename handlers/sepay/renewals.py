@@ -13,12 +13,16 @@ from uuid import UUID
 from sqlalchemy import select
 
 from handlers.sepay.books import VND, wallet_account
+from handlers.sepay.catalogue import load_catalogue
+from handlers.sepay.licenses import open_license
+from handlers.sepay.locking import lock_together
 from handlers.sepay.order_lines import OrderLine
-from handlers.sepay.orders import add_order
+from handlers.sepay.orders import OrderPlan, add_order
 from handlers.sepay.paying import charge_wallet
 from handlers.sepay.subscriptions import tell
 from handlers.sepay.tables import PayWallet
 from handlers.sepay.tables_licenses import (
+    LICENSE_SUSPENDED,
     RENEWAL_SUSPENDED,
     RENEWING,
     SymbolAutoRenewAttempt,
@@ -33,7 +37,7 @@ from schemas.sepay_events import RenewalDue
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
-PER_RUN_MAX: Final = 1_000
+PER_RUN_MAX: Final = 5_000
 """How many subscriptions one sweep looks at; the next one goes on."""
 
 
@@ -43,7 +47,8 @@ async def sweep_renewals(event: Event, ctx: Context) -> None:
     due = (
         select(SymbolAutoRenewSubscription)
         .where(SymbolAutoRenewSubscription.status == RENEWING, SymbolAutoRenewSubscription.next_billing_at <= ctx.now)
-        .order_by(SymbolAutoRenewSubscription.next_billing_at)
+        # The latest first: what cannot be renewed, and stays due, must not stand before all others for ever.
+        .order_by(SymbolAutoRenewSubscription.next_billing_at.desc())
         .limit(PER_RUN_MAX)
     )
     found = (await ctx.session.scalars(due)).all()
@@ -59,7 +64,7 @@ async def sweep_renewals(event: Event, ctx: Context) -> None:
     ctx.conclude("due" if found else "nothing_due")
 
 
-@handler
+@handler(ahead=lock_together)
 async def renew_license(due: RenewalDue, ctx: Context) -> None:
     """Renew one licence from the wallet, or note why that failed. Running it again charges nothing twice."""
     ctx.tag("user_id", due.user_id)
@@ -76,6 +81,10 @@ async def renew_license(due: RenewalDue, ctx: Context) -> None:
     subscription.last_attempt_at = subscription.updated_at = ctx.now
     if subscription.payment_method != WALLET:
         await _skip(subscription, balance, ctx)
+    elif not (await load_catalogue(ctx.session, [subscription.symbol_id])).sells(subscription.symbol_id):
+        await _suspend(subscription, "symbol_not_found", balance, ctx)
+    elif await _is_suspended(subscription, ctx):
+        await _suspend(subscription, "license_suspended", balance, ctx)
     elif not wallet.is_active:
         await _fail(subscription, "wallet_suspended", balance, ctx)
     elif balance < subscription.price_minor:
@@ -83,6 +92,11 @@ async def renew_license(due: RenewalDue, ctx: Context) -> None:
     else:
         await _renew(subscription, wallet, balance, ctx)
     await ctx.session.flush()
+
+
+async def _is_suspended(subscription: SymbolAutoRenewSubscription, ctx: Context) -> bool:
+    license = await open_license(ctx, subscription.user_id, subscription.symbol_id)
+    return license is not None and license.status == LICENSE_SUSPENDED
 
 
 async def _renew(subscription: SymbolAutoRenewSubscription, wallet: PayWallet, balance: int, ctx: Context) -> None:
@@ -95,7 +109,7 @@ async def _renew(subscription: SymbolAutoRenewSubscription, wallet: PayWallet, b
         renew_price_minor=None,
         renew_days=None,
     )
-    order = await add_order(subscription.user_id, [line], ctx, payment_method=WALLET, description="Automatic renewal")
+    order = await add_order(OrderPlan(subscription.user_id, [line], WALLET, "Automatic renewal"), ctx)
     # Paying lets this subscription follow the licence: its next instant comes from the new end.
     await charge_wallet(order, wallet, ctx, note=f"Automatic renewal {subscription.subscription_id}")
     subscription.last_success_at = ctx.now
@@ -105,14 +119,22 @@ async def _renew(subscription: SymbolAutoRenewSubscription, wallet: PayWallet, b
 
 
 async def _fail(subscription: SymbolAutoRenewSubscription, reason: str, balance: int, ctx: Context) -> None:
+    if subscription.consecutive_failures + 1 >= subscription.max_retry_attempts:
+        await _suspend(subscription, reason, balance, ctx)
+        return
     subscription.consecutive_failures += 1
     _attempt(subscription, "failed", balance, ctx, reason=reason)
-    if subscription.consecutive_failures >= subscription.max_retry_attempts:
-        subscription.status, subscription.next_billing_at = RENEWAL_SUSPENDED, None
-        await tell("renewal.suspended", subscription, ctx, reason=reason)
-    else:
-        subscription.next_billing_at = ctx.now + timedelta(minutes=subscription.retry_interval_minutes)
-        await tell("renewal.failed", subscription, ctx, reason=reason)
+    subscription.next_billing_at = ctx.now + timedelta(minutes=subscription.retry_interval_minutes)
+    await tell("renewal.failed", subscription, ctx, reason=reason)
+    ctx.conclude(reason)
+
+
+async def _suspend(subscription: SymbolAutoRenewSubscription, reason: str, balance: int, ctx: Context) -> None:
+    """Try no more until the user resumes: it has failed too often, or what it renews is no longer sold."""
+    subscription.consecutive_failures += 1
+    _attempt(subscription, "failed", balance, ctx, reason=reason)
+    subscription.status, subscription.next_billing_at = RENEWAL_SUSPENDED, None
+    await tell("renewal.suspended", subscription, ctx, reason=reason)
     ctx.conclude(reason)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from handlers.sepay.assigning import Problem
 from schemas.sepay import TransferNeedsReview
@@ -38,13 +39,18 @@ async def ask_for_review(sepay_tx_id: int, problem: Problem, ctx: Context, *, de
     """Put the transfer on the list of those that need a person, and tell whoever listens."""
     process_error = process_error_of(problem.outcome)
     ctx.review(problem.outcome, f"{process_error}: {detail}" if detail else process_error)
+    await tell_of_review(sepay_tx_id, problem, ctx, event_id=ctx.event.id)
+
+
+async def tell_of_review(sepay_tx_id: int, problem: Problem, ctx: Context, *, event_id: UUID) -> None:
+    """Tell whoever listens that a transfer needs a person; ``event_id`` is the event whose review is open."""
     await ctx.emit(
         "sepay.transaction.needs_review",
         TransferNeedsReview(
-            event_id=ctx.event.id,
+            event_id=event_id,
             sepay_tx_id=sepay_tx_id,
             outcome=problem.outcome,
-            process_error=process_error,
+            process_error=process_error_of(problem.outcome),
             intent_id=problem.intent_id,
             partial_code=problem.partial_code,
             suggested_intent_id=problem.suggested_intent_id,

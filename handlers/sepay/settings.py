@@ -54,6 +54,10 @@ class SepaySettings(EnvironmentSettings):
     oauth_client_secret: SecretStr = SecretStr("")
     oauth_token_seconds: int = Field(default=3_600, ge=60, le=86_400)
     """How long a token is good that SePay fetches from us."""
+    webhook_reply: Literal["minimal", "verbose"] = "minimal"
+    """verbose adds the guide's four fields to the answer to a webhook, for tests; SePay wants ``success`` alone."""
+    allowed_ips: str = ""
+    """From where webhooks may come, separated by commas; read by routing.yaml, empty = from anywhere."""
     callback_enabled: bool = False
     """Whether ``POST /api/seapay/callback`` is there at all."""
     api_token: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)

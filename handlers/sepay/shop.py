@@ -28,6 +28,7 @@ from schemas.sepay_events import (
     LicenseChanged,
     OrderCancelled,
     OrderPaid,
+    OrderRefunded,
     PaymentExpired,
     RenewalChanged,
 )
@@ -60,6 +61,7 @@ SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
     "RenewalCommand": RenewalCommand,
     "OrderPaid": OrderPaid,
     "OrderCancelled": OrderCancelled,
+    "OrderRefunded": OrderRefunded,
     "LicenseChanged": LicenseChanged,
     "PaymentExpired": PaymentExpired,
     "RenewalChanged": RenewalChanged,

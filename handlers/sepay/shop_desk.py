@@ -9,18 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from handlers.sepay.tables_licenses import LICENSE_STATUSES, PayUserSymbolLicense
 from handlers.sepay.tables_orders import LIFETIME, ORDER_STATUSES, PaySymbol, PaySymbolOrder
 from hub.errors import UnreadableError, UsageError
 from hub.jsonbody import parse_json
 from hub.store.upserts import insert_for
-from schemas.sepay_orders import SymbolUpserted
+from schemas.sepay_desk import LicenseOrder, OrderRefund, WalletAdjusted
+from schemas.sepay_orders import LicenseReply, SymbolUpserted
 
 if TYPE_CHECKING:
     from hub.api import HubApi
@@ -47,6 +49,18 @@ class OrderSummary:
     payment_method: str
     total_minor: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseSummary:
+    """One licence, as an operator reads it; ``end_at`` None = for ever."""
+
+    license_id: UUID
+    user_id: str
+    symbol_id: int
+    status: str
+    start_at: datetime
+    end_at: datetime | None
 
 
 def read_offers(file: Path) -> list[SymbolUpserted]:
@@ -102,6 +116,55 @@ async def list_orders(
             OrderSummary(one.order_id, one.user_id, one.status, one.payment_method, one.total_minor, one.created_at)
             for one in await session.scalars(query)
         ]
+
+
+async def refund_order(
+    api: HubApi, order_id: UUID, *, keep_licenses: bool, by: str, note: str, request_id: str | None = None
+) -> WalletAdjusted:
+    """Give a paid order back into its user's wallet. Raises UsageError without a note, RefusedCommand."""
+    order = OrderRefund(order_id=order_id, keep_licenses=keep_licenses, by=by, note=_reason(note))
+    async with api.reading() as session:
+        found = await session.get(PaySymbolOrder, order_id)
+    dedupe_id = f"sepay.order.refund/{request_id}" if request_id else None
+    done = await api.command("sepay.order.refund", order, key=found.user_id if found else None, dedupe_id=dedupe_id)
+    assert isinstance(done, WalletAdjusted)
+    return done
+
+
+async def list_licenses(
+    api: HubApi, *, user_id: str | None = None, status: str | None = None, limit: int = 50
+) -> list[LicenseSummary]:
+    """Licences, newest first. Raises UsageError for a status that there is not."""
+    if status is not None and status not in LICENSE_STATUSES:
+        raise UsageError(f"no licence is {status!r}: one of {', '.join(LICENSE_STATUSES)}")
+    query = select(PayUserSymbolLicense).order_by(PayUserSymbolLicense.created_at.desc()).limit(min(limit, LINES_MAX))
+    if status is not None:
+        query = query.where(PayUserSymbolLicense.status == status)
+    if user_id is not None:
+        query = query.where(PayUserSymbolLicense.user_id == user_id)
+    async with api.reading() as session:
+        return [
+            LicenseSummary(one.license_id, one.user_id, one.symbol_id, one.status, one.start_at, one.end_at)
+            for one in await session.scalars(query)
+        ]
+
+
+async def change_license(
+    api: HubApi, license_id: UUID, change: Literal["suspend", "restore", "revoke"], *, by: str, note: str
+) -> LicenseReply:
+    """Suspend, restore or revoke a licence. Raises UsageError without a note, RefusedCommand."""
+    order = LicenseOrder(license_id=license_id, by=by, note=_reason(note))
+    async with api.reading() as session:
+        found = await session.get(PayUserSymbolLicense, license_id)
+    done = await api.command(f"sepay.license.{change}", order, key=found.user_id if found else None)
+    assert isinstance(done, LicenseReply)
+    return done
+
+
+def _reason(note: str) -> str:
+    if not note.strip():
+        raise UsageError("--note: expected why, found nothing")
+    return note
 
 
 async def stock_sandbox(api: HubApi) -> None:

@@ -16,6 +16,7 @@ from handlers.sepay.order_lines import cycle_days_of
 from handlers.sepay.tables_licenses import (
     COMPLETED,
     LIVE_STATUSES,
+    PAUSED,
     PENDING_ACTIVATION,
     RENEWAL_CANCELLED,
     RENEWING,
@@ -32,6 +33,8 @@ GRACE_HOURS: Final = 12
 """How long before the licence's end its renewal is tried first."""
 RETRY_MINUTES: Final = 60
 FAILURES_MAX: Final = 3
+CALLED_OFF: Final = "called_off_by"
+"""Where a subscription keeps who has paused or cancelled it; an order that was given up leaves no such mark."""
 
 
 async def expect_renewals(order: PaySymbolOrder, items: Sequence[PaySymbolOrderItem], ctx: Context) -> None:
@@ -48,13 +51,16 @@ async def follow_licenses(
     licenses: Sequence[PayUserSymbolLicense],
     ctx: Context,
 ) -> int:
-    """A paid order has given these licences: start the renewals it asks for, move those that run; says how many."""
+    """A paid order has given these licences: start the renewals it asks for, move those that run; says how many.
+
+    What the user has paused or cancelled since the order was made stays so: the later word counts.
+    """
     wanted = {item.symbol_id: item for item in _wanted(items)}
     updated = 0
     for license in licenses:
         found = await live_subscription(ctx, order.user_id, license.symbol_id)
         item = wanted.get(license.symbol_id)
-        if item is not None:
+        if item is not None and not await _was_called_off(order, item.symbol_id, ctx):
             found = found or _new(order, item, ctx)
             await _agree(found, order, item, ctx)
             found.status, found.consecutive_failures = RENEWING, 0
@@ -90,9 +96,12 @@ async def live_subscription(ctx: Context, user_id: str, symbol_id: int) -> Symbo
 
 
 def billing_at(end_at: datetime, grace_hours: int, now: datetime) -> datetime:
-    """When a licence that ends then is renewed: some hours before, or at its end when that is too late already."""
+    """When a licence that ends then is renewed: some hours before; at its end, or now, when that is too late already.
+
+    Never before now: the sweep knows a renewal by its instant, and would take one it has seen for a repeat.
+    """
     early = end_at - timedelta(hours=grace_hours)
-    return early if early > now else end_at
+    return early if early > now else max(end_at, now)
 
 
 async def tell(
@@ -127,6 +136,19 @@ async def _follow(subscription: SymbolAutoRenewSubscription, license: PayUserSym
         await tell("renewal.completed", subscription, ctx)
     else:
         subscription.next_billing_at = billing_at(license.end_at, subscription.grace_period_hours, ctx.now)
+
+
+async def _was_called_off(order: PaySymbolOrder, symbol_id: int, ctx: Context) -> bool:
+    """Whether the user has paused or cancelled the renewal of this symbol after the order was made."""
+    called_off = await ctx.session.scalars(
+        select(SymbolAutoRenewSubscription).where(
+            SymbolAutoRenewSubscription.user_id == order.user_id,
+            SymbolAutoRenewSubscription.symbol_id == symbol_id,
+            SymbolAutoRenewSubscription.status.in_((PAUSED, RENEWAL_CANCELLED)),
+            SymbolAutoRenewSubscription.updated_at >= order.created_at,
+        )
+    )
+    return any(one.details.get(CALLED_OFF) for one in called_off)
 
 
 async def _agree(

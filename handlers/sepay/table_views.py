@@ -1,8 +1,8 @@
 """The wallet ledger and the received webhooks in the shape that operators of the payment module query.
 
 Views over the hub's own tables: there is no second copy of any balance or event. ``pay_wallet_ledger`` has one row per
-movement of a wallet, ``seq`` orders them; ``pay_sepay_webhook_events`` has one row per accepted transfer, its payload
-byte for byte. Source: docs/providers/sepay-orders.md, "Views".
+movement of a wallet, ``seq`` orders them; ``pay_sepay_webhook_events`` has one row per accepted webhook of a transfer,
+or of what could not be read, its payload byte for byte. Source: docs/providers/sepay-orders.md, "Views".
 """
 
 # ruff: noqa: S608 - these texts are put together from constants
@@ -17,6 +17,11 @@ from handlers.sepay.tables import metadata
 
 WALLET_PREFIX: Final = "sepay:wallet:"
 VIEWS: Final = ("pay_wallet_balances", "pay_wallet_ledger", "pay_sepay_webhook_events")
+FINAL_OUTCOMES: Final = (
+    *("credited", "order_paid", "credited_and_order_paid", "ignored_out", "ignored_duplicate"),
+    *("already_processed", "refunded", "test_ping"),
+)
+"""After these nobody has to look at a transfer."""
 _ID_AT: Final = len(WALLET_PREFIX) + 1
 
 
@@ -61,17 +66,34 @@ def _ledger(dialect: str) -> str:
 
 
 def _webhook_events(dialect: str) -> str:
-    number = "CAST(t.value AS bigint)" if dialect == "postgresql" else "CAST(t.value AS integer)"
-    problems = "('credited', 'order_paid', 'credited_and_order_paid', 'ignored_out', 'ignored_duplicate',"
-    problems += " 'already_processed', 'refunded', 'test_ping')"
+    # The identity of a transfer is its number. What has none is a test delivery, which stands for no money, or could
+    # not be read: that one is shown without a number.
+    if dialect == "postgresql":
+        is_number, number = "i.dedupe_id ~ '^[0-9]+$'", "CAST(i.dedupe_id AS bigint)"
+        address = "(i.headers ->> 'sender-address')"
+    else:
+        is_number, number = "i.dedupe_id NOT GLOB '*[^0-9]*'", "CAST(i.dedupe_id AS integer)"
+        address = "json_extract(i.headers, '$.\"sender-address\"')"
+    # Other sources have other ids, and a database may try the number before it looks at the source.
+    number = f"CASE WHEN i.source = 'sepay' AND {is_number} THEN {number} END"
+    in_words = ", ".join(f"'{outcome}'" for outcome in FINAL_OUTCOMES)
+    # Done, given up, or decided by a person who left no money in suspense.
+    processed = (
+        f"(coalesce(b.outcome, d.outcome, '') IN ({in_words}) OR coalesce(d.state, '') = 'discarded'"
+        " OR (coalesce(v.state, '') = 'resolved' AND b.sepay_tx_id IS NULL))"
+    )
     return (
-        f"SELECT i.id AS webhook_event_id, {number} AS sepay_tx_id, i.received_at, i.payload,"
-        f" coalesce(b.outcome, d.outcome, '') IN {problems} AS processed,"
-        " coalesce(b.process_error, v.reason, d.reason) AS process_error, coalesce(b.outcome, d.outcome) AS outcome,"
-        " d.attempts, d.finished_at AS last_attempt_at"
-        " FROM inbox i JOIN tags t ON t.event_id = i.id AND t.name = 'sepay_tx_id'"
-        " JOIN deliveries d ON d.event_id = i.id JOIN routes r ON r.id = d.route_id AND r.name = 'settle-bank-transfer'"
+        f"SELECT i.id AS webhook_event_id, coalesce(b.sepay_tx_id, {number}) AS sepay_tx_id, i.received_at, i.payload,"
+        f" {processed} AS processed,"
+        f" CASE WHEN {processed} THEN NULL ELSE coalesce(b.process_error, d.reason, v.reason, i.problem) END"
+        " AS process_error, coalesce(b.outcome, d.outcome) AS outcome, coalesce(d.attempts, 0) AS attempts,"
+        f" d.finished_at AS last_attempt_at, {address} AS source_ip"
+        " FROM inbox i"
+        " LEFT JOIN deliveries d ON d.event_seq = i.seq AND (i.problem IS NOT NULL OR d.route_id ="
+        " (SELECT r.id FROM routes r WHERE r.name = 'settle-bank-transfer'))"
         " LEFT JOIN pay_bank_transactions b ON b.event_id = i.id LEFT JOIN reviews v ON v.delivery_id = d.id"
+        f" WHERE i.source = 'sepay' AND coalesce({number}, 1) <> 0"
+        " AND (i.dedupe_id IS NOT NULL OR i.problem IS NOT NULL OR b.sepay_tx_id IS NOT NULL)"
     )
 
 

@@ -45,6 +45,10 @@ OPEN_STATUSES: Final = (REQUIRES_PAYMENT_METHOD, PROCESSING)
 _PAYMENT_STATUS = f"status IN ('{REQUIRES_PAYMENT_METHOD}', '{PROCESSING}', '{SUCCEEDED}', '{FAILED}', '{EXPIRED}')"
 _IS_OPEN = text(f"status IN ('{REQUIRES_PAYMENT_METHOD}', '{PROCESSING}')")
 
+ACCOUNT_MISMATCH: Final = "account_mismatch"
+"""The outcome of a transfer to an account that is not ours: it is not in the books."""
+_IS_UNBOOKED = text(f"outcome = '{ACCOUNT_MISMATCH}'")
+
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 
@@ -98,7 +102,10 @@ class PayPaymentIntent(Base):
 
     intent_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(String(255))
-    order_id: Mapped[UUID | None]
+    # Orders name their latest intent, too: the tables refer to each other.
+    order_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("pay_symbol_orders.order_id", name="fk_pay_payment_intents_order_id", use_alter=True)
+    )
     purpose: Mapped[str] = mapped_column(String(20))
     amount_minor: Mapped[int] = mapped_column("amount", BigInteger)
     currency: Mapped[str] = mapped_column(String(10))
@@ -160,7 +167,9 @@ class PayPayment(Base):
 
     payment_id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(String(255))
-    order_id: Mapped[UUID | None]
+    order_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("pay_symbol_orders.order_id", name="fk_pay_payments_order_id", use_alter=True)
+    )
     intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("pay_payment_intents.intent_id"))
     amount_minor: Mapped[int] = mapped_column("amount", BigInteger)
     status: Mapped[str] = mapped_column(String(30))
@@ -175,6 +184,7 @@ class PayBankTransaction(Base):
     """One transfer as the bank booked it, in either direction.
 
     ``outcome`` says what became of it, ``in_suspense`` whether its money waits in the suspense account for a person.
+    ``webhook_id`` is the webhook's number of a transfer that the statement's version 2 brought first.
     """
 
     __tablename__ = "pay_bank_transactions"
@@ -189,6 +199,14 @@ class PayBankTransaction(Base):
             postgresql_where=text("in_suspense"),
             sqlite_where=text("in_suspense"),
         ),
+        Index(
+            "ix_pay_bank_transactions_unbooked",
+            "created_at",
+            postgresql_where=_IS_UNBOOKED,
+            sqlite_where=_IS_UNBOOKED,
+        ),
+        Index(None, "provider_uuid"),
+        Index(None, "webhook_id"),
         CheckConstraint("amount_in >= 0 AND amount_out >= 0 AND (amount_in = 0) <> (amount_out = 0)", name="amounts"),
         CheckConstraint("source IN ('webhook', 'reconcile', 'callback', 'manual')", name="source"),
     )
@@ -217,3 +235,4 @@ class PayBankTransaction(Base):
     process_error: Mapped[str | None] = mapped_column(Text)
     in_suspense: Mapped[bool] = mapped_column(Boolean)
     details: Mapped[dict[str, Any]] = mapped_column("metadata")
+    webhook_id: Mapped[int | None] = mapped_column(BigInteger)

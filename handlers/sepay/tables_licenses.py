@@ -13,7 +13,9 @@ from handlers.sepay.tables import Base
 
 LICENSE_ACTIVE: Final = "active"
 LICENSE_EXPIRED: Final = "expired"
-LICENSE_STATUSES: Final = (LICENSE_ACTIVE, LICENSE_EXPIRED, "suspended", "revoked")
+LICENSE_SUSPENDED: Final = "suspended"
+LICENSE_REVOKED: Final = "revoked"
+LICENSE_STATUSES: Final = (LICENSE_ACTIVE, LICENSE_EXPIRED, LICENSE_SUSPENDED, LICENSE_REVOKED)
 
 PENDING_ACTIVATION: Final = "pending_activation"
 RENEWING: Final = "active"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from handlers.sepay.tables import Base
@@ -50,16 +50,22 @@ class PaySymbol(Base):
 
 
 class PaySymbolOrder(Base):
-    """Somebody wants licences. ``payment_intent_id`` is the latest intent only; transfers find it by the intent."""
+    """Somebody wants licences. ``payment_intent_id`` is the latest intent only; transfers find it by the intent.
+
+    ``refunded_minor`` is what the user got back of it; ``request_id`` the user's own name of the order, by which a
+    repeat is known.
+    """
 
     __tablename__ = "pay_symbol_orders"
     __table_args__ = (
+        Index("uq_pay_symbol_orders_request_id", "user_id", "request_id", unique=True),
         Index(None, "user_id", "status"),
         Index(None, "user_id", "created_at"),
         Index(None, "created_at"),
         CheckConstraint("total_amount > 0", name="total_amount"),
         CheckConstraint(f"status IN {ORDER_STATUSES!r}", name="status"),
         CheckConstraint(f"payment_method IN {PAYMENT_METHODS!r}", name="payment_method"),
+        CheckConstraint("refunded >= 0 AND refunded <= total_amount", name="refunded"),
     )
 
     order_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -71,6 +77,9 @@ class PaySymbolOrder(Base):
     payment_intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("pay_payment_intents.intent_id"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]
+    refunded_minor: Mapped[int] = mapped_column("refunded", BigInteger, default=0, server_default=text("0"))
+    request_id: Mapped[str | None] = mapped_column(String(255))
 
     @property
     def is_payable(self) -> bool:

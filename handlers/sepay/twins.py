@@ -8,7 +8,7 @@ Each row has at most one twin, so that two transfers that look the same stay two
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,9 +23,6 @@ from hub.event import stable_hash
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
-WEBHOOK_ID: Final = "webhook_id"
-"""Where a row that the list brought keeps the webhook's number of the same transfer."""
-
 
 async def claim_twin(bank: BankTransfer, ctx: Context, settings: SepaySettings) -> PayBankTransaction | None:
     """The row under which this transfer is booked already by its other name; from now on that row knows both.
@@ -38,8 +35,8 @@ async def claim_twin(bank: BankTransfer, ctx: Context, settings: SepaySettings) 
         if is_made(bank.id) and row.provider_uuid in (None, bank.provider_uuid):
             row.provider_uuid = bank.provider_uuid
             return row
-        if not is_made(bank.id) and row.details.get(WEBHOOK_ID) in (None, bank.id):
-            row.details = {**row.details, WEBHOOK_ID: bank.id}
+        if not is_made(bank.id) and row.webhook_id in (None, bank.id):
+            row.webhook_id = bank.id
             return row
     return None
 

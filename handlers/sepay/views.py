@@ -11,11 +11,18 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Boolean, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.sepay.books import VND, wallet_account
-from handlers.sepay.tables import PayBankTransaction, PayPayment, PayPaymentAttempt, PayPaymentIntent, PayWallet
+from handlers.sepay.tables import (
+    ACCOUNT_MISMATCH,
+    PayBankTransaction,
+    PayPayment,
+    PayPaymentAttempt,
+    PayPaymentIntent,
+    PayWallet,
+)
 from hub.ledger.model import Posting
 from hub.ledger.read import find_account, find_entry, list_entries
 from hub.money import Money
@@ -126,9 +133,13 @@ async def topup_status(session: AsyncSession, user_id: str, intent_id: UUID, now
 
 
 async def in_suspense(session: AsyncSession, *, limit: int) -> Sequence[PayBankTransaction]:
-    """The transfers whose money waits for a person, oldest first."""
-    waiting = select(PayBankTransaction).where(PayBankTransaction.in_suspense).order_by(PayBankTransaction.created_at)
-    return (await session.scalars(waiting.limit(min(limit, PAGE_MAX)))).all()
+    """The transfers whose money waits for a person, oldest first: in suspense, or to an account that is not ours."""
+    # Two queries, each over an index of its own that holds only such rows.
+    found: list[PayBankTransaction] = []
+    for waits in (PayBankTransaction.in_suspense, literal_column(f"outcome = '{ACCOUNT_MISMATCH}'", Boolean)):
+        query = select(PayBankTransaction).where(waits, PayBankTransaction.amount_in_minor > 0)
+        found += await session.scalars(query.order_by(PayBankTransaction.created_at).limit(min(limit, PAGE_MAX)))
+    return sorted(found, key=lambda row: row.created_at)[:limit]
 
 
 async def intent_by_code(session: AsyncSession, order_code_norm: str) -> PayPaymentIntent | None:

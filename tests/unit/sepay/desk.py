@@ -61,6 +61,7 @@ class DeskContext:
     session: AsyncSession
     ledger: LedgerUnit
     caused: Caused
+    store: Store
 
     def new_id(self) -> UUID:
         return uuid7(self.now.timestamp())
@@ -72,6 +73,16 @@ class DeskContext:
     async def publish(self, message: Any, *, routing_key: str = "", **_: object) -> str:
         self.caused.published.append((routing_key, message))
         return str(len(self.caused.published))
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        async with self.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        async with self.ledger.savepoint(), self.session.begin_nested():
+            yield
 
     def tag(self, name: str, value: str) -> None:
         self.caused.tags.add((name, value))
@@ -93,6 +104,8 @@ class Desk:
         self.store = store
         self.settings = settings
         self.now = START
+        self.verdict = Verdict.VALID
+        """How the sender of the next event is proven; TRUSTED: it was fetched from the statement."""
 
     def later(self, **passed: float) -> None:
         self.now += timedelta(**passed)
@@ -107,7 +120,9 @@ class Desk:
                 bind=conn, expire_on_commit=False, join_transaction_mode="create_savepoint"
             ) as session:
                 event = self._event()
-                ctx = DeskContext(event, self.now, self.settings, options or {}, session, _unit(book, event), caused)
+                ctx = DeskContext(
+                    event, self.now, self.settings, options or {}, session, _unit(book, event), caused, self.store
+                )
                 model = spec.model
                 first = event if model is None else model.model_validate(payload)
                 caused.result = await spec.function(first, ctx)  # type: ignore[arg-type]
@@ -140,7 +155,7 @@ class Desk:
             payload=b"{}",
             headers={},
             traceparent=new_traceparent(),
-            verdict=Verdict.TRUSTED,
+            verdict=self.verdict,
         )
 
 

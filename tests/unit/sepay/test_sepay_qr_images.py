@@ -12,15 +12,17 @@ import pytest
 import segno
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from structlog.testing import capture_logs
 
 from handlers.sepay.accounts import ReceivingAccount
 from handlers.sepay.doors import all_routes
 from handlers.sepay.qr_images import PIXELS_PER_MODULE, QUIET_MODULES, draw
+from handlers.sepay.settings import SepaySettings
 from handlers.sepay.vietqr import VietQr
 from hub.api import HubApi
 from hub.ingress.server import both_slashes
-from tests.unit.sepay.bench import USER, ask_for_topup
-from tests.unit.sepay.conftest import wallet_settings
+from tests.unit.sepay.bench import USER, ask_for_topup, settle
+from tests.unit.sepay.conftest import ACCOUNT, wallet_settings
 from tests.unit.sepay.desk import Desk
 from tests.unit.sepay.desk_api import DeskApi
 
@@ -101,3 +103,32 @@ async def test_a_bank_without_a_known_number_is_said(client: Client, desk: Desk)
 
     assert status == 400
     assert b"set bin in SEPAY_ACCOUNTS" in body
+
+
+async def test_an_account_may_want_a_word_before_the_code(client: Client, desk: Desk) -> None:
+    desk.settings = wallet_settings(accounts=(ACCOUNT.model_copy(update={"content_prefix": "SEVQR"}),))
+
+    topup = await ask_for_topup(desk)
+
+    assert topup.transfer_content == f"SEVQR {topup.order_code}"
+    assert f"des=SEVQR%20{topup.order_code}" in topup.qr_code_url
+    # A VietQR code has no room for both.
+    status, _, body = await get(client, topup.intent_id, "png")
+    assert (status, b"too long" in body) == (400, True)
+    assert (await settle(desk, topup.transfer_content)).outcome == "credited"
+
+
+async def test_images_count_as_requests_of_their_user(client: Client, desk: Desk) -> None:
+    desk.settings = wallet_settings(requests_per_minute_max=2)
+    topup = await ask_for_topup(desk)
+
+    assert [(await get(client, topup.intent_id, kind))[0] for kind in ("svg", "png", "svg")] == [200, 200, 429]
+
+
+async def test_a_hub_without_a_receiving_account_warns_when_it_starts(desk: Desk) -> None:
+    desk.settings = SepaySettings()
+
+    with capture_logs() as logs:
+        list(all_routes(cast(HubApi, DeskApi(desk))))
+
+    assert [line["event"] for line in logs] == ["no_receiving_account"]

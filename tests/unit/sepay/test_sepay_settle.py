@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from handlers.sepay.books import bank_account
 from handlers.sepay.intents import expire_intents
 from handlers.sepay.tables import PayBankTransaction, PayPayment, PayPaymentAttempt
+from hub.event import Verdict
 from schemas.sepay import HeldTransferReleased
 from tests.unit.sepay.bench import (
     CLEARING,
@@ -319,3 +320,11 @@ async def test_a_transfer_that_meets_the_activation_is_credited_in_any_order(des
     await asyncio.gather(*settling[:3], activate(desk), *settling[3:])
 
     assert (await wallet_balance(desk), await suspense(desk)) == (600_000, 0)
+
+
+async def test_money_on_the_statement_is_booked_whatever_its_text_says(desk: Desk) -> None:
+    desk.verdict = Verdict.TRUSTED
+
+    assert (await settle(desk, "Giao dich thu nghiem", 5_000)).outcome == "unmatched"
+
+    assert (await suspense(desk), (await bank_transaction(desk)).source) == (5_000, "reconcile")
