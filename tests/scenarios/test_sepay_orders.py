@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 from handlers.sepay.tables import PayPaymentIntent
 from handlers.sepay.tables_licenses import PayUserSymbolLicense
@@ -183,3 +184,27 @@ async def test_purchases_and_transfers_at_once_give_one_licence_with_all_the_tim
 
 def end_of(access: dict[str, str]) -> datetime:
     return datetime.fromisoformat(access["end_at"])
+
+
+async def test_a_repeated_request_is_answered_with_the_order_that_there_is(shop: Shop) -> None:
+    await shop.fund(PRICE)
+    body = {"items": [ITEM], "payment_method": "wallet"}
+
+    async def ask(key: str, **more: Any) -> tuple[int, Any]:
+        running = shop.bank.running
+        headers = {"Authorization": f"Bearer {running.token('42')}", "Idempotency-Key": key}
+        url = f"{running.url}/api/seapay/symbol/orders/"
+        async with running.http.post(url, json={**body, **more}, headers=headers) as response:
+            return response.status, await response.json()
+
+    copies = await asyncio.gather(*(ask("one") for _ in range(5)))
+    again = await shop.order(request_id="one")
+    other_user = await shop.order(user="43", request_id="one")
+    waiting = await ask("two", payment_method="sepay_transfer")
+
+    assert {status for status, _ in copies} == {200}
+    assert {reply["order_id"] for _, reply in copies} == {again["order_id"]} != {other_user["order_id"]}
+    assert {(reply["status"], reply["message"]) for _, reply in copies} == {("paid", again["message"])}
+    assert (await shop.balance(), len(await shop.bank.entities(PaySymbolOrder))) == (0, 3)
+    assert await ask("two", payment_method="sepay_transfer") == waiting
+    assert (await ask("one", description="another"))[1]["code"] == "request_id_reused"

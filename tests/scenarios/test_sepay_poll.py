@@ -180,7 +180,9 @@ async def test_a_statement_that_says_otherwise_is_one_conflict_for_a_person(
         polls = [await statement.poll(), await statement.poll()]
         again = await poll_once(bank.running.hub.api)
 
-        assert polls == ["healed", "complete"]
+        # A conflict is for a person: nothing is healed by it.
+        assert polls == ["complete", "complete"]
+        assert [poll.healed for poll in await bank.entities(PayStatementPoll)] == [0]
         assert again.accepted == 0
         assert [row.state for row in await bank.rows(t.conflicts)] == ["open"]
         window = Window(NOW - timedelta(hours=1), NOW)
