@@ -1,0 +1,197 @@
+"""Giving cashback: PayPay is asked, and asked again how it stands, until its own word ends the exchange.
+
+Every try carries the same merchantCashbackId, so that PayPay itself refuses a second grant. What is not known stays
+UNKNOWN, with the points held. Source: docs/providers/paypay.md, "Exchanging points" and "States".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Select, select
+
+from handlers.paypay.announcing import tell_end, tell_points
+from handlers.paypay.books import cashback_reference, hold_reference, paid, spend_reference
+from handlers.paypay.client import CALL_S, paypay
+from handlers.paypay.exchanging import REQUESTED, cashback_for_update
+from handlers.paypay.members import members
+from handlers.paypay.outcomes import Facts, LookupOutcome, Unknown
+from handlers.paypay.progress import ask_person, looking, note_seen, note_sent, rest_if_down, settle, wait_s
+from handlers.paypay.sessions import AUTHORIZATION_LIFE, find_session, unlink
+from handlers.paypay.states import Status, Step
+from handlers.paypay.tables import EXPIRED, LINKED, REVOKED, PayPayCashback
+from handlers.paypay.wire import GiveCashback, ReadCashback
+from hub.capability import calls
+from hub.errors import BusyError, PermanentError
+from hub.flow.priority import Priority
+from schemas.paypay_exchange import CashbackCheck, CashbackRequested
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
+
+CHECK: Final = "paypay.cashback.check"
+NOT_ENOUGH_MONEY: Final = "NOT_ENOUGH_MONEY"
+BAD_AUTHORIZATION: Final = {"INVALID_USER_AUTHORIZATION_ID": REVOKED, "EXPIRED_USER_AUTHORIZATION_ID": EXPIRED}
+WALLET_PAUSE: Final = timedelta(minutes=10)
+"""How long nothing is given after PayPay said that our wallet there is empty."""
+PRIORITY: Final = {
+    "early": Priority.POLL,
+    "notified": Priority.READ,
+    "operator": Priority.READ,
+    "reversal": Priority.READ,
+    "sweep": Priority.SWEEP,
+}
+"""Why a look is taken → who goes first."""
+
+
+@calls("paypay")
+async def give_cashback(requested: CashbackRequested, ctx: Context) -> None:
+    """Ask PayPay for the cashback whose points are held. Running it again is safe: the id is the same.
+
+    Raises: PayPayBusyError and its neighbours, when nothing reached PayPay; the row is NEW still.
+    """
+    async with ctx.reading() as session:
+        row = await session.get(PayPayCashback, requested.request_id)
+        empty_at = await session.scalar(_wallet_was_empty(ctx.now))
+    if row is None:
+        raise PermanentError(f"no exchange has the id {requested.request_id}")
+    if row.state is not Status.NEW:
+        # A look, or a person, was quicker than this delivery.
+        ctx.conclude("decided_before")
+        return
+    if empty_at is not None:
+        raise BusyError("the campaign wallet at PayPay is empty", delay_s=WALLET_PAUSE.total_seconds())
+    ask = GiveCashback(
+        merchant_cashback_id=row.merchant_cashback_id,
+        user_authorization_id=row.user_authorization_id,
+        amount_jpy=row.amount_jpy,
+        requested_at=row.requested_at,
+        wallet_type=row.wallet_type,
+        order_description=row.order_description,
+    )
+    # Recorded before it is sent; no transaction is open while PayPay thinks.
+    outcome = await ctx.call(
+        "give",
+        paypay(ctx).give_cashback,
+        ask,
+        key=row.merchant_cashback_id,
+        lookup=never_sent_again,
+        timeout_s=CALL_S,
+    )
+    await rest_if_down(outcome, ctx)
+
+    await ctx.begin()
+    row = await _row(requested.request_id, ctx)
+    before = row.state
+    step = note_sent(row, outcome, ctx)
+    settle(row, step, ctx)
+    code = Facts.of(outcome).code
+    if step.status is Status.REJECTED and before is Status.NEW:
+        if code in BAD_AUTHORIZATION:
+            session_row = await find_session(ctx, row.session_id)
+            if session_row is not None and session_row.user_authorization_id == row.user_authorization_id:
+                unlink(session_row, BAD_AUTHORIZATION[code], ctx.now)
+        await _release(row, code or "REJECTED", ctx)
+    await _look_later(row, ctx)
+
+
+@calls("paypay", priority=Priority.POLL)
+async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
+    """Ask PayPay how a cashback stands, and do what follows. It only reads: asked again, it does no harm."""
+    async with ctx.reading() as session:
+        row = await session.get(PayPayCashback, check.request_id)
+    if row is None:
+        raise PermanentError(f"no exchange has the id {check.request_id}")
+    if row.state.is_final and check.reason in ("early", "sweep", "reversal"):
+        ctx.conclude("decided_before")
+        return
+    read = looking(paypay(ctx).read_cashback)
+    outcome = await ctx.call(
+        "check",
+        read,
+        ReadCashback(merchant_cashback_id=row.merchant_cashback_id),
+        key=row.merchant_cashback_id,
+        lookup=read,
+        timeout_s=CALL_S,
+        priority=PRIORITY[check.reason],
+    )
+    await rest_if_down(outcome, ctx)
+
+    await ctx.begin()
+    row = await _row(check.request_id, ctx)
+    before = row.state
+    step = note_seen(row, outcome, ctx)
+    row.cashback_id = Facts.of(outcome).data.get("cashbackId") or row.cashback_id
+    settle(row, step, ctx)
+    await follow(row, before, step, Facts.of(outcome).code, ctx)
+    # Only its own timer sets the next one: else every notification would start a row of looks of its own.
+    if check.reason == "early":
+        await _look_later(row, ctx)
+
+
+async def follow(row: PayPayCashback, before: Status, step: Step, code: str, ctx: Context) -> None:
+    """What a step of an exchange means for the points, the yen and those who wait to hear of it."""
+    if step.is_resent:
+        # The very same id: where PayPay had it after all, it refuses the second.
+        await ctx.emit(REQUESTED, CashbackRequested(request_id=row.id, number=row.attempts), key=str(row.id))
+    if before.is_final:
+        return
+    if step.status is Status.SUCCESS:
+        await _spend(row, ctx)
+    elif step.status is Status.FAILED:
+        await _release(row, code or "FAILURE", ctx)
+        if code == NOT_ENOUGH_MONEY:
+            ask_person(row, "not_enough_money", "the campaign wallet at PayPay is empty: fill it, then try again", ctx)
+
+
+async def never_sent_again(request: Any, key: str) -> LookupOutcome:
+    """Of a request that was cut off nobody knows: it is left to the looks, which count how often it is absent.
+
+    Right after it was sent, PayPay's not knowing it proves nothing.
+    """
+    return Unknown("cut off before its answer was written down")
+
+
+async def _spend(row: PayPayCashback, ctx: Context) -> None:
+    await members(ctx.settings).spend(ctx, row.id)
+    await ctx.ledger.post(cashback_reference(row.id), "cashback", [paid(row.amount_jpy)])
+    session = await find_session(ctx, row.session_id)
+    if session is not None and session.status == LINKED and session.authorization_expires_at is not None:
+        # PayPay prolongs an authorization with every grant.
+        session.authorization_expires_at = max(session.authorization_expires_at, ctx.now + AUTHORIZATION_LIFE)
+    await tell_points("spent", row, row.points, spend_reference(row.id, 0), ctx)
+    await tell_end(row, "", ctx.now, ctx)
+
+
+async def _release(row: PayPayCashback, reason: str, ctx: Context) -> None:
+    await members(ctx.settings).release(ctx, row.id)
+    await tell_points("released", row, row.points, hold_reference(row.id, 0), ctx)
+    await tell_end(row, reason, ctx.now, ctx)
+
+
+def _wallet_was_empty(now: datetime) -> Select[datetime]:
+    """The last time that PayPay said so, if that was just now."""
+    return (
+        select(PayPayCashback.updated_at)
+        .where(
+            PayPayCashback.status == Status.FAILED,
+            PayPayCashback.result_code == NOT_ENOUGH_MONEY,
+            PayPayCashback.updated_at > now - WALLET_PAUSE,
+        )
+        .limit(1)
+    )
+
+
+async def _look_later(row: PayPayCashback, ctx: Context) -> None:
+    delay_s = wait_s(row)
+    if delay_s is not None:
+        await ctx.after(delay_s, CHECK, CashbackCheck(request_id=row.id, reason="early"), key=str(row.id))
+
+
+async def _row(request_id: Any, ctx: Context) -> PayPayCashback:
+    row = await cashback_for_update(ctx, request_id)
+    assert row is not None, "an exchange is never deleted"
+    ctx.tag("member_id", row.member_id)
+    ctx.tag("merchant_cashback_id", row.merchant_cashback_id)
+    return row

@@ -1,0 +1,1 @@
+"""The branch of PayPay's tables."""

@@ -1,0 +1,51 @@
+"""The ledger accounts of payments, in JPY.
+
+paypay:yen:receivable       what PayPay owes us for payments (debit)
+paypay:yen:sales            what was sold for it (credit)
+paypay:yen:authorizations   what users have promised and not paid (debit), against …
+paypay:yen:to-capture       … what may still be taken of it (credit); nobody's money, undone when it ends
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from handlers.paypay.books import JPY
+from hub.ledger import Account, Move
+from hub.money import Money
+
+RECEIVABLE: Final = Account("paypay:yen:receivable", JPY, "debit", running=False)
+SALES: Final = Account("paypay:yen:sales", JPY, "credit", running=False)
+AUTHORIZATIONS: Final = Account("paypay:yen:authorizations", JPY, "debit", running=False)
+TO_CAPTURE: Final = Account("paypay:yen:to-capture", JPY, "credit", running=False)
+
+
+def payment_reference(payment_id: UUID) -> str:
+    """Money that was taken; ``:undone`` where it was cancelled."""
+    return f"paypay:payment:{payment_id}"
+
+
+def authorization_reference(payment_id: UUID) -> str:
+    """A promise; ``:ended`` when it was kept or is over."""
+    return f"paypay:authorization:{payment_id}"
+
+
+def refund_reference(refund_id: UUID) -> str:
+    """Money that was given back."""
+    return f"paypay:refund:{refund_id}"
+
+
+def taken(amount_jpy: int) -> Move:
+    """A payment."""
+    return Move(debit=RECEIVABLE, credit=SALES, amount=Money(amount_jpy, JPY))
+
+
+def promised(amount_jpy: int) -> Move:
+    """An authorization."""
+    return Move(debit=AUTHORIZATIONS, credit=TO_CAPTURE, amount=Money(amount_jpy, JPY))
+
+
+def given_back(amount_jpy: int) -> Move:
+    """A refund."""
+    return Move(debit=SALES, credit=RECEIVABLE, amount=Money(amount_jpy, JPY))

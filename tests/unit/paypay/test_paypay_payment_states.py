@@ -1,0 +1,194 @@
+"""Every published case of a payment's life, and where it may not go."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from handlers.paypay.answers import Answer, Asked, facts_from, outcome_of
+from handlers.paypay.codes import Call
+from handlers.paypay.outcomes import Outcome, PayPayBusyError, Unknown
+from handlers.paypay.payment_states import (
+    FINAL,
+    Act,
+    PaymentStatus,
+    Reads,
+    Step,
+    after_cancel,
+    after_capture,
+    after_create,
+    after_details,
+    after_notice,
+    after_poll_end,
+    after_refund,
+    after_refund_details,
+    after_revert,
+    after_window,
+    is_cancel_in_time,
+)
+
+DATA = Path(__file__).parents[2] / "data/paypay"
+ALL_CASES: list[dict[str, Any]] = json.loads((DATA / "state_cases.json").read_text())["cases"]
+CASES = [case for case in ALL_CASES if case["machine"] == "payment"]
+WINDOW: list[dict[str, Any]] = json.loads((DATA / "cancel_window_cases.json").read_text())["cases"]
+NO_READS = Reads(count=1, absent_in_a_row=0, since=timedelta())
+ENOUGH = Reads(count=5, absent_in_a_row=2, since=timedelta(seconds=60))
+JAPAN = ZoneInfo("Asia/Tokyo")
+CALLS = {
+    "create": Call.CREATE_PAYMENT,
+    "details": Call.READ_PAYMENT,
+    "cancel": Call.CANCEL_PAYMENT,
+    "capture": Call.CAPTURE_PAYMENT,
+    "revert": Call.REVERT_PAYMENT,
+    "refund": Call.REFUND_PAYMENT,
+    "refund details": Call.READ_REFUND,
+}
+CODE_IDS = {"00200034": ("INTERNAL_SERVER_ERROR", "00200034")}
+ACTS: dict[str, Act] = {
+    "book payment": Act.BOOK,
+    "book refund": Act.BOOK_REFUND,
+    "poll": Act.POLL,
+    "poll every 2-5 s": Act.POLL,
+    "get details with the same id": Act.LOOK,
+    "cancel with the same id": Act.CANCEL,
+    "repeat with growing pause until the window closes": Act.CANCEL,
+    "read details; COMPLETED: refund": Act.LOOK,
+    "no webhook comes: read details until FAILED": Act.POLL,
+    "read details": Act.LOOK,
+    "read details; if still AUTHORIZED capture again with a NEW merchantCaptureId": Act.LOOK,
+    "pause, NEW merchantCaptureId": Act.CAPTURE_AGAIN,
+    "counts as success; read until REFUNDED": Act.REFUND_LOOK,
+    "NEW merchantRefundId after a pause": Act.REFUND_AGAIN,
+    "refund details with paymentId": Act.REFUND_LOOK,
+    "manual": Act.PERSON,
+    "same id after 60 s": Act.REFUND_SAME,
+    "send refund again with the SAME merchantRefundId": Act.REFUND_SAME,
+    "delete the code, then cancel": Act.DELETE_CODE,
+    "confirm by details": Act.LOOK,
+}
+"""What a published action is called here; those that are not in it ask for nothing to be done."""
+
+
+def outcome_to(call: Call, said: str) -> Outcome:
+    """The outcome of an answer as the cases write it, such as ``400 NO_SUFFICIENT_FUND`` or ``read time-out``."""
+    if "time-out" in said and not said[:3].isdigit():
+        return Unknown("no answer")
+    if said.startswith("connection reset"):
+        return Unknown("cut")
+    found = re.match(r"(?:(\d{3})\b)?\s*(\w+)?", said)
+    assert found is not None
+    word = found[2] or ""
+    http_status = int(found[1] or (404 if word == "not" else 200))
+    if word in ("html", "") and found[1]:
+        return judged(call, http_status, b"<html>")
+    is_status = http_status < 300 and word not in ("REQUEST_ACCEPTED", "USER_CONFIRMATION_REQUIRED")
+    code, code_id = CODE_IDS.get(word, ("SUCCESS" if is_status else word, ""))
+    if said == "not found":
+        code = "RESOURCE_NOT_FOUND"
+    data = {"status": word} if is_status else None
+    info = {"resultInfo": {"code": code, "message": "", "codeId": code_id}, "data": data}
+    return judged(call, http_status, json.dumps(info).encode())
+
+
+def judged(call: Call, http_status: int, raw: bytes) -> Outcome:
+    asked = Asked(call)
+    return outcome_of(asked, facts_from(asked, Answer(http_status=http_status, body=raw)))
+
+
+def step_of(case: dict[str, Any]) -> Step:
+    status, (kind, _, said) = PaymentStatus(case["from"]), case["event"].partition(":")
+    match kind:
+        case "create":
+            return after_create(status, outcome_to(Call.CREATE_PAYMENT, said))
+        case "details":
+            if "tries used up" in said:
+                return after_details(status, Unknown("no answer"), ENOUGH)
+            return after_details(status, outcome_to(Call.READ_PAYMENT, said), ENOUGH)
+        case "cancel":
+            return after_cancel(status, outcome_to(Call.CANCEL_PAYMENT, said), is_in_time=True)
+        case "capture":
+            return after_capture(status, outcome_to(Call.CAPTURE_PAYMENT, said))
+        case "revert":
+            return after_revert(status, outcome_to(Call.REVERT_PAYMENT, said))
+        case "refund":
+            return after_refund(status, outcome_to(Call.REFUND_PAYMENT, said))
+        case "refund details":
+            return after_refund_details(status, outcome_to(Call.READ_REFUND, said))
+        case "webhook":
+            return after_notice(status)
+        case "poll time used up":
+            return after_poll_end(status, has_code=True)
+        case _:
+            assert kind.startswith("window closed")
+            return after_window(status)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['from']}-{case['event']}")
+def test_a_published_case_goes_where_it_should(case: dict[str, Any]) -> None:
+    expected = case["from"] if case["to"] == "same" else case["to"]
+    acts = {ACTS[action] for action in case["actions"] if action in ACTS}
+
+    try:
+        step = step_of(case)
+    except PayPayBusyError:
+        # Nothing happened at PayPay: the hub sends the same id again by itself.
+        assert (expected, case["actions"]) == (case["from"], ["back off", "same id"])
+        return
+
+    if case["event"].startswith("webhook:") and step.acts == (Act.LOOK,):
+        # A notification only asks for a look, which finds what it tells, or something newer.
+        seen = case["event"].removeprefix("webhook:").partition(" ")[0]
+        newer = {"COMPLETED": "COMPLETED"}.get(case["from"], seen)
+        step = after_details(step.status, outcome_to(Call.READ_PAYMENT, newer), NO_READS)
+        acts -= {Act.LOOK}
+    assert step.status == expected
+    assert acts <= set(step.acts), step
+
+
+def test_the_cases_are_all_there() -> None:
+    assert len(ALL_CASES) == 116
+    assert len(CASES) == 51
+
+
+def test_absence_counts_only_after_five_reads_over_a_minute_the_last_two_agreeing() -> None:
+    absent = outcome_to(Call.READ_PAYMENT, "not found")
+    for reads in (
+        Reads(count=4, absent_in_a_row=4, since=timedelta(seconds=61)),
+        Reads(count=5, absent_in_a_row=5, since=timedelta(seconds=59)),
+        Reads(count=9, absent_in_a_row=1, since=timedelta(seconds=99)),
+    ):
+        assert after_details(PaymentStatus.UNKNOWN, absent, reads) == Step(PaymentStatus.UNKNOWN, (Act.LOOK,))
+    assert after_details(PaymentStatus.UNKNOWN, absent, ENOUGH).status is PaymentStatus.FAILED
+
+
+@pytest.mark.parametrize("word", ["CREATED", "AUTHORIZED", "COMPLETED", "FAILED", "CANCELED", "EXPIRED", "REFUNDED"])
+@pytest.mark.parametrize("status", [*PaymentStatus])
+def test_a_state_never_goes_back_and_an_end_is_an_end(status: PaymentStatus, word: str) -> None:
+    order = ["NEW", "UNKNOWN", "CREATED", "AUTHORIZED", "COMPLETED"]
+
+    after = after_details(status, outcome_to(Call.READ_PAYMENT, word), ENOUGH).status
+
+    if status in FINAL or status.is_paid:
+        assert after is status
+    elif status in order and after in order:
+        assert order.index(after) >= order.index(status)
+
+
+@pytest.mark.parametrize("status", sorted(FINAL - {PaymentStatus.REFUNDED}))
+def test_money_that_was_taken_after_all_is_for_a_person(status: PaymentStatus) -> None:
+    assert after_details(status, outcome_to(Call.READ_PAYMENT, "COMPLETED"), NO_READS) == Step(status, (Act.PERSON,))
+    assert after_details(status, outcome_to(Call.READ_PAYMENT, "CREATED"), NO_READS) == Step(status)
+
+
+@pytest.mark.parametrize("case", WINDOW, ids=lambda case: f"{case['paid_at']}-{case['now']}")
+def test_the_cancel_window_closes_at_a_quarter_past_midnight_in_japan(case: dict[str, Any]) -> None:
+    now = datetime.fromisoformat(case["now"])
+    paid_at = datetime.fromisoformat(case["paid_at"] or case["now"])
+
+    assert is_cancel_in_time(paid_at, now, JAPAN) == (case["use"] == "cancel")
