@@ -1,0 +1,100 @@
+"""``hub paypal pending``, ``held`` and ``release``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from handlers.paypal import payment_reports
+from handlers.paypal.tables import PaypalPayment
+from hub.cli.opening import opened
+from hub.cli.options import ByOption, LimitOption, NoteOption, actor
+from hub.cli.output import JsonOption, print_json, print_table, run, say
+from hub.errors import UsageError
+from hub.money import Money
+from schemas.paypal import PaymentRelease
+
+
+def pending(
+    days: Annotated[int, typer.Option(min=0, max=3_650, help="Only those that are at least so old.")] = 3,
+    limit: LimitOption = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List payments that PayPal has not decided, oldest first, with PayPal's reason."""
+
+    async def work() -> list[PaypalPayment]:
+        async with opened(needs_secrets=False) as hub:
+            since = datetime.now(UTC) - timedelta(days=days)
+            return list(await payment_reports.list_pending(hub.api, since=since, limit=limit))
+
+    rows = [(row, row.created_at) for row in run(work)]
+    _print("Payments that PayPal has not decided", rows, as_json, empty="none is pending that long")
+
+
+def held(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
+    """List payments whose money PayPal keeps back, oldest first; usually it is free after at most 21 days."""
+
+    async def work() -> list[tuple[PaypalPayment, datetime]]:
+        async with opened(needs_secrets=False) as hub:
+            return list(await payment_reports.list_held(hub.api, limit=limit))
+
+    _print("Payments that PayPal holds", run(work), as_json, empty="nothing is held")
+
+
+def release(
+    payment: Annotated[str, typer.Argument(metavar="PAYMENT", help="PayPal's id of the payment.")],
+    note: NoteOption,
+    by: ByOption = "",
+) -> None:
+    """Book that PayPal has let a held payment go: it sends no event for it.
+
+    Example: hub paypal release 6GR1339578830245H --note "free in the account since today"
+    """
+    if not note.strip():
+        raise UsageError("--note: expected why, found nothing")
+
+    async def work() -> Money:
+        async with opened() as hub:
+            order = PaymentRelease(payment_id=payment, by=actor(by), note=note)
+            freed = await hub.api.command(payment_reports.RELEASE_TYPE, order, key=payment)
+            assert isinstance(freed, Money)
+            return freed
+
+    say(f"{run(work).format()} of payment {payment} are ours to have")
+
+
+def _print(title: str, rows: list[tuple[PaypalPayment, datetime]], as_json: bool, *, empty: str) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "payment_id": row.payment_id,
+                    "subscription_id": row.subscription_id,
+                    "custom_id": row.custom_id,
+                    "amount_minor": row.amount_minor,
+                    "currency": row.currency,
+                    "reason_code": row.reason_code,
+                    "since": since,
+                }
+                for row, since in rows
+            ]
+        )
+        return
+    print_table(
+        title,
+        ["since", "payment", "amount", "subscription", "custom id", "reason"],
+        [
+            [
+                since,
+                row.payment_id,
+                Money(row.amount_minor, row.currency).format(),
+                row.subscription_id,
+                row.custom_id,
+                row.reason_code,
+            ]
+            for row, since in rows
+        ],
+        empty=empty,
+    )

@@ -1,0 +1,71 @@
+"""Money that went back: each refund is booked once, and never more than its payment.
+
+A refund names only its sale. One that comes before its sale waits for it. Source: docs/providers/paypal.md, "Payments".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from handlers.paypal import books
+from handlers.paypal.events import SALE_REVERSED, PaypalEvent
+from handlers.paypal.payments import COMPLETED, Result, funds_of, tell
+from handlers.paypal.tables import PaypalPayment
+from hub.errors import NotYet
+from hub.money import Money
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
+
+REFUNDED_TYPE: Final = "paypal.payment.refunded"
+SALE_AWAITED_S: Final = 24 * 3_600.0
+PARTIALLY_REFUNDED, REFUNDED, REVERSED = "partially_refunded", "refunded", "reversed"
+BOOKED: Final = (COMPLETED, PARTIALLY_REFUNDED, REFUNDED, REVERSED)
+
+
+async def apply_refund(found: PaypalEvent, ctx: Context) -> Result:
+    """Book the refund against its payment. Raises NotYet while the payment is not known."""
+    if found.refund_id is None or found.amount is None or found.refund_of is None:
+        # PayPal's own sample of a reversal names no sale.
+        ctx.review("refund_unreadable", f"{found.type} {found.id} names no sale or no amount: look at PayPal")
+        return "refund_unreadable", None
+    ctx.tag("payment", found.refund_of)
+    row = await ctx.session.get(PaypalPayment, found.refund_of, with_for_update=True, populate_existing=True)
+    is_booked = row is not None and await ctx.ledger.find(books.sale_reference(row.payment_id)) is not None
+    if row is None or not is_booked:
+        if ctx.waited_s < SALE_AWAITED_S and (row is None or row.subscription_id is not None):
+            raise NotYet(f"payment {found.refund_of} is not booked yet", within_s=2 * SALE_AWAITED_S)
+        # A one-off sale was never booked, so nothing of it is reversed.
+        if row is None:
+            ctx.review("refund_of_unknown", f"refund {found.refund_id} of {found.refund_of}, which nobody has told of")
+        return "refund_not_ours", row.custom_id if row else None
+    if found.amount.currency != row.currency:
+        ctx.review("refund_differs", f"refund {found.refund_id} is in {found.amount.currency}, not {row.currency}")
+        return "refund_differs", row.custom_id
+    return await _book(found, found.amount, row, ctx), row.custom_id
+
+
+async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Context) -> str:
+    assert found.refund_id is not None
+    reference = books.refund_reference(found.refund_id)
+    if await ctx.ledger.find(reference) is not None:
+        return "refund_known"
+    rest = Money(row.amount_minor - row.refunded_minor, row.currency)
+    if amount > rest:
+        ctx.review(
+            "refund_exceeds", f"refund {found.refund_id} is {amount}, of payment {row.payment_id} {rest} are left"
+        )
+    back = min(amount, rest)
+    if not back:
+        return "refund_exceeds"
+    fee = found.fee if found.fee is not None and found.fee.currency == row.currency else Money.zero(row.currency)
+    fee = min(fee, back, Money(row.fee_minor or 0, row.currency))
+    await ctx.ledger.post(reference, books.REFUND, books.refund_moves(back, fee, await funds_of(row, ctx)))
+    row.refunded_minor += back.amount_minor
+    row.state = REFUNDED if row.refunded_minor == row.amount_minor else PARTIALLY_REFUNDED
+    if found.type == SALE_REVERSED:
+        row.state = REVERSED
+        ctx.review("payment_reversed", f"PayPal has taken back {back} of payment {row.payment_id}")
+    row.updated_at = ctx.now
+    await tell(ctx, REFUNDED_TYPE, row, back, found.refund_id)
+    return "refund_exceeds" if amount > rest else "payment_refunded"

@@ -1,0 +1,120 @@
+"""PayPal's settings, read once at start. Source: docs/providers/paypal.md, "Configuration"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from hub.environment import HOME_DEFAULT
+from hub.settings import GENERATED, EnvironmentSettings
+
+Environment = Literal["sandbox", "live"]
+API_HOSTS: Final = {"sandbox": "api-m.sandbox.paypal.com", "live": "api-m.paypal.com"}
+"""Environment → PayPal's host for it; our credentials go to no other."""
+SIMULATOR_WEBHOOK_ID: Final = "WEBHOOK_ID"
+"""The literal text that PayPal's simulator signs for, whoever's URL it is told to call."""
+SANDBOX_PATH: Final = "/sandbox/paypal"
+TRUST_DIR: Final = Path(__file__).parent / "trust"
+
+
+class PaypalSettings(EnvironmentSettings):
+    """Environment variables ``HUB_PAYPAL_…``, and those of who hears of every event.
+
+    ``HUB_PAYPAL_WEBHOOK_ID`` may hold two ids, separated by a comma, while one webhook replaces the other.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HUB_PAYPAL_")
+
+    environment: Environment = "sandbox"
+    client_id: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
+    secret: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
+    webhook_id: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
+    """PayPal signs for any app that registers our URL: this id alone ties a signature to us. Empty: refuse all."""
+    base_url: str = ""
+    """Another address of PayPal's API, for a stand-in; never in live."""
+    verify_mode: Literal["offline_then_api", "offline", "api"] = "offline_then_api"
+    trust_dir: Path = TRUST_DIR
+    """Certificates, one or more per ``.pem`` file: what signed itself is an anchor, the rest intermediates."""
+    accept_simulator: bool = False
+    """Record what PayPal's webhook simulator sends; in the sandbox only, and no money ever follows."""
+
+    return_url: str = "https://shop.example/paypal/done"
+    cancel_url: str = "https://shop.example/paypal/cancelled"
+    brand_name: str = Field(default="", max_length=127)
+    locale: str = Field(default="en-US", pattern=r"^[a-z]{2}-[A-Z]{2}$")
+    merchant_country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+
+    smtp_url: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("HUB_SMTP_URL"))
+    """``smtp://USER:PASSWORD@HOST:PORT`` (STARTTLS where offered) or ``smtps://…``; empty: no mail is sent."""
+    mail_from: str = Field(default="", validation_alias=AliasChoices("HUB_MAIL_FROM"))
+    mail_to: str = Field(default="", validation_alias=AliasChoices("HUB_MAIL_TO"))
+    """Addresses, separated by commas."""
+    slack_webhook_url: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("HUB_SLACK_WEBHOOK_URL"))
+
+    sandbox: bool = Field(default=False, validation_alias=AliasChoices("HUB_SANDBOX"))
+    hub_port: int = Field(default=8080, validation_alias=AliasChoices("HUB_PORT"))
+    hub_home: Path = Field(default=Path(HOME_DEFAULT), validation_alias=AliasChoices("HUB_HOME"))
+
+    _kept: dict[str, object] = PrivateAttr(default_factory=dict)
+
+    @field_validator("trust_dir", "hub_home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.is_live and self.accept_simulator:
+            raise ValueError("HUB_PAYPAL_ACCEPT_SIMULATOR: anybody can have the simulator sign for us; never in live")
+        if self.is_live and self.base_url:
+            raise ValueError("HUB_PAYPAL_BASE_URL: live credentials go to PayPal alone")
+        if self.is_live and self.sandbox:
+            raise ValueError("HUB_PAYPAL_ENVIRONMENT=live: run the hub with HUB_SANDBOX=0")
+        if SIMULATOR_WEBHOOK_ID in self.webhook_ids:
+            raise ValueError("HUB_PAYPAL_WEBHOOK_ID: WEBHOOK_ID is what PayPal's simulator signs for, for anybody")
+        url = urlsplit(self.base_url)
+        is_paypal = url.scheme == "https" and url.netloc == API_HOSTS["sandbox"]
+        if self.base_url and not self.sandbox and not is_paypal:
+            raise ValueError(f"HUB_PAYPAL_BASE_URL: outside HUB_SANDBOX expected https://{API_HOSTS['sandbox']}")
+        if bool(self.smtp_url.get_secret_value()) != bool(self.mail_to):
+            raise ValueError("set HUB_SMTP_URL and HUB_MAIL_TO together, or neither")
+        if self.mail_to and not self.mail_from:
+            raise ValueError("HUB_MAIL_FROM: expected an address, as HUB_MAIL_TO is set")
+        return self
+
+    @property
+    def is_live(self) -> bool:
+        return self.environment == "live"
+
+    @property
+    def is_played(self) -> bool:
+        """Whether the hub plays PayPal itself: then its own certificates are believed beside PayPal's."""
+        return self.sandbox and not self.is_live and urlsplit(self.base_url).netloc not in API_HOSTS.values()
+
+    @property
+    def api_url(self) -> str:
+        """Where PayPal's API is, without a slash at its end; in the sandbox the hub plays it itself."""
+        if self.base_url:
+            return self.base_url.rstrip("/")
+        if self.is_played:
+            return f"http://127.0.0.1:{self.hub_port}{SANDBOX_PATH}"
+        return f"https://{API_HOSTS[self.environment]}"
+
+    @property
+    def webhook_ids(self) -> tuple[str, ...]:
+        """Ours; the first is the one that the sandbox signs for."""
+        return tuple(part.strip() for part in self.webhook_id.get_secret_value().split(",") if part.strip())
+
+    @property
+    def sandbox_dir(self) -> Path:
+        """Where the sandbox keeps what it makes up."""
+        return self.hub_home / "sandbox" / "paypal"
+
+    @property
+    def kept(self) -> dict[str, object]:
+        """What this process holds towards PayPal (token, certificates); it lives and dies with one hub's settings."""
+        return self._kept

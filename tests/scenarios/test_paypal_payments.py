@@ -1,0 +1,195 @@
+"""What payments, refunds and news of subscriptions come to, in any order, with repeats, held and pending."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.paypal.tables import PaypalPayment, PaypalSubscription
+from hub.ledger.read import list_accounts
+from hub.store import tables as t
+from schemas.paypal import PaymentRelease
+from tests.scenarios.paypal import Paypal, fixture, playing
+from tests.support.clock import SettableClock
+from tests.support.running import API_KEY, until
+
+ORDERS = 500 if os.environ.get("HUB_TEST_LONG", "0") != "0" else 8
+ROUTE = "process-paypal-webhook"
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(datetime(2026, 3, 1, 10, tzinfo=UTC))
+
+
+@pytest.fixture
+async def paypal(database_url: str, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Paypal]:
+    async with playing(tmp_path, database_url, clock) as paypal:
+        yield paypal
+
+
+def news(number: int, event_type: str, second: int, **resource: Any) -> dict[str, Any]:
+    """An event of subscription ``number``, at this second of its life."""
+    time = f"2026-02-01T00:00:{second:02d}Z"
+    return {
+        "id": f"WH-{number}-{event_type}-{second}",
+        "event_type": event_type,
+        "resource": {"create_time": time, "update_time": time, **resource},
+    }
+
+
+def life(number: int) -> list[dict[str, Any]]:
+    """A subscription from its beginning to its end; its sale is announced twice, and part of it goes back."""
+    own = {"id": f"I-{number}", "custom_id": f"user-{number}", "plan_id": "P-1"}
+    sale = {
+        "id": f"SALE{number}",
+        "state": "completed",
+        "amount": {"total": "20.00", "currency": "USD"},
+        "transaction_fee": {"value": "1.18", "currency": "USD"},
+        "billing_agreement_id": f"I-{number}",
+    }
+    back = {
+        "id": f"REFUND{number}",
+        "sale_id": f"SALE{number}",
+        "amount": {"total": "5.00", "currency": "USD"},
+        "refund_from_transaction_fee": {"value": "0.30", "currency": "USD"},
+    }
+    return [
+        news(number, "BILLING.SUBSCRIPTION.CREATED", 1, status="APPROVAL_PENDING", **own),
+        news(number, "BILLING.SUBSCRIPTION.ACTIVATED", 2, status="ACTIVE", **own),
+        news(number, "PAYMENT.SALE.COMPLETED", 3, **sale),
+        news(number, "PAYMENT.SALE.COMPLETED", 4, **sale),
+        news(number, "PAYMENT.SALE.REFUNDED", 5, **back),
+        news(number, "BILLING.SUBSCRIPTION.CANCELLED", 6, status="CANCELLED", **own),
+    ]
+
+
+async def balances(paypal: Paypal) -> dict[str, int]:
+    async with paypal.running.hub.store.reading() as conn:
+        return {one.account.code: one.balance.amount_minor for one in await list_accounts(conn)}
+
+
+async def send(paypal: Paypal, bodies: Sequence[Mapping[str, Any]]) -> None:
+    for body in bodies:
+        assert await paypal.deliver(json.dumps(body).encode()) == 200
+
+
+async def processed(paypal: Paypal, clock: SettableClock, count: int) -> list[str | None]:
+    """How the events ended, once so many have; what waits for another is let look again."""
+
+    async def are_done() -> bool:
+        states = [state for state, _ in await paypal.outcomes(ROUTE)]
+        if "deferred" in states and len(states) >= count:
+            # Exactly to when they look again: a clock that runs would set all schedules going.
+            waiting = [row.next_at for row in await paypal.running.rows(t.deliveries) if row.state == "deferred"]
+            clock.advance(max(0.0, (max(waiting, default=clock.now()) - clock.now()).total_seconds()))
+        return states.count("done") >= count
+
+    await until(are_done, deadline_s=90)
+    return [outcome for _, outcome in await paypal.outcomes(ROUTE)]
+
+
+async def test_any_order_of_a_life_ends_the_same(paypal: Paypal, clock: SettableClock) -> None:
+    chance = random.Random(20260301)
+    told = []
+    for number in range(ORDERS):
+        events = life(number)
+        chance.shuffle(events)
+        told += events
+
+    await send(paypal, told)
+    await processed(paypal, clock, len(told))
+
+    rows = await paypal.entities(PaypalSubscription)
+    assert {(row.status, row.custom_id == f"user-{row.subscription_id[2:]}") for row in rows} == {("CANCELLED", True)}
+    payments = await paypal.entities(PaypalPayment)
+    assert {(one.state, one.amount_minor, one.fee_minor, one.refunded_minor) for one in payments} == {
+        ("partially_refunded", 2000, 118, 500)
+    }
+    assert (len(rows), len(payments)) == (ORDERS, ORDERS)
+    assert await balances(paypal) == {
+        "paypal:clearing:USD": ORDERS * (2000 - 118 - 470),
+        "paypal:fees:USD": ORDERS * (118 - 30),
+        "paypal:revenue:USD": ORDERS * 1500,
+    }
+    await paypal.settled()
+    kinds = [one["kind"] for one in await paypal.messages("loyalty.platform")]
+    assert (kinds.count("loyalty.subscription.paid"), kinds.count("loyalty.subscription.refunded")) == (ORDERS,) * 2
+
+
+async def test_every_published_body_ends_as_it_should(paypal: Paypal, clock: SettableClock) -> None:
+    expected = {
+        "billing.plan.created": "plans_changed",
+        "billing.plan.pricing-change.activated.synthetic": "plans_changed",
+        "billing.subscription.activated": "status_changed",
+        "billing.subscription.cancelled.custom-id": "status_changed",
+        "billing.subscription.created": "status_changed",
+        "billing.subscription.expired.synthetic": "status_changed",
+        "billing.subscription.payment.failed": "payment_failed",
+        "billing.subscription.suspended.v1": "status_changed",
+        "billing.subscription.updated": "status_changed",
+        "catalog.product.created.synthetic": "recorded",
+        "invoicing.invoice.paid": "recorded",
+        "payment.sale.completed.held.synthetic": "payment_held",
+        "payment.sale.completed.one-off": "one_off_sale",
+        "payment.sale.completed.subscription": "payment_settled",
+        "payment.sale.denied": "payment_denied",
+        "payment.sale.pending": "payment_pending",
+        "payment.sale.refunded": "refund_not_ours",
+    }
+    later = ("billing.subscription.expired.synthetic", "billing.subscription.payment.failed", "payment.sale.refunded")
+    first = [name for name in expected if name not in later]
+    for name in first:
+        assert await paypal.deliver(fixture(f"{name}.json")) == 200
+    await processed(paypal, clock, len(first))
+    for name in later:
+        assert await paypal.deliver(fixture(f"{name}.json")) == 200
+    await processed(paypal, clock, len(expected) - 1)
+    # Its payment never comes: a day is enough.
+    clock.advance(25 * 3_600)
+    await processed(paypal, clock, len(expected))
+
+    records = {one.event_id: one.outcome for one in await paypal.records(len(expected))}
+    assert records == {json.loads(fixture(f"{name}.json"))["id"]: outcome for name, outcome in expected.items()}
+    assert await balances(paypal) == {
+        "paypal:clearing:USD": 500 - 66,
+        "paypal:fees:USD": 66 + 118,
+        "paypal:held:USD": 2000 - 118,
+        "paypal:revenue:USD": 500 + 2000,
+    }
+    reviews = {row.outcome for row in await paypal.running.rows(t.reviews)}
+    assert reviews == {"accept_payment", "refund_of_unknown"}
+
+
+async def test_held_money_is_ours_when_a_person_says_so_and_a_refund_is_never_more_than_its_payment(
+    paypal: Paypal, clock: SettableClock
+) -> None:
+    body = json.loads(fixture("payment.sale.completed.held.synthetic.json"))
+    sale = body["resource"]
+    await send(paypal, [body])
+    await processed(paypal, clock, 1)
+    url = f"{paypal.running.url}/api/paypal/subscriptions/{sale['billing_agreement_id']}"
+    async with paypal.running.http.get(url, headers={"Authorization": f"Bearer {API_KEY}"}) as response:
+        assert (await response.json())["last_payment"]["state"] == "on_hold"
+
+    order = PaymentRelease(payment_id=sale["id"], by="ann", note="free since today")
+    await paypal.running.hub.api.command("paypal.payment.release", order, key=None)
+    assert (await balances(paypal))["paypal:clearing:USD"] == 2000 - 118
+
+    back = {"sale_id": sale["id"], "amount": {"total": "15.00", "currency": "USD"}}
+    refunds = [news(7, "PAYMENT.SALE.REFUNDED", number, id=f"R{number}", **back) for number in (1, 2)]
+    taken = news(7, "PAYMENT.SALE.REVERSED", 3, id="R3", amount={"total": "-1.00", "currency": "USD"})
+    await send(paypal, [*refunds, taken])
+    outcomes = await processed(paypal, clock, 4)
+
+    assert sorted(str(one) for one in outcomes[1:]) == ["payment_refunded", "refund_exceeds", "refund_unreadable"]
+    assert (await balances(paypal))["paypal:revenue:USD"] == 0
+    (payment,) = await paypal.entities(PaypalPayment)
+    assert (payment.state, payment.refunded_minor) == ("refunded", 2000)
