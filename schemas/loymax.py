@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 BONUS_DECIMALS: Final = 4
@@ -34,7 +43,10 @@ def _nothing_is_empty(value: Any) -> Any:
 
 
 IdText = Annotated[
-    str, BeforeValidator(_id_text), StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^[!\"$-~]+$")
+    str,
+    BeforeValidator(_id_text),
+    StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^[!\"$-~]+$"),
+    WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}]}),
 ]
 Bonuses = Annotated[Decimal, Field(ge=-BONUS_MAX, le=BONUS_MAX, allow_inf_nan=False), AfterValidator(_four_decimals)]
 

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handlers.loyalty.announcing import announce_license, announce_order, announce_wallet_credit
+from handlers.loyalty.announcing import (
+    announce_license,
+    announce_order,
+    announce_subscription,
+    announce_wallet_credit,
+)
 from handlers.loyalty.merges import apply_merge
+from handlers.loyalty.messages import PUBLISHES
 from handlers.loyalty.purchases import apply_purchase
 from handlers.loyalty.refunds import apply_refund
 from handlers.loyalty.tables import metadata
@@ -23,6 +29,7 @@ capability = Capability(
         "announce_wallet_credit": announce_wallet_credit,
         "announce_order": announce_order,
         "announce_license": announce_license,
+        "announce_subscription": announce_subscription,
         "apply_purchase": apply_purchase,
         "apply_refund": apply_refund,
         "apply_merge": apply_merge,
@@ -33,6 +40,7 @@ capability = Capability(
         "PurchaseRefunded": PurchaseRefunded,
         "ProfilesMerged": ProfilesMerged,
     },
+    publishes=PUBLISHES,
     tables=metadata,
     first_steps=(
         "Send a purchase:  hub publish tests/data/loymax/purchase_confirm.json"

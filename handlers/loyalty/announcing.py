@@ -9,6 +9,7 @@ from handlers.loyalty.books import BONUS
 from hub.capability import handler
 from hub.money import Money
 from schemas.loyalty import LoyaltyEvent, LoyaltyKind
+from schemas.paypal import PaymentChanged
 from schemas.sepay import WalletCredited
 from schemas.sepay_events import LicenseChanged, OrderPaid
 
@@ -19,6 +20,10 @@ LICENSE_KINDS: Final[Mapping[str, LoyaltyKind]] = {
     "license.activated": "loyalty.license.activated",
     "license.extended": "loyalty.license.extended",
     "license.expired": "loyalty.license.expired",
+}
+SUBSCRIPTION_KINDS: Final[Mapping[str, LoyaltyKind]] = {
+    "paypal.payment.settled": "loyalty.subscription.paid",
+    "paypal.payment.refunded": "loyalty.subscription.refunded",
 }
 """Event type → what loyalty platforms call it."""
 
@@ -68,6 +73,24 @@ async def announce_license(changed: LicenseChanged, ctx: Context) -> None:
         kind=LICENSE_KINDS[ctx.event.type],
         reference=f"sepay:license:{changed.license_id}",
         source="sepay",
+        trace_id=ctx.event.trace_id,
+    )
+    await announce(event, ctx)
+
+
+@handler
+async def announce_subscription(changed: PaymentChanged, ctx: Context) -> None:
+    """Tell loyalty platforms that a subscription's payment was booked, or that money of it went back."""
+    member = changed.custom_id or changed.subscription_id or changed.payment_id
+    event = LoyaltyEvent(
+        event_id=ctx.event.id,
+        occurred_at=ctx.event.occurred_at,
+        member_id=member,
+        kind=SUBSCRIPTION_KINDS[ctx.event.type],
+        currency=changed.currency,
+        amount_minor=changed.amount_minor,
+        reference=f"paypal:{changed.reference}",
+        source="paypal",
         trace_id=ctx.event.trace_id,
     )
     await announce(event, ctx)

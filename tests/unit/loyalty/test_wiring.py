@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handlers import loyalty, sepay
+from handlers import loyalty, paypal, paypay, sepay
 from hub.event import Event
 from hub.ingress.schemes import BUILT_IN
 from hub.routing import (
@@ -29,7 +29,7 @@ from hub.routing.reader import EventReader
 
 ROOT = Path(__file__).parents[3]
 LOYMAX = ROOT / "tests/data/loymax"
-CAPABILITIES = (sepay.capability, loyalty.capability)
+CAPABILITIES = (sepay.capability, loyalty.capability, paypal.capability, paypay.capability)
 INDEX: list[dict[str, Any]] = json.loads((LOYMAX / "index.json").read_text(encoding="utf-8"))
 ANY_ROUTE = RouteConfig.model_validate({"name": "any-route", "match": "#", "publish": "anywhere"})
 
@@ -39,7 +39,7 @@ def wiring() -> LoadedRouting:
     known = Known(
         handlers={f"{c.name}.{name}" for c in CAPABILITIES for name in c.handlers},
         schemas={f"{c.name}.{name}" for c in CAPABILITIES for name in c.schemas},
-        schemes=set(BUILT_IN),
+        schemes={*BUILT_IN, *(name for c in CAPABILITIES for name in c.schemes)},
         capabilities={f"handlers.{c.name}" for c in CAPABILITIES},
     )
     return load_routing(ROOT / "routing.yaml", environ={"SEPAY_WEBHOOK_API_KEY": "a-key-for-tests"}, known=known)
