@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import pytest
 import structlog
@@ -18,7 +19,12 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
 from tests.support.databases import DIALECTS, Databases
 
-COUNTS = ("points", "raised", "killed", "passed by", "violations")
+COUNTS = ("points", "raised", "killed", "passed by", "cuts", "stops", "restarts", "events", "violations")
+Telling: TypeAlias = Callable[[str, str, Counter[str]], None]
+"""Takes what was tried, on which database, and counts by the names in ``COUNTS``."""
+PROPERTY = "fault counts"
+IS_EVERYTHING = os.environ.get("HUB_FAULTS") == "all"
+"""What ``is_everything`` answers, for what is fixed when tests are collected."""
 GC_THRESHOLD = 50_000
 
 
@@ -73,28 +79,41 @@ def _silence() -> Iterator[None]:
 
 
 @pytest.fixture
-def tally(record_property: Callable[[str, object], None], stage: Stage) -> Iterator[Counter[str]]:
-    """Counts for the table, by the names in ``COUNTS``."""
+def tell(record_property: Callable[[str, object], None]) -> Telling:
+    """Tells counts for the table."""
+
+    def told(name: str, database: str, counts: Counter[str]) -> None:
+        record_property(PROPERTY, [name, database, dict(counts)])
+
+    return told
+
+
+@pytest.fixture
+def tally(tell: Telling, stage: Stage) -> Iterator[Counter[str]]:
+    """Counts of one scenario."""
     counts: Counter[str] = Counter()
     yield counts
-    record_property("crash points", [stage.scenario.name, stage.dialect, dict(counts)])
+    tell(stage.scenario.name, stage.dialect, counts)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """How many points there are, how many were tried, and what was found."""
+    """How much was tried, and what was found."""
     table: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     # The counts come with the end of each test's fixtures, which has no heading of its own.
     for report in chain.from_iterable(terminalreporter.stats.values()):
         for name, value in getattr(report, "user_properties", ()):
-            if name == "crash points" and report.when == "teardown":
-                scenario, dialect, counts = value
-                table[scenario, dialect].update(counts)
+            if name == PROPERTY and report.when == "teardown":
+                tried, database, counts = value
+                table[tried, database].update(counts)
     if not table:
         return
-    terminalreporter.section("crash points")
-    terminalreporter.write_line(f"{'scenario':<12}{'database':<12}" + "".join(f"{name:>12}" for name in COUNTS))
-    for (scenario, dialect), counts in sorted(table.items()):
-        figures = "".join(f"{counts[name]:>12}" for name in COUNTS)
-        terminalreporter.write_line(f"{scenario:<12}{dialect:<12}{figures}")
+    terminalreporter.section("faults")
+    terminalreporter.write_line(_line(("tried", "database"), COUNTS))
+    for (tried, database), counts in sorted(table.items()):
+        terminalreporter.write_line(_line((tried, database), [counts[name] or "" for name in COUNTS]))
     total: Counter[str] = sum(table.values(), Counter())
-    terminalreporter.write_line(f"{'all':<24}" + "".join(f"{total[name]:>12}" for name in COUNTS))
+    terminalreporter.write_line(_line(("all", ""), [total[name] for name in COUNTS]))
+
+
+def _line(names: Sequence[str], figures: Sequence[object]) -> str:
+    return "".join(f"{name:<12}" for name in names) + "".join(f"{figure!s:>11}" for figure in figures)

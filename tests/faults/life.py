@@ -129,12 +129,12 @@ def _quiet_about_crashes(loop: asyncio.AbstractEventLoop, context: dict[str, Any
 
 
 @contextmanager
-def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[None]:
+def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[Seams]:
     """What a hub under trial lives in: watched, the rules at hand, and no instant of a schedule in between."""
     with ExitStack() as stack:
         stack.enter_context(watching(seams))
         stack.enter_context(patch("hub.app.load_wiring", wiring_once))
-        stack.enter_context(patch("hub.schedule.scheduler.due_instants", _no_instants))
+        stack.enter_context(patch("hub.schedule.scheduler.due_instants", no_instants))
         # There is nobody to talk to, and when this connects is up to chance.
         stack.enter_context(patch("hub.ownership.wakeups.Wakeups.start"))
         stack.enter_context(patch("hub.owner.Worker", partial(Worker, sweep_s=SWEEP_S)))
@@ -143,13 +143,14 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[None]:
             stack.enter_context(patch("hub.owner.Member", partial(Member, look_s=LOOK_S)))
             stack.enter_context(patch("hub.app.Scheduler", partial(Scheduler, look_s=LOOK_S)))
             stack.enter_context(patch("hub.transports.local.POLL_S", LOOK_S))
-        yield
+        yield seams
 
 
 _NUMBERS = count(1)
 
 
-def _no_instants(*_arguments: object, **_options: object) -> list[datetime]:
+def no_instants(*_arguments: object, **_options: object) -> list[datetime]:
+    """No schedule comes due in a trial."""
     return []
 
 

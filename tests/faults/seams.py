@@ -66,14 +66,17 @@ class Seams:
         """Say that a place is reached. Raises Crash at the target, and everywhere after it."""
         if self.has_struck:
             raise Crash
-        self._counts[place] += 1
-        point = Point(place, self._counts[place])
-        self.reached.append(point)
-        if point == self.target:
+        self.count(place)
+        if self.reached[-1] == self.target:
             self.has_struck = True
             if self._strike is not None:
                 self._strike()
             raise Crash
+
+    def count(self, place: str) -> None:
+        """Note that a place is reached once more."""
+        self._counts[place] += 1
+        self.reached.append(Point(place, self._counts[place]))
 
     async def drop_connections(self) -> None:
         """Close every connection to the database under the hub's feet, as the end of a process does."""

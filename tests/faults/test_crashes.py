@@ -19,7 +19,7 @@ SHARES = 4
 """Parts of the points of one scenario, so that processes can share the work."""
 SAMPLE = 4
 """Points at which a real process is killed when not all are: as many boundaries as statements."""
-PART = {"sqlite": 1, "postgresql": 4}
+PART = {"sqlite": 4, "postgresql": 16}
 """When not all are tried: one place in so many. Both databases run the same code, and PostgreSQL takes its time."""
 TRIES_MAX = 2
 """A run may take another way around a point, where two loops race; then it is tried again."""
@@ -81,7 +81,7 @@ async def try_all(stage: Stage, lives: Lives, points: Iterable[Point], tally: Co
     for point in points:
         verdict = await reached(stage, lives, point)
         tally["passed by"] += not verdict.was_reached
-        tally["violations"] += len(verdict.violations)
+        tally.update({"events": verdict.events, "violations": len(verdict.violations)})
         if verdict.violations:
             found.append(verdict)
     return found

@@ -180,6 +180,8 @@ async def test_several_workers_under_one_supervisor(store: Store, database_url: 
         await until(lambda: are_sharing(store, 3, without=victim), deadline_s=WAIT_S)
         acknowledged |= await send_all(hub.url, orders("second"))
         await all_done(store)
+        # A scrape meets one of them, and is told of all.
+        await until(lambda: tells_of(hub, {"0", "1", "2"}), deadline_s=WAIT_S)
 
         hub.signal(signal.SIGHUP)
         await until(lambda: hub.said.count("routing_reloaded") == 3, deadline_s=WAIT_S)
@@ -190,6 +192,13 @@ async def test_several_workers_under_one_supervisor(store: Store, database_url: 
 
     assert len(acknowledged) == 160
     await assert_nothing_lost_or_doubled(store, acknowledged)
+
+
+async def tells_of(hub: HubProcess, numbers: set[str]) -> bool:
+    async with aiohttp.ClientSession() as http, http.get(f"{hub.url}/metrics") as answer:
+        told = [line for line in (await answer.text()).splitlines() if line.startswith("hub_lanes_owned{")]
+    lanes = [float(line.rpartition(" ")[2]) for line in told if 'kind="deliver"' in line]
+    return {line.partition('process="')[2].partition('"')[0] for line in told} == numbers and sum(lanes) == 256
 
 
 async def are_sharing(store: Store, count: int, *, without: int = 0) -> bool:

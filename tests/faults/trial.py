@@ -27,6 +27,8 @@ class Verdict:
     point: Point | None
     was_reached: bool
     violations: tuple[str, ...]
+    events: int = 0
+    """How many messages were accepted."""
 
     def __str__(self) -> str:
         return f"cut off {self.point}:\n    " + "\n    ".join(self.violations)
@@ -115,7 +117,8 @@ class Play:
     async def verdict(self, point: Point | None, *, was_reached: bool) -> Verdict:
         queued = [("loymax", one.payload) for one in self._scenario.queued]
         told = Told([*self.line.accepted, *queued], self.line.sent, self.line.answered)
-        return Verdict(point, was_reached, tuple(await judge(self._books, told, self._scenario.expected)))
+        violations = tuple(await judge(self._books, told, self._scenario.expected))
+        return Verdict(point, was_reached, violations, len(set(told.accepted)))
 
     def cancel(self) -> None:
         self._sender.cancel()

@@ -94,10 +94,10 @@ async def _behave(do: str) -> None:
         case "slow":
             await asyncio.sleep(0.05)
         case _ if do.startswith(STOP):
-            _stop_this_process(Path(do.removeprefix(STOP)))
+            stop_this_process(Path(do.removeprefix(STOP)))
 
 
-def _stop_this_process(once: Path) -> None:
+def stop_this_process(once: Path) -> None:
     """As an operator's SIGSTOP in the middle of a transaction; ``once``: the file that says which process it was."""
     with suppress(FileExistsError), once.open("x") as mark:
         mark.write(str(os.getpid()))

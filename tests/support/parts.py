@@ -22,6 +22,7 @@ from hub.deliver.context import Surroundings
 from hub.deliver.registry import Rules
 from hub.deliver.worker import Worker
 from hub.event import LANES
+from hub.flow.flow import Flow
 from hub.inbox.accept import GroupCommit
 from hub.inbox.drafting import CompiledSource, Drafter
 from hub.inbox.received import Accepted, Received
@@ -63,9 +64,15 @@ class Parts:
             drafter=lambda: self.wiring.drafter,
             destinations=lambda: self.wiring.destinations,
             settings_of=settings.get,
+            flow=Flow(store, clock, lambda: self.wiring.providers),
         )
         self.inbox = GroupCommit(
-            store, clock, lambda: self.wiring.drafter, lambda: self.rules.route_ids, self.to_deliver
+            store,
+            clock,
+            lambda: self.wiring.drafter,
+            lambda: self.rules.route_ids,
+            self.to_deliver,
+            recent=self.around.recent_events,
         )
         self.scheduler = Scheduler(
             store,

@@ -50,9 +50,9 @@ class Proxy:
     def resume(self) -> None:
         self._passing.set()
 
-    def half_close(self) -> None:
-        """End the way to the server of every connection, and leave the way back open."""
-        for writer in list(self._upstream):
+    def half_close(self, *, way_back: bool = False) -> None:
+        """End the way to the server of every connection and leave the way back open, or the other way round."""
+        for writer in self._writers - self._upstream if way_back else set(self._upstream):
             with suppress(OSError, RuntimeError):
                 writer.write_eof()
 

@@ -64,13 +64,14 @@ class RunningHub:
         busy = {"ready", "waiting", "calling", "retrying"} - also
         self.hub.to_deliver.add(range(LANES))
         async with asyncio.timeout(SETTLE_S_MAX):
-            while await self._count(t.deliveries, busy) or await self._count(t.outbox, {"ready", "waiting"}):
+            while await self._has(t.deliveries, busy) or await self._has(t.outbox, {"ready", "waiting"}):
                 assert not self.hub.failed.is_set(), "a loop of the hub has ended"
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.02)
 
-    async def _count(self, table: Any, states: set[str]) -> int:
+    async def _has(self, table: Any, states: set[str]) -> bool:
         async with self.hub.store.reading() as conn:
-            return len((await conn.execute(select(table.c.state).where(table.c.state.in_(states)))).all())
+            found = await conn.execute(select(table.c.state).where(table.c.state.in_(states)).limit(1))
+            return found.first() is not None
 
     async def queue(self, name: str) -> list[Any]:
         """The messages of an embedded queue, in order."""
@@ -97,7 +98,7 @@ async def running(
         await hub.stop(5.0)
 
 
-async def until(condition: Callable[[], Any], *, deadline_s: float = 20.0) -> None:
+async def until(condition: Callable[[], Any], *, deadline_s: float = 20.0, pause_s: float = 0.01) -> None:
     """Wait for a condition (a function, or one that returns an awaitable), with a deadline."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -106,4 +107,4 @@ async def until(condition: Callable[[], Any], *, deadline_s: float = 20.0) -> No
                 found = await found
             if found:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause_s)

@@ -1,0 +1,86 @@
+"""With RabbitMQ and PostgreSQL: one of two hubs is killed, or fails and lives on, at any point of its life."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import IS_EVERYTHING, Telling
+from tests.faults.nursery import nursery
+from tests.faults.rabbit_stage import RabbitStage
+from tests.faults.seams import Point
+from tests.faults.test_crashes import most_passed_by, report
+from tests.faults.trial import Verdict
+from tests.support.databases import Databases
+
+SHARES = 4 if IS_EVERYTHING else 1
+"""Parts of the points, so that processes can share the work."""
+SAMPLE = 3
+"""Points of each way when not all are tried."""
+GRID_S_MAX = 7_200 if IS_EVERYTHING else 600
+TRIES_MAX = 2
+
+pytestmark = pytest.mark.timeout(GRID_S_MAX)
+
+
+@pytest.fixture
+def counts(tell: Telling) -> Iterator[Counter[str]]:
+    counts: Counter[str] = Counter()
+    yield counts
+    tell("till", "postgresql", counts)
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+async def test_one_of_two_that_is_killed_or_fails_at_any_point_loses_and_doubles_nothing(
+    databases: Databases, tmp_path: Path, share: int, chance: Random, is_everything: bool, counts: Counter[str]
+) -> None:
+    async with nursery() as apart:
+        stage = RabbitStage(databases, tmp_path, apart)
+        try:
+            await stage.prepare()
+            opening, rest = await points_of(stage)
+            ways = {
+                # One that fails while it is opened does not start, and whoever started it tries again.
+                "killed": [*opening, *rest] if is_everything else sample(rest, chance),
+                "raised": rest if is_everything else sample(rest, chance),
+            }
+            counts["points"] = len([*opening, *rest][share::SHARES])
+
+            found = [await try_all(stage, way, points[share::SHARES], counts) for way, points in ways.items()]
+        finally:
+            await stage.close()
+    assert not any(found), "\n".join(report(verdicts) for verdicts in found)
+    assert counts["passed by"] <= 2 * most_passed_by(rest[share::SHARES] if is_everything else [])
+
+
+async def points_of(stage: RabbitStage) -> tuple[list[Point], list[Point]]:
+    """Every point that two runs both meet, while opening and after, in an order that is the same each time."""
+    one, other = [await stage.clean_run() for _ in range(2)]
+    for clean in (one, other):
+        assert not clean.verdict.violations, report([clean.verdict])
+    return sorted(one.opening & other.opening), sorted(one.rest & other.rest)
+
+
+async def try_all(stage: RabbitStage, way: str, points: Sequence[Point], counts: Counter[str]) -> list[Verdict]:
+    """Try each point, and return the verdicts that found something."""
+    found = []
+    for point in points:
+        for _ in range(TRIES_MAX):
+            verdict = await stage.trial(point, lives_on=way == "raised")
+            if verdict.was_reached or verdict.violations:
+                break
+        counts.update({"events": verdict.events, "violations": len(verdict.violations)})
+        counts[way if verdict.was_reached else "passed by"] += 1
+        if verdict.violations:
+            found.append(verdict)
+    return found
+
+
+def sample(points: Sequence[Point], chance: Random) -> list[Point]:
+    """A few: more where something becomes lasting, or is said to the broker, than before ordinary statements."""
+    boundaries = [point for point in points if point.is_boundary]
+    return sorted(chance.sample(boundaries, SAMPLE - 1) + chance.sample(points, 1))
