@@ -13,6 +13,10 @@ from tests.support.clock import SettableClock
 from tests.support.databases import DIALECTS, Databases
 
 CONNECTIONS = 12
+ONE_DATABASE_WILL_DO = frozenset(
+    {"test_sepay_authentication", "test_sepay_callback", "test_sepay_errors", "test_sepay_fuzz", "test_bad_handlers"}
+)
+"""Modules about what comes in over HTTP, or about handlers: on PostgreSQL they run with the long ones."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.environ.get("HUB_TEST_LONG", "0") == "0":
         left_out = pytest.mark.skip(reason="long; HUB_TEST_LONG=1 runs it")
         for item in items:
-            if item.get_closest_marker("long") is not None:
+            repeats = item.path.stem in ONE_DATABASE_WILL_DO and "[postgresql" in item.name
+            if repeats or item.get_closest_marker("long") is not None:
                 item.add_marker(left_out)
 
 

@@ -12,6 +12,7 @@ from hub.store import tables as t
 from tests.scenarios.bank import ACCOUNTS, Bank
 from tests.scenarios.shop import LIFETIME_PRICE, PRICE, Shop
 from tests.support.clock import SettableClock
+from tests.support.published import strange_messages
 from tests.support.running import RunningHub, environment, running, until
 
 NOW = datetime(2024, 11, 15, 2, 35, 5, tzinfo=UTC)
@@ -42,6 +43,7 @@ async def bank(database_url: str, tmp_path: Path, clock: SettableClock) -> Async
         yield bank
         await bank.settled()
         await bank.assert_no_money_appeared_or_vanished()
+        assert await strange_messages(hub) == []
 
 
 async def schedules_are_known(hub: RunningHub) -> bool:

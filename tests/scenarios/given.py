@@ -28,13 +28,14 @@ async def set_up(store: Store, given: dict[str, Any], now: datetime) -> None:
 
     async def work(conn: AsyncConnection) -> None:
         async with AsyncSession(bind=conn, join_transaction_mode="create_savepoint") as session:
-            session.add_all([wallet, intent])
-            await session.flush()
-            session.add(_attempt(given["intent"], now))
+            session.add(wallet)
             if given["order"] is not None:
                 session.add(_order(given["order"], now))
                 await session.flush()
                 session.add_all(_items(given["order"]))
+            session.add(intent)
+            await session.flush()
+            session.add(_attempt(given["intent"], now))
             await session.commit()
         if not given["wallet"]["balance"]:
             return

@@ -138,14 +138,6 @@ def test_the_whole_file_asks_for_its_secret() -> None:
         load_text(whole, path=Path("routing.yaml"), environ={})
 
 
-def test_every_metric_is_on_the_page_about_operating() -> None:
-    source = "\n".join(file.read_text() for file in (ROOT / "hub").rglob("metrics.py"))
-    made = set(re.findall(r'"(hub_[a-z_]+)"', source))
-    documented = set(re.findall(r"^\| `(hub_[a-z_]+)", (ROOT / "docs/operations.md").read_text(), re.MULTILINE))
-
-    assert documented == made
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_page_names_the_address_of_a_package_registry(page: Path) -> None:
     assert _REGISTRY.findall(page.read_text()) == []

@@ -35,7 +35,7 @@ async def test_a_drain_with_poison_parks_the_poison_and_nothing_else() -> None:
 
 async def test_a_past_is_one_that_the_hub_can_go_on_from() -> None:
     async with database_with_past(2_000) as url:
-        figure = await drain_by_hub("past", Load(events=100, prefix="new-"), broker_url=RABBITMQ, database_url=url)
+        figure = await drain_by_hub("past", Load(events=1_500, prefix="new-"), broker_url=RABBITMQ, database_url=url)
         cost = await pending_cost(url)
 
     assert figure.per_s > 0
