@@ -14,7 +14,7 @@ test: ## set up, start the servers that the tests need, and run every check
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh
 
-faults: ## crash at every point of the fault scenarios (long)
+faults: ## crash at every point, and break lines, processes and servers under load (long)
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh faults
 

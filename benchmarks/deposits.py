@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from hub.capability import Capability, handler
 from hub.ledger import Account, Move
@@ -18,6 +18,8 @@ CLEARING = Account("bench:clearing", "VND", "debit", running=False)
 
 class Deposit(BaseModel):
     """What the load sends: about 550 bytes of JSON. A poison event is one that the handler can never take."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: str
     customer: str
