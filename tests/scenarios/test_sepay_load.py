@@ -95,10 +95,11 @@ async def test_bank_and_books_agree_after_a_storm(
 
         total = sum(one.amount_minor for one in asked)
         assert storm.lost == round(TRANSFERS * LOST) > 0
-        # A long storm meets the schedule of the poll, which heals them all before we do.
+        # The hub's own schedule may poll at any moment of a long storm, and then heals them all before we do.
         assert len(differences(before)) in (storm.lost, 0)
         assert {one["kind"] for one in differences(before)} <= {"not_in_books"}
-        assert (polled.rows_read, polled.accepted) == (TRANSFERS, len(differences(before)))
+        assert polled.rows_read == TRANSFERS
+        assert polled.accepted in (len(differences(before)), 0)
         assert (after["agrees"], after["at_bank_minor"], after["in_books_minor"]) == (True, total, total)
         rows = await bank.entities(PayBankTransaction)
         assert (len(rows), {row.outcome for row in rows}) == (TRANSFERS, {"credited"})
