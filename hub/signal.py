@@ -34,6 +34,7 @@ class LaneSignal:
         self._lanes: dict[int, None] = {}
         self._returning: dict[int, None] = {}
         self._event = asyncio.Event()
+        self._is_woken = False
 
     def add(self, lanes: Iterable[int]) -> None:
         """Say that these lanes have work."""
@@ -63,18 +64,23 @@ class LaneSignal:
         for lane in taken:
             self._lanes.pop(lane, None)
             self._returning.pop(lane, None)
-        if not self:
-            self._event.clear()
+        self._rest()
         return taken
 
     def wake(self) -> None:
-        """Let whoever waits look up, although there is no work."""
+        """Let whoever waits, or is about to, look up, although there is no work."""
+        self._is_woken = True
         self._event.set()
 
     async def wait(self, timeout_s: float) -> None:
         """Until a lane is named, somebody wakes us, or the time is over."""
         await is_set_within(self._event, timeout_s)
-        if not self:
+        self._is_woken = False
+        self._rest()
+
+    def _rest(self) -> None:
+        # Who takes the last lanes has not looked up yet: that is for the next wait.
+        if not self and not self._is_woken:
             self._event.clear()
 
     def __bool__(self) -> bool:

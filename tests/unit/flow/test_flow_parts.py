@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hub.flow.bucket import Bucket
 from hub.flow.circuit import Circuit
 from hub.flow.priority import Priority, room_for
@@ -53,3 +55,15 @@ def test_lanes_with_something_new_go_first_and_those_that_return_keep_a_share() 
     while signal.take(64):
         pass
     assert not signal
+
+
+async def test_who_was_woken_looks_up_although_the_lanes_have_been_taken_meanwhile() -> None:
+    signal = LaneSignal()
+    signal.add([1])
+    signal.wake()
+    signal.take(64)
+
+    async with asyncio.timeout(60):
+        await signal.wait(3_600)
+
+    assert not signal._event.is_set(), "and the next wait is one"
