@@ -27,6 +27,7 @@ UNKNOWN_TYPE: Final = "unknown"
 class PaypalEvent:
     """What an event says. ``payment_id`` is a sale's, ``refund_of`` the sale that a refund or reversal names.
 
+    ``state`` is the sale's or refund's own, which may be another than the type of the event says.
     ``changed_at`` orders the news of one subscription; None where the event does not say.
     """
 
@@ -42,6 +43,7 @@ class PaypalEvent:
     payment_id: str | None = None
     refund_id: str | None = None
     refund_of: str | None = None
+    state: str | None = None
     amount: Money | None = None
     fee: Money | None = None
     is_held: bool = False
@@ -52,7 +54,7 @@ class PaypalEvent:
         """A completed payment of a subscription, above zero. A one-off sale is none."""
         return (
             self.type == SALE_COMPLETED
-            and _text(self.resource, "state") == "completed"
+            and self.state == "completed"
             and self.subscription_id is not None
             and self.amount is not None
             and self.amount.amount_minor > 0
@@ -103,6 +105,7 @@ def _sale(id_: str, type_: str, resource: Mapping[str, Any]) -> PaypalEvent:
         subscription_id=_text(resource, "billing_agreement_id"),
         custom_id=_text(resource, "custom"),
         payment_id=_text(resource, "id"),
+        state=_text(resource, "state"),
         amount=_money(resource.get("amount"), "total"),
         fee=_money(resource.get("transaction_fee"), "value"),
         is_held=_text(resource, "payment_hold_status") == "HELD",
@@ -120,6 +123,7 @@ def _refund(id_: str, type_: str, resource: Mapping[str, Any]) -> PaypalEvent:
         resource=resource,
         refund_id=_text(resource, "id"),
         refund_of=_text(resource, "sale_id"),
+        state=_text(resource, "state"),
         # A reversal says a negative amount.
         amount=abs(amount) if amount is not None else None,
         fee=abs(fee) if fee is not None else None,

@@ -73,6 +73,12 @@ async def list_held(api: HubApi, *, limit: int = 100) -> Sequence[tuple[PaypalPa
         return [(row, held_at) for row, held_at in await session.execute(query.limit(min(limit, LINES_MAX)))]
 
 
+def held_back(row: PaypalPayment) -> Money:
+    """What a held payment has left in the held account: gross less fee, less refunds without their part of the fee."""
+    fee = (row.fee_minor or 0) - (row.fee_refunded_minor or 0)
+    return Money(row.amount_minor - row.refunded_minor - fee, row.currency)
+
+
 @handler
 async def release_payment(order: PaymentRelease, ctx: Context) -> Money:
     """Book that held money is ours to have; answers with how much. PayPal sends no event for it.
@@ -86,11 +92,11 @@ async def release_payment(order: PaymentRelease, ctx: Context) -> Money:
     hold = await ctx.session.get(PaypalHold, order.payment_id)
     if hold is None or hold.released_at is not None:
         raise RefusedCommand("not_held", f"the money of payment {order.payment_id} is not held")
-    fee = Money(row.fee_minor or 0, row.currency)
-    back = Money(row.refunded_minor, row.currency)
-    rest = Money(row.amount_minor, row.currency) - fee - back
-    if rest.amount_minor > 0:
-        move = Move(books.clearing(row.currency), books.held(row.currency), rest)
+    rest = held_back(row)
+    if rest:
+        clearing, held = books.clearing(row.currency), books.held(row.currency)
+        # A refund that left its fee with PayPal took more than was held: the clearing account makes up for it.
+        move = Move(clearing, held, rest) if rest.amount_minor > 0 else Move(held, clearing, abs(rest))
         await ctx.ledger.post(books.release_reference(row.payment_id), books.RELEASE, [move], note=order.note)
     hold.released_at = ctx.now
     ctx.conclude("released")

@@ -48,8 +48,11 @@ async def apply_sale(found: PaypalEvent, ctx: Context) -> Result:
     if found.type == SALE_COMPLETED:
         return await _complete(found, found.amount, row, ctx), custom_id
     state = STATE_OF[found.type]
-    if row.state in (COMPLETED, DENIED) and not is_new:
+    if row.state != PENDING and not is_new:
         # The end of a payment is known already: this came late.
+        if state == DENIED and row.state != DENIED:
+            ctx.review("payment_denied_after_all", f"payment {found.payment_id} is {row.state}, now PayPal denies it")
+            return "payment_denied_after_all", custom_id
         return "older_news", custom_id
     row.state, row.reason_code, row.updated_at = state, found.reason_code, ctx.now
     if state == PENDING and found.reason_code == OURS_TO_ACCEPT:
@@ -62,6 +65,10 @@ async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: 
     if await ctx.ledger.find(reference) is not None:
         return await _again(found, row, ctx)
     if not found.is_payment_complete:
+        if found.subscription_id is not None and amount:
+            # Money, and PayPal's own word for its state is another than the event's: nothing is guessed.
+            ctx.review("payment_unclear", f"{found.type} of payment {row.payment_id} says another state than completed")
+            return "payment_unclear"
         row.state, row.updated_at = COMPLETED, ctx.now
         return "one_off_sale" if found.subscription_id is None else "nothing_paid"
     funds = books.clearing(amount.currency)
@@ -75,6 +82,8 @@ async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: 
         books.payment_moves(amount, fee, funds),
         data={"subscription_id": found.subscription_id, "event_id": found.id},
     )
+    if row.state == DENIED:
+        ctx.review("payment_denied_after_all", f"payment {row.payment_id} was denied, and now PayPal completes it")
     row.state, row.amount_minor, row.currency = COMPLETED, amount.amount_minor, amount.currency
     row.fee_minor, row.updated_at = fee.amount_minor if fee else None, ctx.now
     await tell(ctx, SETTLED_TYPE, row, amount, row.payment_id)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 REFUNDED_TYPE: Final = "paypal.payment.refunded"
-SALE_AWAITED_S: Final = 24 * 3_600.0
+SALE_AWAITED_S: Final = 96 * 3_600.0
+"""PayPal repeats a webhook for three days: a sale may come that late after its refund."""
+NOT_REFUNDED: Final = ("cancelled", "failed")
+"""States of a refund in which no money went back."""
 PARTIALLY_REFUNDED, REFUNDED, REVERSED = "partially_refunded", "refunded", "reversed"
 BOOKED: Final = (COMPLETED, PARTIALLY_REFUNDED, REFUNDED, REVERSED)
 
@@ -36,9 +39,11 @@ async def apply_refund(found: PaypalEvent, ctx: Context) -> Result:
         if ctx.waited_s < SALE_AWAITED_S and (row is None or row.subscription_id is not None):
             raise NotYet(f"payment {found.refund_of} is not booked yet", within_s=2 * SALE_AWAITED_S)
         # A one-off sale was never booked, so nothing of it is reversed.
-        if row is None:
+        if row is None or row.subscription_id is not None:
             ctx.review("refund_of_unknown", f"refund {found.refund_id} of {found.refund_of}, which nobody has told of")
         return "refund_not_ours", row.custom_id if row else None
+    if (found.state or "").lower() in NOT_REFUNDED:
+        return "refund_failed", row.custom_id
     if found.amount.currency != row.currency:
         ctx.review("refund_differs", f"refund {found.refund_id} is in {found.amount.currency}, not {row.currency}")
         return "refund_differs", row.custom_id
@@ -59,10 +64,12 @@ async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Cont
     if not back:
         return "refund_exceeds"
     fee = found.fee if found.fee is not None and found.fee.currency == row.currency else Money.zero(row.currency)
-    fee = min(fee, back, Money(row.fee_minor or 0, row.currency))
+    fee = min(fee, back, Money((row.fee_minor or 0) - (row.fee_refunded_minor or 0), row.currency))
     await ctx.ledger.post(reference, books.REFUND, books.refund_moves(back, fee, await funds_of(row, ctx)))
     row.refunded_minor += back.amount_minor
-    row.state = REFUNDED if row.refunded_minor == row.amount_minor else PARTIALLY_REFUNDED
+    row.fee_refunded_minor = (row.fee_refunded_minor or 0) + fee.amount_minor
+    if row.state != REVERSED:
+        row.state = REFUNDED if row.refunded_minor == row.amount_minor else PARTIALLY_REFUNDED
     if found.type == SALE_REVERSED:
         row.state = REVERSED
         ctx.review("payment_reversed", f"PayPal has taken back {back} of payment {row.payment_id}")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from handlers.paypal.events import PaypalEvent
 from handlers.paypal.tables import STATUSES, PaypalSubscription
 from hub.store.upserts import insert_for
@@ -19,6 +21,8 @@ RANKS: Final = {name: rank for rank, name in enumerate(STATUSES)}
 """Of two news of one moment, the later step counts, in whichever order they come."""
 REACTIVATED: Final = "BILLING.SUBSCRIPTION.RE-ACTIVATED"
 PAYMENT_FAILED: Final = "BILLING.SUBSCRIPTION.PAYMENT.FAILED"
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypal")
 
 
 async def subscription_of(found: PaypalEvent, ctx: Context) -> PaypalSubscription:
@@ -34,6 +38,7 @@ async def subscription_of(found: PaypalEvent, ctx: Context) -> PaypalSubscriptio
     elif found.custom_id is not None and row.custom_id != found.custom_id:
         # What was stored when the subscription was made stands.
         ctx.tag("custom_id_differs", found.custom_id)
+        log.warning("custom_id_differs", subscription_id=row.subscription_id, paypal_event_id=found.id)
     return row
 
 
@@ -49,10 +54,13 @@ async def apply_status(found: PaypalEvent, ctx: Context) -> tuple[str, str | Non
         said_at < row.status_at or (said_at == row.status_at and _rank(found.status) < _rank(row.status))
     )
     is_final = row.status in FINAL and found.status not in FINAL and found.type != REACTIVATED
+    # Whoever says it first: an older event may be the only one that names them.
+    row.plan_id = row.plan_id or found.plan_id
+    row.email = row.email or found.email
     if is_older or is_final:
         return ("payment_failed" if found.type == PAYMENT_FAILED else "older_news"), row.custom_id
     if found.status in STATUSES and found.status != row.status:
-        row.status = found.status
+        row.status, row.abandoned_at = found.status, None
         outcome = "payment_failed" if found.type == PAYMENT_FAILED else "status_changed"
     row.status_at, row.updated_at = said_at, ctx.now
     row.plan_id = found.plan_id or row.plan_id

@@ -95,6 +95,7 @@ class PaypalSubscription(Base):
     """A subscription and whose it is. One that an event names before anybody asked for it begins as a stub.
 
     ``status_at`` is PayPal's time of the status: what is older changes nothing. ``status`` is unknown in a stub.
+    ``abandoned_at`` is when its buyer had not approved it for so long that nobody waits any more.
     """
 
     __tablename__ = "paypal_subscriptions"
@@ -112,6 +113,7 @@ class PaypalSubscription(Base):
     email: Mapped[str | None] = mapped_column(String(254))
     status: Mapped[str | None] = mapped_column(String(20))
     status_at: Mapped[datetime | None]
+    abandoned_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -119,7 +121,8 @@ class PaypalSubscription(Base):
 class PaypalPayment(Base):
     """A sale of PayPal's: a payment of a subscription, or a one-off one. What was posted of it is in the ledger.
 
-    ``refunded_minor`` never passes ``amount_minor``; ``fee_minor`` is None until PayPal has said it.
+    ``refunded_minor`` never passes ``amount_minor``; ``fee_minor`` is None until PayPal has said it, and
+    ``fee_refunded_minor`` is what of it came back with refunds (None: nothing yet).
     """
 
     __tablename__ = "paypal_payments"
@@ -141,6 +144,7 @@ class PaypalPayment(Base):
     currency: Mapped[str] = mapped_column(String(10))
     fee_minor: Mapped[int | None] = mapped_column(BigInteger)
     refunded_minor: Mapped[int] = mapped_column(BigInteger)
+    fee_refunded_minor: Mapped[int | None] = mapped_column(BigInteger)
     reason_code: Mapped[str | None] = mapped_column(String(ID_CHARS))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

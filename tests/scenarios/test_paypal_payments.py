@@ -152,8 +152,8 @@ async def test_every_published_body_ends_as_it_should(paypal: Paypal, clock: Set
     for name in later:
         assert await paypal.deliver(fixture(f"{name}.json")) == 200
     await processed(paypal, clock, len(expected) - 1)
-    # Its payment never comes: a day is enough.
-    clock.advance(25 * 3_600)
+    # Its payment never comes: four days are enough, PayPal repeats for three.
+    clock.advance(97 * 3_600)
     await processed(paypal, clock, len(expected))
 
     records = {one.event_id: one.outcome for one in await paypal.records(len(expected))}
@@ -193,3 +193,59 @@ async def test_held_money_is_ours_when_a_person_says_so_and_a_refund_is_never_mo
     assert (await balances(paypal))["paypal:revenue:USD"] == 0
     (payment,) = await paypal.entities(PaypalPayment)
     assert (payment.state, payment.refunded_minor) == ("refunded", 2000)
+
+
+async def test_late_news_change_nothing_and_every_cent_of_a_held_payment_is_accounted_for(
+    paypal: Paypal, clock: SettableClock
+) -> None:
+    created, _, sale, _, _, cancelled = life(1)
+    sale["resource"]["payment_hold_status"] = "HELD"
+    created["resource"]["subscriber"] = {"email_address": "ann@example.com"}
+    del cancelled["resource"]["plan_id"]
+    back = {"sale_id": "SALE1", "state": "completed"}
+    unclear = {**sale["resource"], "id": "SALE2", "state": "pending"}
+    told = [
+        (cancelled, "status_changed"),
+        (created, "older_news"),
+        (sale, "payment_held"),
+        (
+            news(1, "PAYMENT.SALE.REFUNDED", 4, id="R0", amount=usd("9.00"), **{**back, "state": "failed"}),
+            "refund_failed",
+        ),
+        (
+            news(1, "PAYMENT.SALE.REFUNDED", 5, id="R1", amount=usd("5.00"), **fee_back("0.30"), **back),
+            "payment_refunded",
+        ),
+        (
+            news(1, "PAYMENT.SALE.REFUNDED", 6, id="R2", amount=usd("3.00"), **fee_back("1.00"), **back),
+            "payment_refunded",
+        ),
+        (news(1, "PAYMENT.SALE.REVERSED", 7, id="R3", amount=usd("-2.00"), **back), "payment_refunded"),
+        (news(1, "PAYMENT.SALE.REFUNDED", 8, id="R4", amount=usd("1.00"), **back), "payment_refunded"),
+        (news(1, "PAYMENT.SALE.PENDING", 9, **sale["resource"]), "older_news"),
+        (news(1, "PAYMENT.SALE.DENIED", 10, **sale["resource"]), "payment_denied_after_all"),
+        (news(1, "PAYMENT.SALE.COMPLETED", 11, **unclear), "payment_unclear"),
+    ]
+
+    for number, (body, outcome) in enumerate(told, 1):
+        await send(paypal, [body])
+        assert (await processed(paypal, clock, number))[-1] == outcome
+
+    (row,) = await paypal.entities(PaypalSubscription)
+    assert (row.status, row.plan_id, row.email) == ("CANCELLED", "P-1", "ann@example.com")
+    payments = {one.payment_id: one for one in await paypal.entities(PaypalPayment)}
+    assert (payments["SALE1"].state, payments["SALE2"].state) == ("reversed", "pending")
+    # The whole fee of 1.18 came back, and no cent more.
+    left = {"paypal:fees:USD": 0, "paypal:held:USD": 900, "paypal:revenue:USD": 900}
+    assert await balances(paypal) == left
+    order = PaymentRelease(payment_id="SALE1", by="ann", note="free since today")
+    await paypal.running.hub.api.command("paypal.payment.release", order, key=None)
+    assert await balances(paypal) == {**left, "paypal:held:USD": 0, "paypal:clearing:USD": 900}
+
+
+def usd(total: str) -> dict[str, str]:
+    return {"total": total, "currency": "USD"}
+
+
+def fee_back(value: str) -> dict[str, Any]:
+    return {"refund_from_transaction_fee": {"value": value, "currency": "USD"}}
