@@ -5,6 +5,8 @@ Source: RFC 5321, RFC 5322; docs/providers/paypal.md, "The record".
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -67,10 +69,12 @@ async def send_mail(recorded: EventRecorded, ctx: Context) -> None:
         raise PermanentError(f"HUB_SMTP_URL: {error}") from None
 
     async def send(request: Mapping[str, Any], key: str) -> Outcome:
-        return await _send(server, mail_of(recorded, settings))
+        return await deliver_mail(server, mail_of(recorded, settings))
 
     outcome = await ctx.call("send", send, recorded, lookup=harmless, timeout_s=SEND_S_MAX)
     match outcome:
+        case Settled(data={"refused": int(count)}):
+            ctx.review("mail_partly_refused", f"the mail server took the mail, but not for {count} of its recipients")
         case Settled():
             ctx.conclude("sent")
         case Declined(reason=reason):
@@ -95,15 +99,18 @@ def mail_of(recorded: EventRecorded, settings: PaypalSettings) -> EmailMessage:
     return mail
 
 
-async def _send(server: MailServer, mail: EmailMessage) -> Outcome:
+async def deliver_mail(server: MailServer, mail: EmailMessage) -> Outcome:
+    """Hand it to the mail server. Raises RetryableError where it was surely not taken, and not refused for good."""
     try:
-        await aiosmtplib.send(
+        refused, _ = await aiosmtplib.send(
             mail,
             hostname=server.host,
             port=server.port,
             username=server.user or None,
             password=server.password or None,
             use_tls=server.is_tls,
+            # The default asks the name service who we are, which may take longer than the mail itself.
+            local_hostname=_own_name(),
             timeout=SEND_S_MAX / 2,
         )
     except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPAuthenticationError) as error:
@@ -115,7 +122,13 @@ async def _send(server: MailServer, mail: EmailMessage) -> Outcome:
         return _refused(error.code, type(error).__name__)
     except (aiosmtplib.SMTPException, TimeoutError, OSError) as error:
         return Unknown(type(error).__name__)
-    return Settled()
+    return Settled({"refused": len(refused)} if refused else {})
+
+
+def _own_name() -> str:
+    """What this machine calls itself; where that is no name to greet with, the address that RFC 5321 §4.1.3 allows."""
+    name = socket.gethostname()
+    return name if re.fullmatch(r"[A-Za-z0-9.-]+", name) else "[127.0.0.1]"
 
 
 def _refused(code: int, what: str) -> Outcome:

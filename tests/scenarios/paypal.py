@@ -18,6 +18,7 @@ from handlers.paypal.tables import PaypalEventRecord
 from hub.clock import Clock
 from hub.operate.equation import check
 from hub.store import tables as t
+from tests.support.clock import SettableClock
 from tests.support.running import PROJECT, RunningHub, environment, running, until
 
 WEBHOOK = "/webhooks/paypal"
@@ -53,6 +54,18 @@ class Paypal:
 
     async def settled(self) -> None:
         await self.running.settled()
+
+    async def step(self, clock: SettableClock) -> None:
+        """Let the time come at which the first of what waits is tried again, once nothing else is under way.
+
+        Exactly to it: a clock that runs would set all schedules going.
+        """
+        rows = await self.running.rows(t.deliveries)
+        due = [row.next_at for row in rows if row.state == "deferred"]
+        due += [row.next_at for row in await self.running.rows(t.blocked) if row.next_at is not None]
+        is_busy = any(row.state in ("ready", "calling") for row in rows)
+        if due and not is_busy:
+            clock.advance(max(0.0, (min(due) - clock.now()).total_seconds()))
 
     async def outcomes(self, route: str) -> list[tuple[str, str | None]]:
         """How the deliveries of a route ended, in order: state and outcome."""
