@@ -13,6 +13,7 @@ from handlers.sepay.books import DEPOSIT, REFUND, SUSPENSE, VND, assign_referenc
 from handlers.sepay.books import wallet_account as account_of
 from handlers.sepay.crediting import CREDITED, Credit, settle_intent
 from handlers.sepay.orders import order_of_intent
+from handlers.sepay.reviews import WHICH_WAIT
 from handlers.sepay.tables import (
     ACCOUNT_MISMATCH,
     SUCCEEDED,
@@ -98,7 +99,7 @@ async def _waiting(sepay_tx_id: int, ctx: Context) -> PayBankTransaction:
     ctx.tag("sepay_tx_id", str(sepay_tx_id))
     row = await ctx.session.get(PayBankTransaction, sepay_tx_id, with_for_update=True)
     if row is None:
-        raise RefusedCommand("transfer_not_found", f"there is no transfer {sepay_tx_id}")
+        raise RefusedCommand("transfer_not_found", f"there is no transfer {sepay_tx_id}; {WHICH_WAIT}")
     if row.outcome == ACCOUNT_MISMATCH:
         raise RefusedCommand(
             "not_in_suspense", f"transfer {sepay_tx_id} is not in the books: `unmatched settle` it first"

@@ -10,6 +10,7 @@ import typer
 
 from handlers.sepay import deciding
 from handlers.sepay.bank_values import bank_time
+from handlers.sepay.reviews import WHICH_WAIT
 from hub.api import HubApi
 from hub.cli.opening import opened
 from hub.cli.options import ByOption, actor, as_uuid
@@ -17,7 +18,20 @@ from hub.cli.output import JsonOption, print_json, run, say
 from hub.errors import UsageError
 from schemas.sepay_desk import TransferSettled, WalletAdjusted
 
-TransferArgument = Annotated[int, typer.Argument(metavar="TRANSFER", help="SePay's number of the transfer.")]
+
+def transfer_number(text: str) -> int:
+    """SePay's number of a transfer. Raises BadParameter, which says where to copy one from."""
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not the number of a transfer; {WHICH_WAIT}")
+    return int(text)
+
+
+TransferArgument = Annotated[
+    int,
+    typer.Argument(
+        metavar="TRANSFER", parser=transfer_number, help="SePay's number of the transfer: see hub sepay unmatched list."
+    ),
+]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
 AmountArgument = Annotated[int, typer.Argument(metavar="AMOUNT", min=1, help="Whole dong.")]
 WhyOption = Annotated[str, typer.Option("--note", help="Why; kept on record, and on the entry.")]

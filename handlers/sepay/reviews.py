@@ -29,6 +29,9 @@ PROCESS_ERRORS: Final[Mapping[str, str]] = {
 }
 """Outcome → what is wrong, in the words of the payment module that operators know."""
 
+WHICH_WAIT: Final = "`hub sepay unmatched list` shows those that wait"
+"""Where a person finds the number of a transfer."""
+
 
 def process_error_of(outcome: str) -> str:
     """The text that belongs to a problem outcome."""

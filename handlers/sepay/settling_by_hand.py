@@ -18,7 +18,7 @@ from handlers.sepay.bank_values import bank_time_text
 from handlers.sepay.books import VND
 from handlers.sepay.matching import TransferText
 from handlers.sepay.polling import SOURCE
-from handlers.sepay.reviews import tell_of_review
+from handlers.sepay.reviews import WHICH_WAIT, tell_of_review
 from handlers.sepay.settle import book, note_problem, record
 from handlers.sepay.tables import ACCOUNT_MISMATCH, PayBankTransaction
 from handlers.sepay.transfers import BankTransfer, read_transfer
@@ -118,7 +118,9 @@ async def _unreadable(sepay_tx_id: int, ctx: Context) -> tuple[Transfer, UUID]:
     )
     found = (await ctx.session.execute(brought)).first()
     if found is None:
-        raise RefusedCommand("transfer_not_found", f"there is no transfer {sepay_tx_id} that waits to be booked")
+        raise RefusedCommand(
+            "transfer_not_found", f"there is no transfer {sepay_tx_id} that waits to be booked; {WHICH_WAIT}"
+        )
     return Transfer.model_validate(parse_body(found.payload, found.content_type)), found.id
 
 

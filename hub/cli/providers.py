@@ -20,7 +20,7 @@ def _group() -> None:
 
 @group.command("list")
 def show_providers(as_json: JsonOption = False) -> None:
-    """List the providers: whether they are called, why not, and what waits. Exit 1 when one is not.
+    """List the providers: working, paused, circuit open or half open; why, and what waits. Exit 1 unless all work.
 
     Example: hub providers list
     """
@@ -54,5 +54,5 @@ def show_providers(as_json: JsonOption = False) -> None:
             for one in found
         ]
         print_table("Providers", columns, rows, empty="no handler calls one")
-    if any(one.state != "open" for one in found):
+    if any(one.state != "working" for one in found):
         raise typer.Exit(EXIT_PROBLEM)

@@ -22,8 +22,8 @@ from hub.routing.flow import ProviderConfig
 from hub.store import tables as t
 from hub.store.store import Store
 
-ProviderState = Literal["open", "paused", "circuit open", "half open"]
-"""open: it is called; half open: one call tries it."""
+ProviderState = Literal["working", "paused", "circuit open", "half open"]
+"""working: it is called; half open: one call tries it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ def _view(
 ) -> ProviderView:
     holding = [one for one in pauses if one.holds(now)]
     circuit = next((one for one in pauses if one.cause == "circuit"), None)
-    state: ProviderState = "open"
+    state: ProviderState = "working"
     if any(one.cause != "circuit" for one in holding):
         state = "paused"
     elif circuit is not None:

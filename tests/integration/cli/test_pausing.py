@@ -38,4 +38,8 @@ def test_slips_are_refused_and_say_what_was_meant(cli: Cli) -> None:
     assert "expected a duration" in cli("pause", "destination", DESTINATION, "--for", "2").err
     again = cli("resume", "destination", DESTINATION)
     assert (again.code, "does not stand still" in again.err) == (2, True)
-    assert cli("providers", "list").code == 0
+    working = cli("providers", "list", "--json")
+    assert (working.code, {one["state"] for one in working.json}) == (0, {"working"})
+    for transfer, code in (("NOPE", 2), ("4711", 1)):
+        unknown = cli("sepay", "unmatched", "settle", transfer, "--note", "a slip")
+        assert (unknown.code, "hub sepay unmatched list" in unknown.words) == (code, True)
