@@ -42,7 +42,7 @@ from hub.schedule.scheduler import Scheduler
 from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal, SharedSignal
 from hub.store.health import check_database
-from hub.store.schema import prepare
+from hub.store.readiness import prepare
 from hub.store.store import Store
 from hub.store.words import words_for_logs
 from hub.transports import Transport, TransportUnavailableError

@@ -19,7 +19,7 @@ from hub.clock import Clock, SystemClock
 from hub.environment import Environment, as_started
 from hub.inbox.route_ids import register_routes
 from hub.settings import Settings, load_settings
-from hub.store.schema import prepare
+from hub.store.readiness import prepare
 from hub.store.store import Store
 from hub.wiring import Wiring, load_wiring
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-import jwt
 from aiohttp import web
-from jwt.algorithms import RSAAlgorithm
 
 from hub.errors import ConfigError, RefusedRequestError, UsageError
 from hub.settings import Settings, revealed
@@ -117,6 +115,8 @@ class Tokens:
 
     def verify(self, token: str, now: datetime) -> User:
         """The user whom the token names. Raises RefusedError."""
+        import jwt  # noqa: PLC0415 - with the first token, as cryptography comes along: many a hub never sees one
+
         if len(token) > TOKEN_BYTES_MAX:
             raise RefusedError(401, "the token is too long")
         try:
@@ -124,7 +124,7 @@ class Tokens:
             key = self._keys.get(algorithm) if isinstance(algorithm, str) else None
             if key is None or not isinstance(algorithm, str):
                 raise RefusedError(401, "no key is configured for the algorithm of the token")
-            claims = self._decode(token, key, algorithm)
+            claims = self._decode(jwt.decode, token, key, algorithm)
         except jwt.PyJWTError as error:
             raise RefusedError(401, f"the token is refused: {type(error).__name__}") from error
         _check_times(claims, now)
@@ -135,6 +135,8 @@ class Tokens:
 
     def issue(self, user_id: str, now: datetime, *, life_s: int = TOKEN_LIFE_S) -> str:
         """A token for development. Raises UsageError where tokens come from someone else (no ``HUB_JWT_SECRET``)."""
+        import jwt  # noqa: PLC0415 - see ``verify``
+
         secret = self._keys.get("HS256")
         if not secret:
             raise UsageError("HUB_JWT_SECRET is not set, and HUB_HOME holds none: is HUB_HOME the running hub's?")
@@ -145,9 +147,9 @@ class Tokens:
             claims["iss"] = self._issuer
         return jwt.encode(claims, secret, algorithm="HS256")
 
-    def _decode(self, token: str, key: bytes, algorithm: str) -> dict[str, Any]:
+    def _decode(self, decode: Callable[..., dict[str, Any]], token: str, key: bytes, algorithm: str) -> dict[str, Any]:
         required = ["exp", "sub", *(["aud"] if self._audience else []), *(["iss"] if self._issuer else [])]
-        return jwt.decode(
+        return decode(
             token,
             key,
             algorithms=[algorithm],
@@ -220,6 +222,9 @@ def _check_times(claims: Mapping[str, Any], now: datetime) -> None:
 
 
 def _public_pem(text: str) -> bytes:
+    import jwt  # noqa: PLC0415 - see ``Tokens.verify``
+    from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415
+
     # Environment files often carry a PEM on one line.
     pem = text.replace("\\n", "\n").strip().encode()
     try:

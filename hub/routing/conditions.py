@@ -19,9 +19,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
-
-from cel_expr_python import cel
 
 from hub.errors import PermanentError, UnreadableError
 from hub.event import Event
@@ -32,17 +31,32 @@ ROOTS: Final = ("data", "headers", "event", "message")
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**63 - 1
 
-_VARIABLES: Final = {
-    "data": cel.Type.DYN,
-    "headers": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
-    # Declared one by one rather than as maps: a field that does not exist is then found when the file is read.
-    **{f"event.{name}": cel.Type.STRING for name in EVENT_FIELDS},
-    **{f"message.{name}": cel.Type.STRING for name in MESSAGE_FIELDS},
-}
-_ENV: Final = cel.NewEnv(variables=_VARIABLES)
-_CONSTANT_ENV: Final = cel.NewEnv(variables={})
 _MISTAKE: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _UNKNOWN_NAME: Final = re.compile(r"undeclared reference to '([^']*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    """What is used of the package: its types, and what evaluates with our names and without any."""
+
+    types: Any
+    env: Any
+    constant_env: Any
+
+
+@cache
+def _package() -> _Package:
+    """Loaded with the first condition: rules without one spare the memory that it takes."""
+    from cel_expr_python import cel  # noqa: PLC0415 - see above
+
+    variables = {
+        "data": cel.Type.DYN,
+        "headers": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+        # Declared one by one rather than as maps: a field that does not exist is then found when the file is read.
+        **{f"event.{name}": cel.Type.STRING for name in EVENT_FIELDS},
+        **{f"message.{name}": cel.Type.STRING for name in MESSAGE_FIELDS},
+    }
+    return _Package(cel.Type, cel.NewEnv(variables=variables), cel.NewEnv(variables={}))
 
 
 class ConditionError(PermanentError):
@@ -66,7 +80,7 @@ class Facts:
     def activation(self) -> Any:
         """The package's own form of these facts, made when the first condition asks."""
         if self._activation is None:
-            self._activation = _ENV.Activation(_values_of(self._event))
+            self._activation = _package().env.Activation(_values_of(self._event))
         return self._activation
 
 
@@ -97,12 +111,13 @@ class Condition:
     @classmethod
     def compile(cls, text: str) -> Condition:
         """Check the text and its types. Raises ConditionError with the place of the first mistake."""
+        package = _package()
         try:
-            expression = _ENV.compile(text)
+            expression = package.env.compile(text)
         except Exception as error:  # the package raises bare RuntimeError
             raise _compile_error(str(error)) from None
         kind = expression.return_type()
-        if kind not in (cel.Type.BOOL, cel.Type.DYN):
+        if kind not in (package.types.BOOL, package.types.DYN):
             raise ConditionError(f"expected a condition that is true or false, found one of type {kind.name().lower()}")
         return cls(text, expression)
 
@@ -113,22 +128,24 @@ class Condition:
     @property
     def constant(self) -> bool | None:
         """The value of a condition that asks about nothing; None for the usual kind."""
+        env = _package().constant_env
         try:
-            return _truth(_CONSTANT_ENV.compile(self.text), _CONSTANT_ENV.Activation({}))
+            return _truth(env.compile(self.text), env.Activation({}))
         except Exception:  # it does ask about something, or fails on every event
             return None
 
 
 def _truth(expression: Any, activation: Any) -> bool:
+    types = _package().types
     try:
         result = expression.eval(activation)
         kind = result.type()
         value = result.value()
     except Exception as error:  # the package raises bare RuntimeError, for instance over its budget of steps
         raise ConditionError(_reason(str(error))) from None
-    if kind == cel.Type.BOOL and isinstance(value, bool):
+    if kind == types.BOOL and isinstance(value, bool):
         return value
-    if kind == cel.Type.ERROR:
+    if kind == types.ERROR:
         raise ConditionError(_reason(str(value)))
     raise ConditionError(f"expected true or false, the condition gave a value of type {kind.name().lower()}")
 

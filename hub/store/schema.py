@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -27,12 +25,11 @@ from sqlalchemy.pool import NullPool
 from hub.capability import Capability
 from hub.errors import ConfigError, StoreUnavailableError
 from hub.store.engines import CONNECT_TIMEOUT_S, UNPREPARED
+from hub.store.readiness import MIGRATIONS, Branch, branches_of
 from hub.store.store import Store, unavailable
 
 T = TypeVar("T")
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-HUB_BRANCH = "hub"
 TURN_S_MAX = 300
 """How long a process waits on PostgreSQL while another one upgrades."""
 LOCK_S_MAX = 10
@@ -40,32 +37,6 @@ LOCK_S_MAX = 10
 _TURN = 0x687562  # "hub": the advisory lock of upgrades
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One chain of migrations: its name, its folder and the table that says how far the database has come."""
-
-    name: str
-    folder: Path
-    version_table: str
-
-    @property
-    def scripts(self) -> ScriptDirectory:
-        return ScriptDirectory(MIGRATIONS, version_locations=[self.folder])
-
-
-def branches_of(capabilities: Iterable[Capability]) -> list[Branch]:
-    """The hub's branch, then those of the capabilities that have tables, in their order."""
-    own = Branch(HUB_BRANCH, MIGRATIONS / "versions", "alembic_version")
-    return [
-        own,
-        *(
-            Branch(one.name, one.migrations, f"alembic_version_{one.name}")
-            for one in capabilities
-            if one.migrations is not None
-        ),
-    ]
 
 
 async def upgrade(store: Store, capabilities: Iterable[Capability]) -> list[str]:
@@ -88,20 +59,6 @@ async def upgrade(store: Store, capabilities: Iterable[Capability]) -> list[str]
     if done:
         log.info("database_upgraded", migrations=done)
     return done
-
-
-async def prepare(store: Store, capabilities: Iterable[Capability], *, may_upgrade: bool = True) -> list[str]:
-    """What a hub does at its start: upgrade, unless it may not.
-
-    SQLite and an empty database are always upgraded. Raises ConfigError when something is missing and ``may_upgrade``
-    is false: then ``hub db upgrade`` is a step of the deployment.
-    """
-    members = tuple(capabilities)
-    if not may_upgrade and store.dialect != "sqlite":
-        missing = await pending(store, members)
-        if missing and any((await current(store, members)).values()):
-            raise ConfigError(f"the database lacks {', '.join(missing)}: run `hub db upgrade` first")
-    return await upgrade(store, members)
 
 
 async def current(store: Store, capabilities: Iterable[Capability]) -> dict[str, str | None]:
@@ -146,13 +103,18 @@ async def _upgrading(store: Store) -> AsyncIterator[AsyncConnection]:
         await engine.dispose()
 
 
+def scripts_of(branch: Branch) -> ScriptDirectory:
+    """The branch's migrations."""
+    return ScriptDirectory(MIGRATIONS, version_locations=[branch.folder])
+
+
 def _upgrade(connection: Connection, branches: Sequence[Branch]) -> list[str]:
     done: list[str] = []
     for branch in branches:
         missing = _missing(connection, branch)
         if not missing:
             continue
-        scripts = branch.scripts
+        scripts = scripts_of(branch)
         context = _context(connection, branch, lambda revision, _, s=scripts: s._upgrade_revs("head", revision))
         with Operations.context(context):
             context.run_migrations()
@@ -165,7 +127,7 @@ def _pending(connection: Connection, branches: Sequence[Branch]) -> list[str]:
 
 
 def _missing(connection: Connection, branch: Branch) -> list[str]:
-    scripts, revision = branch.scripts, _revision(connection, branch)
+    scripts, revision = scripts_of(branch), _revision(connection, branch)
     try:
         newer = [script.revision for script in scripts.iterate_revisions("head", revision or "base")]
     except ResolutionError as error:

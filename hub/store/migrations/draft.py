@@ -26,7 +26,8 @@ import hub.store.tables
 import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata as hub_metadata
-from hub.store.schema import HUB_BRANCH, Branch, branches_of, upgrade
+from hub.store.readiness import HUB_BRANCH, Branch, branches_of
+from hub.store.schema import scripts_of, upgrade
 from hub.store.store import Store
 from hub.store.types import BigInt, Json, UtcTime
 from hub.wiring import load_capabilities
@@ -87,7 +88,7 @@ def _render(connection: Connection, branch: Branch, tables: MetaData, message: s
     body = render_python_code(script.upgrade_ops, render_item=_render_item, migration_context=context)
     # The names are final already: no naming convention is at work when a migration runs.
     body = re.sub(r"op\.f\(('[^']*')\)", r"\1", re.sub(r"\n? *# ###.*\n?", "", body))
-    previous = branch.scripts.get_current_head()
+    previous = scripts_of(branch).get_current_head()
     return TEMPLATE.format(
         message=message,
         revision=f"{int(previous or 0) + 1:04}",

@@ -16,7 +16,8 @@ import hub.store.tables
 import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata
-from hub.store.schema import current, pending, prepare, upgrade
+from hub.store.readiness import Branch, branches_of, is_current, prepare
+from hub.store.schema import current, pending, scripts_of, upgrade
 from hub.store.store import Store
 from tests.integration.store.catalogue import Catalogue, catalogue_of
 from tests.support.databases import DIALECTS, Databases, all_capabilities
@@ -145,3 +146,40 @@ async def test_a_start_that_may_not_upgrade_says_what_to_do(empty: Store) -> Non
         return
     with pytest.raises(ConfigError, match=r"lacks .*\d{4}: run `hub db upgrade` first"):
         await prepare(empty, CAPABILITIES, may_upgrade=False)
+
+
+async def test_a_start_sees_by_itself_that_nothing_is_missing(empty: Store) -> None:
+    assert not await is_current(empty, CAPABILITIES)
+
+    await upgrade(empty, CAPABILITIES[:1])
+    assert await is_current(empty, CAPABILITIES[:1])
+    assert not await is_current(empty, CAPABILITIES)
+
+    async with empty.writer.begin() as conn:
+        await conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert not await is_current(empty, CAPABILITIES[:1])
+
+
+@pytest.mark.parametrize("branch", branches_of(CAPABILITIES), ids=lambda branch: branch.name)
+def test_the_newest_migration_is_known_from_the_files_alone(branch: Branch) -> None:
+    assert branch.newest == scripts_of(branch).get_current_head()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {"a": None, "b": None},
+        {"a": None, "b": "a", "c": "a"},
+        {"a": None, "c": "b"},
+        {"a": "b", "b": "a"},
+        {"a": None, "b": "a", "": "b"},
+    ],
+    ids=["two beginnings", "two ends", "a gap", "a ring", "one without its number"],
+)
+def test_a_chain_that_is_not_plain_has_no_newest_migration(tmp_path: Path, chain: dict[str, str | None]) -> None:
+    for number, (revision, before) in enumerate(chain.items()):
+        named = f'revision = "{revision}"' if revision else ""
+        quoted = f'"{before}"' if before else "None"
+        (tmp_path / f"{number}.py").write_text(f"{named}\ndown_revision = {quoted}\n")
+
+    assert Branch("one", tmp_path, "alembic_version_one").newest is None
