@@ -72,13 +72,16 @@ class TokenBody(Message):
 
 
 class SessionDecided(Message):
-    """What a response token says, once its signature holds. ``token_hash`` recognises the same token."""
+    """What a response token says, once its signature holds. ``token_hash`` recognises the same token.
+
+    The authorization's id is sealed: only the hub reads it.
+    """
 
     member_id: MemberId
     nonce: str
     reference_id: str
     result: str
-    user_authorization_id: str | None = None
+    sealed_authorization: str | None = None
     profile_identifier: str | None = None
     expires_at: AwareDatetime
     token_hash: str
@@ -305,7 +308,7 @@ class Notification(BaseModel):
 
 
 class AuthorizationCheck(Message):
-    """PayPay is to be asked how a member's authorization stands; ``user_authorization_id`` is what was told."""
+    """PayPay is to be asked how a member's authorization stands: the one that was told, whose id is sealed."""
 
     session_id: UUID
-    user_authorization_id: str
+    sealed_authorization: str = ""

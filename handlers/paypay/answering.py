@@ -34,6 +34,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "NOT_REVERSIBLE": 409,
     "NOT_RETRYABLE": 409,
     "NOT_MANUAL": 409,
+    "IS_REVERSED": 409,
     "NOT_CAPTURABLE": 409,
     "NOT_CANCELABLE": 409,
     "NOT_REFUNDABLE": 409,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 from handlers.paypay.client import CALL_S, paypay
 from handlers.paypay.outcomes import Declined, Facts, Pending, Settled, Unknown
 from handlers.paypay.progress import rest_if_down
-from handlers.paypay.sessions import find_session, link, unlink
+from handlers.paypay.sealing import opened
+from handlers.paypay.sessions import BAD_AUTHORIZATION, find_session, link, settings_of, unlink_all
 from handlers.paypay.tables import CREATED, LINKED, REVOKED, PayPaySession
 from handlers.paypay.wire import ReadAuthorization
 from hub.capability import calls
@@ -32,18 +33,27 @@ SECONDS_MAX = 253_402_300_799
 @calls("paypay", priority=Priority.READ)
 async def check_authorization(check: AuthorizationCheck, ctx: Context) -> None:
     """Ask PayPay whether an authorization stands, and link, prolong or revoke the session. Repeats do no harm."""
+    authorization = opened(check.sealed_authorization, settings_of(ctx))
+    if authorization is None:
+        # Sealed under a secret that was replaced since.
+        ctx.conclude("unreadable")
+        return
     read = paypay(ctx).read_authorization
-    ask = ReadAuthorization(user_authorization_id=check.user_authorization_id)
+    ask = ReadAuthorization(user_authorization_id=authorization)
     outcome = await ctx.call("check", read, ask, lookup=read, timeout_s=CALL_S)
     await rest_if_down(outcome, ctx)
     match outcome:
-        case Settled():
+        case Settled() if Facts.of(outcome).status == ACTIVE:
             await ctx.begin()
             session = await find_session(ctx, check.session_id)
             assert session is not None, "a session is never deleted"
             ctx.tag("member_id", session.member_id)
-            ctx.conclude(_apply(session, check.user_authorization_id, Facts.of(outcome), ctx.now))
-        case Declined(reason=reason):
+            ctx.conclude(_apply(session, authorization, Facts.of(outcome), ctx.now))
+        case Settled():
+            await _revoke(authorization, REVOKED, ctx)
+        case Declined() if Facts.of(outcome).code in BAD_AUTHORIZATION:
+            await _revoke(authorization, BAD_AUTHORIZATION[Facts.of(outcome).code], ctx)
+        case Declined():
             ctx.conclude("not_told")
         case Pending(reason=reason) | Unknown(reason=reason):
             raise RetryableError(f"PayPay did not say how the authorization stands: {reason}")
@@ -51,14 +61,16 @@ async def check_authorization(check: AuthorizationCheck, ctx: Context) -> None:
             assert_never(outcome)
 
 
+async def _revoke(authorization: str, status: str, ctx: Context) -> None:
+    """A member may have linked the account in several sessions: none of them is of use any more."""
+    await ctx.begin()
+    ctx.conclude("revoked" if await unlink_all(ctx, authorization, status) else "not_ours")
+
+
 def _apply(session: PayPaySession, authorization: str, facts: Facts, now: datetime) -> str:
-    """Write what PayPay said of the authorization; answers the outcome in a word."""
+    """Write that PayPay takes the authorization; answers the outcome in a word."""
     data = facts.data
     is_ours = session.user_authorization_id == authorization
-    if facts.status != ACTIVE:
-        if is_ours:
-            unlink(session, REVOKED, now)
-        return "revoked" if is_ours else "not_ours"
     if session.reference_id not in _texts(data.get("referenceIds")):
         return "not_ours"
     until = _expiry(data)

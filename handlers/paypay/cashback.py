@@ -18,9 +18,9 @@ from handlers.paypay.exchanging import REQUESTED, cashback_for_update
 from handlers.paypay.members import members
 from handlers.paypay.outcomes import Facts, LookupOutcome, Unknown
 from handlers.paypay.progress import ask_person, looking, note_seen, note_sent, rest_if_down, settle, wait_s
-from handlers.paypay.sessions import AUTHORIZATION_LIFE, find_session, unlink
+from handlers.paypay.sessions import AUTHORIZATION_LIFE, BAD_AUTHORIZATION, find_session, unlink_all
 from handlers.paypay.states import Status, Step
-from handlers.paypay.tables import EXPIRED, LINKED, REVOKED, PayPayCashback
+from handlers.paypay.tables import LINKED, PayPayCashback, PayPayReversal
 from handlers.paypay.wire import GiveCashback, ReadCashback
 from hub.capability import calls
 from hub.errors import BusyError, PermanentError
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 CHECK: Final = "paypay.cashback.check"
 NOT_ENOUGH_MONEY: Final = "NOT_ENOUGH_MONEY"
-BAD_AUTHORIZATION: Final = {"INVALID_USER_AUTHORIZATION_ID": REVOKED, "EXPIRED_USER_AUTHORIZATION_ID": EXPIRED}
 WALLET_PAUSE: Final = timedelta(minutes=10)
 """How long nothing is given after PayPay said that our wallet there is empty."""
 PRIORITY: Final = {
@@ -89,9 +88,7 @@ async def give_cashback(requested: CashbackRequested, ctx: Context) -> None:
     code = Facts.of(outcome).code
     if step.status is Status.REJECTED and before is Status.NEW:
         if code in BAD_AUTHORIZATION:
-            session_row = await find_session(ctx, row.session_id)
-            if session_row is not None and session_row.user_authorization_id == row.user_authorization_id:
-                unlink(session_row, BAD_AUTHORIZATION[code], ctx.now)
+            await unlink_all(ctx, row.user_authorization_id, BAD_AUTHORIZATION[code])
         await _release(row, code or "REJECTED", ctx)
     await _look_later(row, ctx)
 
@@ -103,7 +100,7 @@ async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
         row = await session.get(PayPayCashback, check.request_id)
     if row is None:
         raise PermanentError(f"no exchange has the id {check.request_id}")
-    if row.state.is_final and check.reason in ("early", "sweep", "reversal"):
+    if row.state.is_final and row.next_check_at is None and check.reason in ("early", "sweep", "reversal"):
         ctx.conclude("decided_before")
         return
     read = looking(paypay(ctx).read_cashback)
@@ -121,7 +118,7 @@ async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
     await ctx.begin()
     row = await _row(check.request_id, ctx)
     before = row.state
-    step = note_seen(row, outcome, ctx)
+    step = note_seen(row, outcome, ctx, is_reversed=await was_reversed(row, ctx))
     row.cashback_id = Facts.of(outcome).data.get("cashbackId") or row.cashback_id
     settle(row, step, ctx)
     await follow(row, before, step, Facts.of(outcome).code, ctx)
@@ -145,6 +142,12 @@ async def follow(row: PayPayCashback, before: Status, step: Step, code: str, ctx
             ask_person(row, "not_enough_money", "the campaign wallet at PayPay is empty: fill it, then try again", ctx)
 
 
+async def was_reversed(row: PayPayCashback, ctx: Context) -> bool:
+    """Whether anybody has ever ordered to take it back. The caller has locked it: nobody orders that meanwhile."""
+    one = select(PayPayReversal.id).where(PayPayReversal.cashback_request_id == row.id).limit(1)
+    return await ctx.session.scalar(one) is not None
+
+
 async def never_sent_again(request: Any, key: str) -> LookupOutcome:
     """Of a request that was cut off nobody knows: it is left to the looks, which count how often it is absent.
 
@@ -154,9 +157,10 @@ async def never_sent_again(request: Any, key: str) -> LookupOutcome:
 
 
 async def _spend(row: PayPayCashback, ctx: Context) -> None:
+    # The session before the points, as everywhere: two that lock both never wait for each other.
+    session = await find_session(ctx, row.session_id)
     await members(ctx.settings).spend(ctx, row.id)
     await ctx.ledger.post(cashback_reference(row.id), "cashback", [paid(row.amount_jpy)])
-    session = await find_session(ctx, row.session_id)
     if session is not None and session.status == LINKED and session.authorization_expires_at is not None:
         # PayPay prolongs an authorization with every grant.
         session.authorization_expires_at = max(session.authorization_expires_at, ctx.now + AUTHORIZATION_LIFE)

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from handlers.paypay.client import CALL_S, client_of
 from handlers.paypay.outcomes import Facts
 from handlers.paypay.settings import PayPaySettings
-from handlers.paypay.states import SWEPT, Status
+from handlers.paypay.states import Status
 from handlers.paypay.tables import PayPayCashback, PayPayReversal
 from handlers.paypay.tokens import token_key
 from handlers.paypay.wire import ReadCashback
@@ -66,7 +66,8 @@ async def _waiting(api: HubApi) -> Sequence[CheckResult]:
         for table in (PayPayCashback, PayPayReversal):
             counted = select(func.count()).select_from(table)
             manual += await session.scalar(counted.where(table.status == Status.MANUAL)) or 0
-            late += await session.scalar(counted.where(table.status.in_(SWEPT), table.next_check_at < since)) or 0
+            due = counted.where(table.status.in_(tuple(Status)), table.next_check_at < since)
+            late += await session.scalar(due) or 0
     words = "nothing" if not manual else f"{manual}: hub paypay cashback list --status MANUAL, and reversals list"
     comes = "nothing is late" if not late else f"{late} are late: is the hub running with schedules?"
     return [

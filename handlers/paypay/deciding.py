@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from sqlalchemy import select
 
-from handlers.paypay.cashback import follow
+from handlers.paypay.cashback import follow, was_reversed
 from handlers.paypay.exchanging import cashback_for_update
 from handlers.paypay.progress import close_review, settle
 from handlers.paypay.reversal import follow_reversal
@@ -31,7 +31,9 @@ BY_PERSON: Final = "BY_PERSON"
 async def decide(order: PersonDecided, ctx: Context) -> str:
     """Settle a MANUAL request as a person has read it at PayPay, or send it once more; answers the new state.
 
-    Raises RefusedCommand, and stores nothing then: NOT_FOUND, NOT_MANUAL, AMOUNT_MISSING, AMOUNT_TOO_HIGH.
+    A NEW one that has not reached PayPay for a day is a person's, too.
+
+    Raises RefusedCommand, and stores nothing then: NOT_FOUND, NOT_MANUAL, IS_REVERSED, AMOUNT_MISSING, AMOUNT_TOO_HIGH.
     """
     ctx.tag("by", order.by)
     if order.kind == "cashback":
@@ -46,6 +48,8 @@ async def decide(order: PersonDecided, ctx: Context) -> str:
 
 
 async def _decide_cashback(row: PayPayCashback, order: PersonDecided, ctx: Context) -> str:
+    if order.decision == "again" and await was_reversed(row, ctx):
+        raise RefusedCommand("IS_REVERSED", "it is to be taken back: sent again, it would be granted after that")
     step = _step(row, order, ctx)
     before = row.state
     settle(row, step, ctx)
@@ -72,7 +76,8 @@ async def _decide_reversal(found: PayPayReversal, order: PersonDecided, ctx: Con
 
 def _step(row: Request, order: PersonDecided, ctx: Context) -> Step:
     """What the order means for this row. Raises RefusedCommand unless a person is to decide on it."""
-    if row.state is not Status.MANUAL:
+    is_stuck = row.state is Status.NEW and row.review_event_id is not None
+    if row.state is not Status.MANUAL and not is_stuck:
         raise RefusedCommand("NOT_MANUAL", f"it is {row.status}, and settles by itself or is settled")
     close_review(row, f"{order.by} has decided: {order.decision}. {order.note}", ctx)
     match order.decision:

@@ -18,7 +18,7 @@ from handlers.paypay.books import hold_reference
 from handlers.paypay.conversions import checked_points, yen_for
 from handlers.paypay.members import members
 from handlers.paypay.sessions import settings_of, usable_session
-from handlers.paypay.states import Status
+from handlers.paypay.states import Status, is_confirmed, next_sweep_at
 from handlers.paypay.tables import PayPayCashback, PayPaySession
 from hub.capability import handler
 from hub.errors import RefusedCommand
@@ -58,13 +58,19 @@ async def request_exchange(body: ExchangeBody, ctx: Context) -> ExchangeReply:
 async def retry_exchange(order: RetryOrder, ctx: Context) -> ExchangeReply:
     """A failed exchange is tried again by an operator: a new row, a new id at PayPay, the points held anew.
 
-    Raises RefusedCommand: NOT_FOUND, NOT_RETRYABLE (not FAILED, or tried again before), and what an exchange raises.
+    Only where PayPay itself has said FAILURE: what a person has settled as failed it may still pay.
+
+    Raises RefusedCommand: NOT_FOUND, NOT_RETRYABLE (not FAILED, not by PayPay's word, or tried again before), and what
+    an exchange raises.
     """
     failed = await cashback_for_update(ctx, order.request_id)
     if failed is None:
         raise RefusedCommand("NOT_FOUND", "no exchange has this id")
     if failed.state is not Status.FAILED:
         raise RefusedCommand("NOT_RETRYABLE", f"only a FAILED exchange can be tried again, this one is {failed.status}")
+    if not is_confirmed(failed.state, failed.paypay_status):
+        # A new id beside one that PayPay has not failed is a second grant.
+        raise RefusedCommand("NOT_RETRYABLE", "a person said that it failed; PayPay, which is asked on, has not")
     again = await ctx.session.scalar(select(PayPayCashback.id).where(PayPayCashback.parent_id == failed.id))
     if again is not None:
         raise RefusedCommand("NOT_RETRYABLE", f"it was tried again as {again}")
@@ -105,6 +111,7 @@ async def _open(session: PayPaySession, terms: Terms, ctx: Context) -> PayPayCas
         attempts=0,
         check_count=0,
         absent_count=0,
+        next_check_at=next_sweep_at(Status.NEW, ctx.now),
         created_at=ctx.now,
         updated_at=ctx.now,
     )

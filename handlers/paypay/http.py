@@ -22,8 +22,9 @@ from handlers.paypay.answering import (
 )
 from handlers.paypay.client import client_of
 from handlers.paypay.exchanging import reply_of
-from handlers.paypay.linking import link_address
+from handlers.paypay.linking import PROVIDER, link_address
 from handlers.paypay.reversal import reversal_reply
+from handlers.paypay.sealing import sealed
 from handlers.paypay.sessions import SESSION_LIFE
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.tables import APP, PayPayCashback, PayPayReversal
@@ -139,7 +140,7 @@ class ExchangeApi:
         """
         holder = self._api.holder(request, Role.CLIENT)
         body = await read_body(request, SessionBody)
-        self._refuse_foreign_device(holder, body)
+        refuse_foreign_device(holder, body, self._settings)
         started = SessionStarted(
             **body.model_dump(),
             session_id=self._api.clock.new_id(),
@@ -148,7 +149,7 @@ class ExchangeApi:
             expires_at=self._api.clock.now() + SESSION_LIFE,
         )
         await self._api.command("paypay.session.start", started, key=started.member_id)
-        address, problem = await link_address(client_of(self._settings), started)
+        address, problem = await link_address(self._api.turn(PROVIDER), client_of(self._settings), started)
         linked = SessionLinked(session_id=started.session_id, link_url=address, problem=problem)
         await self._api.command("paypay.session.link", linked, key=started.member_id)
         if address is None:
@@ -161,7 +162,12 @@ class ExchangeApi:
         self._api.holder(request, Role.CLIENT)
         body = await read_body(request, TokenBody)
         token = read_token(body.response_token, self._settings)
-        said = SessionDecided(member_id=body.member_id, **token.model_dump())
+        told = token.user_authorization_id
+        said = SessionDecided(
+            member_id=body.member_id,
+            sealed_authorization=sealed(told, self._settings) if told else None,
+            **token.model_dump(exclude={"user_authorization_id"}),
+        )
         reply = await self._api.command("paypay.session.decide", said, key=said.member_id)
         assert isinstance(reply, SessionStatus)
         return as_json(reply)
@@ -241,11 +247,6 @@ class ExchangeApi:
         assert isinstance(settings, PayPaySettings)
         return settings
 
-    def _refuse_foreign_device(self, holder: Client, body: SessionBody) -> None:
-        allowed = self._settings.app_clients
-        if body.device_type == APP and allowed and holder.name not in allowed:
-            raise RefusedCommand("INVALID_REQUEST", "device_type: this API key does not speak for the app")
-
     async def _exchange_of(self, body: ExchangeBody) -> PayPayCashback | None:
         async with self._api.reading() as session:
             return await find_by_key(session, body.member_id, body.idempotency_key)
@@ -266,3 +267,10 @@ class ExchangeApi:
         if not is_same:
             raise RefusedCommand("IDEMPOTENCY_CONFLICT", "this idempotency_key was used with other content")
         return as_json(reversal_reply(row))
+
+
+def refuse_foreign_device(holder: Client, body: SessionBody, settings: PayPaySettings) -> None:
+    """Raises RefusedCommand where a key says APP that is not listed: it pays twice as much, so no key may by itself."""
+    if body.device_type == APP and holder.name not in settings.app_clients:
+        words = f"the API key {holder.name!r} does not speak for the app: list it in PAYPAY_APP_CLIENTS"
+        raise RefusedCommand("INVALID_REQUEST", f"device_type: {words}")

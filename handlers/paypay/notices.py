@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from handlers.paypay.cashback import CHECK
 from handlers.paypay.reversal import REVERSAL_CHECK
+from handlers.paypay.sealing import sealed
 from handlers.paypay.sessions import settings_of
 from handlers.paypay.tables import PayPayCashback, PayPayReversal, PayPaySession
 from hub.capability import handler
@@ -31,9 +32,8 @@ PAUSE: Final = timedelta(seconds=5)
 CASHBACK_KEYS: Final = ("merchantCashbackId", "merchant_cashback_id", "merchantCashbackld")
 """How the id may be spelt; the last one is a misprint that has been seen."""
 REVERSAL_KEYS: Final = ("merchantCashbackReversalId", "merchant_cashback_reversal_id")
-ID_MAX: Final = 64
-_AUTHORIZATION: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
-"""What can be asked about: anything else PayPay never gave."""
+_ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
+"""What an id of ours or PayPay's can be: anything else is not even looked for, as no database need take every text."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypay")
 
@@ -42,11 +42,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypay")
 async def hint_cashback(event: Event, ctx: Context) -> None:
     """A notification names a cashback or a reversal: look at it, soon."""
     data = event.data if isinstance(event.data, dict) else {}
-    reversal_name = _first(data, REVERSAL_KEYS)
+    reversal_name = first_id(data, REVERSAL_KEYS)
     if reversal_name is not None:
         await _hint_reversal(reversal_name, ctx)
         return
-    name = _first(data, CASHBACK_KEYS)
+    name = first_id(data, CASHBACK_KEYS)
     found = select(PayPayCashback).where(PayPayCashback.merchant_cashback_id == name).with_for_update()
     row = await ctx.session.scalar(found) if name is not None else None
     if row is None:
@@ -62,17 +62,17 @@ async def hint_cashback(event: Event, ctx: Context) -> None:
 async def hint_authorization(event: Event, ctx: Context) -> None:
     """A notification names a member's authorization: ask PayPay whether it stands."""
     data = event.data if isinstance(event.data, dict) else {}
-    name, nonce = _first(data, ("userAuthorizationId",)), _first(data, ("nonce",))
+    name, nonce = first_id(data, ("userAuthorizationId",)), first_id(data, ("nonce",))
     row = await _session(ctx, nonce, name)
     authorization = name or (row.user_authorization_id if row is not None else None)
-    if row is None or authorization is None or not _AUTHORIZATION.fullmatch(authorization):
+    if row is None or authorization is None:
         # One that failed or was declined names no authorization: the member's token says so, or time does.
         _unknown(ctx)
         return
     ctx.tag("member_id", row.member_id)
     delay_s = await _turn(row, ctx)
     if delay_s is not None:
-        check = AuthorizationCheck(session_id=row.id, user_authorization_id=authorization)
+        check = AuthorizationCheck(session_id=row.id, sealed_authorization=sealed(authorization, settings_of(ctx)))
         await ctx.after(delay_s, AUTHORIZATION_CHECK, check, key=str(row.id))
 
 
@@ -128,10 +128,10 @@ def _unknown(ctx: Context) -> None:
     log.info("paypay_notification_unmatched")
 
 
-def _first(data: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The first of these members that is a text of a bearable length."""
+def first_id(data: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of these members that can be an id."""
     for name in names:
         value = data.get(name)
-        if isinstance(value, str) and 0 < len(value) <= ID_MAX:
+        if isinstance(value, str) and _ID.fullmatch(value):
             return value
     return None

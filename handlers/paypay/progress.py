@@ -19,6 +19,8 @@ from handlers.paypay.states import (
     after_looking,
     after_sending,
     is_absent,
+    is_confirmed,
+    next_confirming_at,
     next_look_s,
     next_sweep_at,
     seen_of,
@@ -37,7 +39,9 @@ WORDS: Final[Mapping[Alert, str]] = {
     Alert.REFUSED_STRANGELY: "PayPay refused it with a code that is not known: look it up at PayPay, then decide",
     Alert.REFUSED_AFTER_UNKNOWN: "PayPay refused a second try, and of the first nobody knows: look it up at PayPay",
     Alert.UNDECIDED_FOR_A_DAY: "PayPay has not decided for a day: ask PayPay; the hub goes on asking every hour",
-    Alert.CONTRADICTION: "PayPay now says the opposite of what it said before: nothing was booked for it",
+    Alert.CONTRADICTION: "PayPay now says the opposite of how this ended: nothing was booked for it",
+    Alert.ABSENT_BUT_REVERSED: "PayPay does not know it, and it is to be taken back: decide; it is not sent again",
+    Alert.NOT_SENT_FOR_A_DAY: "It has not reached PayPay for a day: look at hub parked list, or settle it",
 }
 
 
@@ -72,19 +76,32 @@ def note_sent(row: Request, outcome: Outcome, ctx: Context) -> Step:
     return step
 
 
-def note_seen(row: Request, outcome: Outcome, ctx: Context) -> Step:
-    """PayPay was asked how it stands: the next state, and what is remembered of it."""
+def note_seen(row: Request, outcome: Outcome, ctx: Context, *, is_reversed: bool = False) -> Step:
+    """PayPay was asked how it stands: the next state, and what is remembered of it.
+
+    ``is_reversed``: it is, or was, to be taken back.
+    """
     seen, facts = seen_of(outcome), Facts.of(outcome)
     row.check_count += 1
     if seen is Seen.ABSENT:
         row.absent_count += 1
-    look = Look(now=ctx.now, requested_at=row.requested_at, sent_at=row.sent_at, absent_count=row.absent_count)
+    look = Look(
+        now=ctx.now,
+        requested_at=row.requested_at,
+        sent_at=row.sent_at,
+        absent_count=row.absent_count,
+        is_reversed=is_reversed,
+    )
     step = after_looking(row.state, seen, look)
     if row.state.is_final:
-        # What ended it stays on record.
+        # What ended it stays on record; that PayPay says the same as a person before it is added.
+        if seen in (Seen.SUCCESS, Seen.FAILURE) and not is_confirmed(row.state, row.paypay_status):
+            row.paypay_status = facts.status
         return step
     _note(row, outcome, facts, ctx)
-    row.paypay_status = facts.status or row.paypay_status
+    if seen is not Seen.NOTHING:
+        # An answer about another thing may have a state, too.
+        row.paypay_status = facts.status or row.paypay_status
     if seen is Seen.ACCEPTED and row.accepted_at is None:
         row.accepted_at = ctx.now
     return step
@@ -101,6 +118,9 @@ def settle(row: Request, step: Step, ctx: Context) -> None:
             row.succeeded_at = ctx.now
         if step.status.is_final:
             close_review(row, f"PayPay has decided: {step.status}", ctx)
+    if row.state.is_final:
+        is_decided = is_confirmed(row.state, row.paypay_status) or step.alert is Alert.CONTRADICTION
+        row.next_check_at = None if is_decided else next_confirming_at(row.requested_at, ctx.now)
     if step.alert is Alert.CONTRADICTION:
         # The gravest of all, told once, whatever else was asked of a person about this row.
         if row.last_error != step.alert:

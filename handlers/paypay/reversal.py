@@ -20,7 +20,7 @@ from handlers.paypay.exchanging import cashback_for_update
 from handlers.paypay.members import members
 from handlers.paypay.outcomes import Facts
 from handlers.paypay.progress import ask_person, looking, note_seen, note_sent, rest_if_down, settle, wait_s
-from handlers.paypay.states import Status, Step, next_sweep_at
+from handlers.paypay.states import Status, Step, is_confirmed, next_sweep_at
 from handlers.paypay.tables import PayPayCashback, PayPayReversal
 from handlers.paypay.wire import ReadReversal, ReverseCashback
 from hub.capability import calls, handler
@@ -35,8 +35,6 @@ REVERSAL_REQUESTED: Final = "paypay.reversal.requested"
 REVERSAL_CHECK: Final = "paypay.reversal.check"
 REVERSIBLE: Final = (Status.SUCCESS, Status.ACCEPTED, Status.UNKNOWN)
 """A cashback that may have been paid. PayPay offers a cancellation also where it has not decided."""
-UNDONE: Final = (Status.FAILED, Status.REJECTED)
-"""Reversals that took nothing."""
 
 
 @handler
@@ -75,6 +73,7 @@ async def request_reversal(order: ReversalOrder, ctx: Context) -> ReversalReply:
         attempts=0,
         check_count=0,
         absent_count=0,
+        next_check_at=next_sweep_at(Status.NEW, ctx.now),
         created_at=ctx.now,
         updated_at=ctx.now,
     )
@@ -126,7 +125,7 @@ async def reverse_cashback(requested: ReversalRequested, ctx: Context) -> None:
 async def check_reversal(check: ReversalCheck, ctx: Context) -> None:
     """Ask PayPay how a reversal stands, and do what follows. It only reads: asked again, it does no harm."""
     row, cashback = await _seen(check.reversal_id, ctx)
-    if row.state.is_final and check.reason in ("early", "sweep"):
+    if row.state.is_final and row.next_check_at is None and check.reason in ("early", "sweep"):
         ctx.conclude("decided_before")
         return
     read = looking(paypay(ctx).read_reversal)
@@ -188,10 +187,14 @@ async def reversals_of(ctx: Context, request_id: UUID) -> Sequence[PayPayReversa
 
 
 def claimed(row: PayPayReversal) -> int:
-    """How many yen of the cashback this reversal has taken, or may still take."""
-    if row.state in UNDONE:
-        return 0
-    return row.reversed_amount_jpy if row.state is Status.SUCCESS else row.requested_amount_jpy
+    """How many yen of the cashback this reversal has taken, or may still take.
+
+    One that a person has settled as failed may still: only PayPay's own word makes room for another.
+    """
+    if row.state is Status.SUCCESS:
+        return row.reversed_amount_jpy
+    took_nothing = row.state.is_final and is_confirmed(row.state, row.paypay_status)
+    return 0 if took_nothing else row.requested_amount_jpy
 
 
 def reversal_reply(row: PayPayReversal) -> ReversalReply:

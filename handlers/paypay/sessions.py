@@ -6,12 +6,14 @@ after it; both write the same row. Source: docs/providers/paypay.md, "Linking an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
 
+from handlers.paypay.sealing import opened
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.tables import CREATED, DECLINED, EXPIRED, LINK_FAILED, LINKED, REVOKED, PayPaySession
 from handlers.paypay.tokens import refused_token
@@ -26,6 +28,12 @@ SESSION_LIFE: Final = timedelta(minutes=15)
 LEEWAY: Final = timedelta(seconds=30)
 """How far PayPay's clock and ours may be apart."""
 AUTHORIZATION_LIFE: Final = timedelta(days=365)
+BAD_AUTHORIZATION: Final[Mapping[str, str]] = {
+    "INVALID_USER_AUTHORIZATION_ID": REVOKED,
+    "EXPIRED_USER_AUTHORIZATION_ID": EXPIRED,
+    "CANCELED_USER": REVOKED,
+}
+"""PayPay's code for an authorization that it does not take any more → what its sessions become."""
 CASHBACK: Final = "cashback"
 NOT_FOUND: Final = "SESSION_NOT_FOUND"
 
@@ -82,17 +90,18 @@ async def decide_session(said: SessionDecided, ctx: Context) -> SessionStatus:
     if said.expires_at < ctx.now - LEEWAY or session.expires_at < ctx.now:
         raise refused_token("it is too late")
     is_linking = said.result == "succeeded"
-    if is_linking and not said.user_authorization_id:
+    authorization = opened(said.sealed_authorization, settings_of(ctx)) if said.sealed_authorization else None
+    if is_linking and authorization is None:
         raise refused_token("it names no authorization")
     # What a notification has linked before, the token may confirm.
-    is_confirming = is_linking and session.user_authorization_id == said.user_authorization_id
+    is_confirming = is_linking and session.user_authorization_id == authorization
     if session.token_hash is not None or (session.status != CREATED and not is_confirming):
         raise refused_token("the session is decided")
     session.token_hash = said.token_hash
     session.profile_identifier = said.profile_identifier or session.profile_identifier
     if is_linking:
         if session.status == CREATED:
-            link(session, said.user_authorization_id, until=None, now=ctx.now)
+            link(session, authorization, until=None, now=ctx.now)
     else:
         session.status = DECLINED
     session.updated_at = ctx.now
@@ -108,11 +117,22 @@ def link(session: PayPaySession, user_authorization_id: str | None, *, until: da
     session.updated_at = now
 
 
-def unlink(session: PayPaySession, status: str, now: datetime) -> None:
-    """PayPay does not take this authorization any more: REVOKED or EXPIRED. Requests that were sent go on."""
-    if session.status == LINKED:
+async def unlink_all(ctx: Context, user_authorization_id: str, status: str) -> int:
+    """PayPay does not take this authorization any more: every session that has it is REVOKED or EXPIRED.
+
+    Requests that were sent go on. Answers how many sessions there were.
+    """
+    sessions = (
+        select(PayPaySession)
+        .where(PayPaySession.user_authorization_id == user_authorization_id, PayPaySession.status == LINKED)
+        .order_by(PayPaySession.id)
+        .with_for_update()
+    )
+    found = (await ctx.session.scalars(sessions)).all()
+    for session in found:
         session.status = status
-        session.updated_at = now
+        session.updated_at = ctx.now
+    return len(found)
 
 
 async def usable_session(ctx: Context, session_id: UUID, member_id: str, *, scope: str = CASHBACK) -> PayPaySession:
@@ -121,6 +141,8 @@ async def usable_session(ctx: Context, session_id: UUID, member_id: str, *, scop
     # Another's session is like one that is not there.
     if session is None or session.member_id != member_id or session.status in (CREATED, DECLINED, LINK_FAILED, REVOKED):
         raise RefusedCommand("NOT_LINKED", "the member has not linked a PayPay account in this session")
+    if session.user_authorization_id is None:
+        raise RefusedCommand("NOT_LINKED", "the member did not link a PayPay account in time")
     if scope not in session.scopes.split(","):
         raise RefusedCommand("NOT_LINKED", f"this session was not linked for {scope}")
     ends_at = session.authorization_expires_at

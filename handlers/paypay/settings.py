@@ -48,7 +48,7 @@ class PayPaySettings(EnvironmentSettings):
     member_points: str = Field(default="handlers.paypay.members:LedgerMembers", pattern=r"^[\w.]+:\w+$")
     """The class that knows the members and their points (``MemberPoints``); the hub's own ledger by default."""
     app_clients: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    """Names of the API keys that may say device APP, which pays twice as much; empty = every key."""
+    """Names of the API keys that may say device APP, which pays twice as much; empty = none."""
     hints_per_s: float = Field(default=1.0, gt=0, le=1_000)
     """How many looks at PayPay all notifications together may cause, per second."""
     file_hosts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()

@@ -6,8 +6,9 @@
     NEW ──► REJECTED                         refused when it was asked for the first time: nothing happened
     MANUAL                                   a person looks; points stay held, PayPay is asked on
 
-Only PayPay's own word, or a person's, ends a request. Both machines are the same; a reversal's end returns points
-instead of spending or releasing them. Source: docs/providers/paypay.md, "States".
+Only PayPay's own word, or a person's, ends a request. What a person has ended is asked about on, until PayPay itself
+says how it ended: only then may anything be tried under another id. Both machines are the same; a reversal's end
+returns points instead of spending or releasing them. Source: docs/providers/paypay.md, "States".
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ ABSENT_MIN: Final = 3
 """How often PayPay must have said that it does not know a request before it is sent again."""
 ABSENT_FOR: Final = timedelta(minutes=5)
 """How long after it was sent, at least: an accepted request may show late."""
+CONFIRMED_WITHIN: Final = timedelta(days=30)
+"""How long after it was made PayPay is asked about what a person has ended."""
+SAID_SUCCESS: Final = "SUCCESS"
+SAID_FAILURE: Final = "FAILURE"
+"""PayPay's own words for how a request ended."""
 
 
 class Status(StrEnum):
@@ -47,8 +53,6 @@ class Status(StrEnum):
 
 
 FINAL: Final = frozenset({Status.SUCCESS, Status.FAILED, Status.REJECTED})
-SWEPT: Final = (Status.ACCEPTED, Status.UNKNOWN, Status.MANUAL)
-"""What the sweep asks about. A new request has its own delivery, which the hub does not lose."""
 
 
 class Sent(StrEnum):
@@ -77,6 +81,8 @@ class Alert(StrEnum):
     REFUSED_AFTER_UNKNOWN = "refused_after_unknown"
     UNDECIDED_FOR_A_DAY = "undecided_for_a_day"
     CONTRADICTION = "contradiction"
+    ABSENT_BUT_REVERSED = "absent_but_reversed"
+    NOT_SENT_FOR_A_DAY = "not_sent_for_a_day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What surrounds a look: how old the request is, when it was sent last, how often PayPay did not know it since."""
+    """What surrounds a look: how old the request is, when it was sent last, how often PayPay did not know it since.
+
+    ``is_reversed``: it is, or was, to be taken back.
+    """
 
     now: datetime
     requested_at: datetime
     sent_at: datetime | None
     absent_count: int
+    is_reversed: bool = False
 
     @property
     def is_old(self) -> bool:
@@ -128,7 +138,7 @@ def seen_of(outcome: Outcome) -> Seen:
             return Seen.SUCCESS
         case Declined():
             # Only the thing's own status says that it failed: a look that was refused says nothing about it.
-            return Seen.FAILURE if Facts.of(outcome).status == "FAILURE" else Seen.NOTHING
+            return Seen.FAILURE if Facts.of(outcome).status == SAID_FAILURE else Seen.NOTHING
         case Pending() | Unknown() if is_absent(outcome):
             return Seen.ABSENT
         case Pending():
@@ -182,12 +192,18 @@ def after_looking(status: Status, seen: Seen, look: Look) -> Step:
         case Seen.ACCEPTED if status in (Status.NEW, Status.UNKNOWN):
             status = Status.ACCEPTED
         case Seen.ABSENT if status is Status.UNKNOWN and look.is_absent_for_good and not look.is_old:
+            if look.is_reversed:
+                # Somebody wants it back: sent again, it would be granted after its reversal has ended.
+                return Step(Status.MANUAL, alert=Alert.ABSENT_BUT_REVERSED)
             return Step(Status.NEW, is_resent=True)
         case Seen.ACCEPTED | Seen.ABSENT | Seen.NOTHING:
             pass
         case _:
             assert_never(seen)
-    if look.is_old and status in (Status.ACCEPTED, Status.UNKNOWN):
+    if look.is_old and status is Status.NEW and look.sent_at is None:
+        # Its delivery may still send it, once the way is free: it stays what it is, and a person hears of it.
+        return Step(status, alert=Alert.NOT_SENT_FOR_A_DAY)
+    if look.is_old and status in (Status.NEW, Status.ACCEPTED, Status.UNKNOWN):
         return Step(Status.MANUAL, alert=Alert.UNDECIDED_FOR_A_DAY)
     return Step(status)
 
@@ -199,8 +215,21 @@ def next_look_s(status: Status, check_count: int) -> float | None:
     return EARLY_CHECKS_S[check_count]
 
 
+def is_confirmed(status: Status, said: str | None) -> bool:
+    """Whether PayPay itself says that it ended so; else a person said it. ``said`` is PayPay's word for its state."""
+    return status is Status.REJECTED or said == {Status.SUCCESS: SAID_SUCCESS, Status.FAILED: SAID_FAILURE}.get(status)
+
+
 def next_sweep_at(status: Status, now: datetime) -> datetime | None:
-    """When the sweep is to look at it; None where nobody needs to."""
-    if status not in SWEPT:
+    """When the sweep is to look at it; None where it has ended.
+
+    Also at a NEW one: the delivery that is to send it may have sent it, and then have failed for good.
+    """
+    if status.is_final:
         return None
     return now + (MANUAL_SWEEP if status is Status.MANUAL else SWEEP)
+
+
+def next_confirming_at(requested_at: datetime, now: datetime) -> datetime | None:
+    """When the sweep is to look whether PayPay agrees with a person; None where that was tried for long enough."""
+    return now + MANUAL_SWEEP if now - requested_at < CONFIRMED_WITHIN else None

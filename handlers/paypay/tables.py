@@ -61,6 +61,7 @@ class PayPaySession(Base):
         Index(None, "member_id", "created_at"),
         Index(None, "user_authorization_id"),
         Index(None, "hinted_at"),
+        Index(None, "status", "expires_at"),
         CheckConstraint(among("status", SESSION_STATUSES), name="status"),
         CheckConstraint(among("device_type", DEVICES), name="device_type"),
     )

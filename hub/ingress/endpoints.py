@@ -25,7 +25,7 @@ class Endpoint:
     reply: ReplyConfig
     body_bytes_max: int
     allowance: Allowance | None = None
-    """How much is taken from unproven senders; None where they are proven at once."""
+    """How much is taken from unproven senders; None where there is no bound."""
     allow_from: tuple[Network, ...] = ()
     """The networks that may send; empty means all."""
     keep_address: bool = False
@@ -100,7 +100,7 @@ def read_endpoints(sources: Mapping[str, SourceConfig], schemes: SchemeRegistry)
             )
             problems.append(Problem(f"sources.{name}.webhook.auth: {message}"))
             continue
-        allowance = Allowance(source.unproven) if source.is_unproven else None
+        allowance = Allowance(source.unproven) if source.has_allowance else None
         endpoint = Endpoint(
             name,
             scheme,

@@ -313,12 +313,17 @@ class SourceConfig(Model):
     verify: Literal["now", "deferred"] = "now"
     """deferred: the sender is proven only by a handler, later; until then nothing it says claims an identity."""
     unproven: UnprovenConfig = UnprovenConfig()
-    """With ``verify: deferred``: how much is taken of what nobody has proven."""
+    """How much is taken of what nobody has proven: with ``verify: deferred``, and wherever it is written."""
 
     @property
     def is_unproven(self) -> bool:
         """Whether its messages come from senders that nobody has proven yet."""
         return self.verify == "deferred"
+
+    @property
+    def has_allowance(self) -> bool:
+        """Whether so much is taken from it and no more, since anybody may send."""
+        return self.is_unproven or "unproven" in self.model_fields_set
 
     @model_validator(mode="after")
     def _unproven_words_decide_nothing(self) -> SourceConfig:

@@ -310,5 +310,6 @@ def _environment(home: Path, database_url: str, url: str) -> dict[str, str]:
         PAYPAY_API_SECRET=SECRET,
         PAYPAY_MERCHANT_ID="900000000000000001",
         PAYPAY_BASE_URL=url,
+        PAYPAY_APP_CLIENTS="backend",
         PAYPAY_RATE_PER_S="10000",
     )

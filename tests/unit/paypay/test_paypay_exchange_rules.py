@@ -19,7 +19,20 @@ from handlers.paypay.conversions import checked_points, points_back, yen_for
 from handlers.paypay.exchanging import a_year_before
 from handlers.paypay.outcomes import Outcome, Unknown
 from handlers.paypay.settings import PayPaySettings
-from handlers.paypay.states import Alert, Look, Seen, Status, Step, after_looking, after_sending, seen_of, sent_of
+from handlers.paypay.states import (
+    Alert,
+    Look,
+    Seen,
+    Status,
+    Step,
+    after_looking,
+    after_sending,
+    is_confirmed,
+    next_confirming_at,
+    next_sweep_at,
+    seen_of,
+    sent_of,
+)
 from handlers.paypay.tokens import read_token
 from hub.errors import BusyError, RefusedCommand
 
@@ -72,9 +85,12 @@ def step_of(case: dict[str, Any], before: Status) -> Step:
     return Step(before)
 
 
-def look(*, hours: float = 0, minutes: float = 0, absent: int = 0) -> Look:
+def look(
+    *, hours: float = 0, minutes: float = 0, absent: int = 0, is_sent: bool = True, is_reversed: bool = False
+) -> Look:
     since = NOW - timedelta(hours=hours, minutes=minutes)
-    return Look(now=NOW, requested_at=since, sent_at=since, absent_count=absent)
+    sent_at = since if is_sent else None
+    return Look(now=NOW, requested_at=since, sent_at=sent_at, absent_count=absent, is_reversed=is_reversed)
 
 
 def answer_of(call: Call, said: str) -> Outcome:
@@ -123,17 +139,48 @@ def test_a_refusal_after_an_undecided_try_ends_nothing() -> None:
     st.sampled_from(list(Seen)),
     st.integers(0, 100),
     st.integers(0, 10),
+    st.booleans(),
 )
 def test_only_paypays_word_ends_a_request_and_what_has_ended_stays(
-    before: Status, seen: Seen, hours: int, absent: int
+    before: Status, seen: Seen, hours: int, absent: int, is_reversed: bool
 ) -> None:
-    step = after_looking(before, seen, look(hours=hours, absent=absent))
+    step = after_looking(before, seen, look(hours=hours, absent=absent, is_reversed=is_reversed))
 
     if before.is_final:
         assert step.status is before
     elif step.status.is_final:
         assert (seen, step.status) in ((Seen.SUCCESS, Status.SUCCESS), (Seen.FAILURE, Status.FAILED))
     assert not step.is_resent or (seen is Seen.ABSENT and before is Status.UNKNOWN and absent >= 3)
+    assert not step.is_resent or not is_reversed
+
+
+def test_what_is_to_be_taken_back_is_not_sent_again_but_a_persons() -> None:
+    step = after_looking(Status.UNKNOWN, Seen.ABSENT, look(minutes=6, absent=3, is_reversed=True))
+
+    assert step == Step(Status.MANUAL, alert=Alert.ABSENT_BUT_REVERSED)
+
+
+def test_a_new_request_is_looked_at_like_the_others() -> None:
+    assert all((next_sweep_at(status, NOW) is None) == status.is_final for status in Status)
+    assert after_looking(Status.NEW, Seen.SUCCESS, look(minutes=6)) == Step(Status.SUCCESS)
+    # Never sent, it is on its way still, but a person hears of it; sent again and lost, nobody knows.
+    assert after_looking(Status.NEW, Seen.ABSENT, look(hours=24, is_sent=False)) == Step(
+        Status.NEW, alert=Alert.NOT_SENT_FOR_A_DAY
+    )
+    assert after_looking(Status.NEW, Seen.ABSENT, look(hours=24)) == Step(
+        Status.MANUAL, alert=Alert.UNDECIDED_FOR_A_DAY
+    )
+
+
+def test_only_paypay_confirms_how_a_request_has_ended() -> None:
+    assert is_confirmed(Status.REJECTED, None)
+    assert [is_confirmed(Status.FAILED, said) for said in (None, "ACCEPTED", "SUCCESS", "FAILURE")] == [False] * 3 + [
+        True
+    ]
+    assert [is_confirmed(Status.SUCCESS, said) for said in (None, "FAILURE", "SUCCESS")] == [False, False, True]
+    # A person's word is checked for a month.
+    assert next_confirming_at(NOW, NOW) == NOW + timedelta(hours=1)
+    assert next_confirming_at(NOW - timedelta(days=30), NOW) is None
 
 
 @pytest.mark.parametrize("case", EXCHANGES["conversion"], ids=str)
