@@ -160,6 +160,10 @@ class Books:
         self._kept[type(record)][record.id] = record
         self._write({"kind": type(record).__name__, **asdict(record)})
 
+    def forget(self, record: Record) -> None:
+        """PayPay does not know it any more; a sandbox that starts again does."""
+        del self._kept[type(record)][record.id]
+
     def cancel_unpaid(self, id: str) -> None:
         """Nobody may pay under this id any more."""
         self.cancelled.add(id)

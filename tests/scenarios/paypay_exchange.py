@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from aiohttp import web
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from handlers.paypay.operating import sweep_once
 from handlers.paypay.sandbox import Options, Sandbox
@@ -25,8 +25,9 @@ from hub.ledger.read import list_accounts
 from hub.operate.equation import check
 from hub.operate.review import list_reviews
 from hub.store import tables as t
+from schemas.paypay_exchange import PersonDecided
 from tests.support.clock import SettableClock
-from tests.support.running import API_KEY, RunningHub, environment, running, until
+from tests.support.running import API_KEY, PROJECT, RunningHub, environment, running, until
 
 KEY: Final = "hub_test_api_key"
 SECRET: Final = "aHViLXRlc3Qtc2VjcmV0LW5vdC1yZWFsLTAxMjM0NTY3ODk="
@@ -35,7 +36,10 @@ CALLBACK: Final = f"{API}/cashback/callback"
 RESULTS, LOYALTY = "paypay.results", "loyalty.platform"
 REDIRECT: Final = "https://shop.example/mypage/points_exchange/menu"
 CLIENT_KEY: Final = "test-client-key"
-ENDS_S_MAX: Final = 120.0
+ENDS_S_MAX: Final = 300.0
+STEPS_MAX: Final = 100
+EVERY_FIVE_MINUTES: Final = 'sweep-paypay: { cron: "*/5 * * * *"'
+NEVER: Final = 'sweep-paypay: { cron: "0 0 29 2 *"'
 
 
 class Shop:
@@ -137,7 +141,7 @@ class Shop:
         return await self.hub.post(path, data, **{"Content-Type": "application/json"})
 
     async def swept(self) -> int:
-        """The sweep runs."""
+        """The sweep runs: only when a test says so, as the schedule stands still."""
         found = await sweep_once(self.hub.hub.api, by="ann")
         await self.settled()
         return found
@@ -148,12 +152,22 @@ class Shop:
         await until(self._no_timer_is_due)
         await self.settled()
 
+    async def goes_on_until(self, is_so: Callable[[], Awaitable[bool]], *, step_s: float = 5.0) -> None:
+        """Time passes in steps, with a sweep after each, until something is so, however the work was ordered."""
+        for _ in range(STEPS_MAX):
+            if await is_so():
+                return
+            await self.passes(step_s)
+            await self.swept()
+        raise AssertionError(f"it is not so after {STEPS_MAX} steps of {step_s:g} s")
+
     async def time_flies(self, *, until_final: Sequence[str]) -> None:
         """Time runs, half a minute at a look, until these exchanges and every reversal have ended."""
         ids = [UUID(one) for one in until_final]
 
         async def have_ended() -> bool:
             self.clock.advance(30)
+            await sweep_once(self.hub.hub.api, by="ann")
             async with self._session() as session:
                 exchanges = await session.scalars(select(PayPayCashback.status).where(PayPayCashback.id.in_(ids)))
                 reversals = await session.scalars(select(PayPayReversal.status))
@@ -170,6 +184,34 @@ class Shop:
 
     async def settled(self) -> None:
         await self.hub.settled()
+
+    async def decided(self, request_id: str, decision: str) -> str:
+        """A person settles an exchange as PayPay's panel shows it; answers its state. Raises RefusedCommand."""
+        order = {
+            "request_id": request_id,
+            "kind": "cashback",
+            "decision": decision,
+            "by": "ann",
+            "note": "in the panel",
+        }
+        await self.hub.hub.api.command("paypay.person.decided", PersonDecided.model_validate(order), key=request_id)
+        await self.settled()
+        return await self.status(request_id)
+
+    async def has_ended(self, request_id: str) -> bool:
+        """Whether an exchange has ended."""
+        return (await self.cashback(request_id)).state.is_final
+
+    async def shares_authorization(self, session_id: str, other_id: str) -> None:
+        """As where PayPay gives a member who links again the same authorization."""
+
+        async def work(conn: AsyncConnection) -> None:
+            of_other = select(PayPaySession.user_authorization_id).where(PayPaySession.id == UUID(other_id))
+            shared = (await conn.execute(of_other)).scalar_one()
+            change = update(PayPaySession).where(PayPaySession.id == UUID(session_id))
+            await conn.execute(change.values(user_authorization_id=shared))
+
+        await self.hub.hub.store.write(work)
 
     async def put_off(self) -> None:
         """Until a delivery waits for its next attempt."""
@@ -301,9 +343,16 @@ async def paypay_shop(database_url: str, home: Path, clock: SettableClock) -> As
 
 
 def _environment(home: Path, database_url: str, url: str) -> dict[str, str]:
+    rules = (PROJECT / "routing.yaml").read_text().replace("file: tests/", f"file: {PROJECT}/tests/")
+    assert EVERY_FIVE_MINUTES in rules
+    home.mkdir(parents=True, exist_ok=True)
+    routing = home / "paypay-routing.yaml"
+    # Who sweeps first, the schedule or the test, must not matter to any test.
+    routing.write_text(rules.replace(EVERY_FIVE_MINUTES, NEVER))
     return environment(
         home,
         database_url,
+        HUB_ROUTING=str(routing),
         HUB_SANDBOX="0",
         HUB_API_KEYS=f"backend:client:{CLIENT_KEY}",
         PAYPAY_API_KEY=KEY,

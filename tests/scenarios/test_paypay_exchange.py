@@ -19,11 +19,10 @@ from handlers.paypay.sandbox_faults import chances_of
 from handlers.paypay.states import Step
 from handlers.paypay.tables import Request
 from hub.deliver.context import Context
-from schemas.paypay_exchange import PersonDecided
-from tests.scenarios.paypay_exchange import API, LOYALTY, RESULTS, Shop, paypay_shop
+from hub.store import tables as t
+from tests.scenarios.paypay_exchange import API, LOYALTY, REDIRECT, RESULTS, Shop, paypay_shop
 from tests.support.clock import SettableClock
 
-DAY_S = 86_400
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what no database decides: what the two do differently, the other tests show."""
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -200,148 +199,6 @@ async def test_the_same_request_is_one_exchange(shop: Shop) -> None:
 
 
 @ON_SQLITE
-async def test_a_notification_is_a_hint_that_only_a_look_believes(shop: Shop) -> None:
-    await shop.member("m-1", purchase=1_000)
-    session_id = await shop.linked("m-1")
-    request_id = await shop.exchanged("m-1", session_id, 100)
-    row = await shop.cashback(request_id)
-    calls = shop.sandbox.calls
-
-    # It says failure, several times, while PayPay has not decided: one look, and nothing follows from the words.
-    lie = {"notification_type": "Cashback", "merchantCashbackId": row.merchant_cashback_id, "status": "FAILURE"}
-    for _ in range(11):
-        assert await shop.notified(lie) == (200, "OK")
-    await shop.settled()
-    await shop.passes(0)
-    assert (await shop.status(request_id), shop.sandbox.calls - calls) == ("ACCEPTED", 1)
-    assert await shop.outcomes("hear-of-cashback") == ["look_asked_for"] + ["look_asked_for"] + ["look_is_coming"] * 9
-    # Another look comes, five seconds later, and it finds what PayPay decided.
-    await shop.passes(5)
-    assert await shop.status(request_id) == "SUCCESS"
-
-    # Strangers' ids and nonsense cost nothing.
-    calls = shop.sandbox.calls
-    for body in ({"merchantCashbackId": "cb-unknown"}, {}, {"notification_type": "something.new"}):
-        assert await shop.notified(body) == (200, "OK")
-    assert [(await shop.notified(raw))[0] for raw in (b"not json", b"[]", b"x" * 70_000)] == [400, 400, 413]
-    # What has ended stays, whatever is said; the contradiction is a person's only when PayPay itself says so.
-    await shop.notified(lie)
-    await shop.settled()
-    await shop.passes(6)
-    assert (await shop.status(request_id), await shop.reviews()) == ("SUCCESS", [])
-    assert shop.sandbox.calls - calls == 1
-    (given,) = shop.given()
-    given.decision = "FAILURE"
-    shop.sandbox.books.keep(given)
-    for _ in range(2):
-        await shop.notified(lie)
-        await shop.settled()
-        await shop.passes(6)
-    assert (await shop.status(request_id), await shop.reviews()) == ("SUCCESS", ["contradiction"])
-    given.decision = "SUCCESS"
-    shop.sandbox.books.keep(given)
-
-
-@ON_SQLITE
-async def test_a_notification_cannot_link_an_account_that_paypay_does_not_know_as_the_members(shop: Shop) -> None:
-    await shop.member("m-1", purchase=100)
-    session_id, link = await shop.started("m-1")
-    _, thiefs_link = await shop.started("m-2")
-    await shop.logged_in(thiefs_link)
-    (thief,) = shop.sandbox.books.all(User)
-    (session, _) = await shop.sessions()
-    forged = {
-        "notification_type": "customer.authroization.succeeded",
-        "nonce": session.nonce,
-        "referenceId": "m-1",
-        "userAuthorizationId": thief.id,
-    }
-
-    await shop.notified(forged, f"{API}/webhook")
-    await shop.settled()
-    await shop.passes(0)
-
-    assert (await shop.sessions())[0].status == "CREATED"
-    token = await shop.logged_in(link)
-    member = next(user for user in shop.sandbox.books.all(User) if user.reference_id == "m-1")
-    # The genuine one, before the token: it links, and the token confirms it.
-    await shop.passes(5)
-    await shop.notified({**forged, "userAuthorizationId": member.id}, f"{API}/webhook")
-    await shop.settled()
-    await shop.passes(5)
-    assert (await shop.sessions())[0].status == "LINKED"
-    update = {"member_id": "m-1", "responseToken": token}
-    for _ in range(2):
-        status, answer = await shop.call("POST", f"{API}/sessions/update_session", update)
-        assert (status, answer["status"]) == (200, "LINKED")
-    # And one that PayPay confirms revokes it.
-    member.is_active = False
-    shop.sandbox.books.keep(member)
-    await shop.passes(5)
-    await shop.notified(
-        {"notification_type": "customer.authorization.revoked", "userAuthorizationId": member.id}, f"{API}/webhook"
-    )
-    await shop.settled()
-    await shop.passes(5)
-    assert (await shop.sessions())[0].status == "REVOKED"
-    assert (await shop.ask("m-1", session_id, 100))[1]["error"] == "NOT_LINKED"
-
-
-@ON_SQLITE
-async def test_what_stays_undecided_for_a_day_is_a_persons(shop: Shop) -> None:
-    await shop.member("m-1", purchase=1_000)
-    session_id = await shop.linked("m-1")
-    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
-    asked = [await shop.exchanged("m-1", session_id, 100, key=f"k-{n}") for n in range(2)]
-    for seconds in (1, 5, 30):
-        await shop.passes(seconds)
-    shop.order("stale-read", times=50)
-
-    await shop.passes(DAY_S)
-    assert await shop.swept() == 2
-
-    assert [await shop.status(one) for one in asked] == ["MANUAL"] * 2
-    assert await shop.points("m-1") == (800, 200)
-    assert await shop.reviews() == ["undecided_for_a_day"] * 2
-    # The hub goes on asking every hour; a person may be quicker, with PayPay's panel as the witness.
-    decided = {"request_id": asked[0], "kind": "cashback", "decision": "succeeded", "by": "ann", "note": "in the panel"}
-    await shop.hub.hub.api.command("paypay.person.decided", PersonDecided(**decided), key=asked[0])
-    await shop.settled()
-    assert await shop.status(asked[0]) == "SUCCESS"
-    assert await shop.swept() == 0
-    for given in shop.given():
-        given.decides_at = 0
-        shop.sandbox.books.keep(given)
-    shop.sandbox.faults.clear()
-    await shop.passes(3_601)
-    assert await shop.swept() == 1
-    assert await shop.status(asked[1]) == "SUCCESS"
-    assert await shop.reviews() == []
-
-
-@ON_SQLITE
-async def test_what_is_taken_back_before_it_is_decided_waits_for_its_end(shop: Shop) -> None:
-    await shop.member("m-1", purchase=300)
-    request_id = await shop.exchanged("m-1", await shop.linked("m-1"), 200)
-    shop.sandbox.cashbacks._timing.decides_s = 0.5
-
-    assert (await shop.reversed(request_id, amount_jpy=50))[0] == 202
-    await shop.passes(1)
-    (back,) = await shop.reversals()
-    assert (await shop.status(request_id), back.status, await shop.points("m-1")) == (
-        "ACCEPTED",
-        "ACCEPTED",
-        (100, 200),
-    )
-    for seconds in (5, 5):
-        await shop.passes(seconds)
-
-    (back,) = await shop.reversals()
-    assert (await shop.status(request_id), back.status, back.returned_points) == ("SUCCESS", "SUCCESS", 100)
-    assert await shop.points("m-1") == (200, 0)
-
-
-@ON_SQLITE
 async def test_who_may_exchange_and_who_may_ask(shop: Shop) -> None:
     now = shop.clock.now()
     await shop.member("old", purchase=500, booked_at=now - timedelta(days=367))
@@ -375,6 +232,10 @@ async def test_who_may_exchange_and_who_may_ask(shop: Shop) -> None:
     reverse = {"reason": "r", "operator": "o", "idempotency_key": "k"}
     assert (await shop.call("POST", f"{API}/cashback/{some}/reverse", reverse, key="test-client-key"))[0] == 403
     assert (await shop.call("POST", f"{API}/cashback/{some}/reverse", reverse))[0] == 404
+    # A key that is not the app's cannot say that it speaks for it, which would pay twice as much.
+    start = {"member_id": "poor", "device_type": "APP", "redirect_url": REDIRECT}
+    status, answer = await shop.call("POST", f"{API}/sessions", start)
+    assert (status, answer["error"], "PAYPAY_APP_CLIENTS" in answer["message"]) == (400, "INVALID_REQUEST", True)
     # A token of another member's session, and a member who declined.
     _, link = await shop.started("poor")
     token = await shop.logged_in(link, "declined")
@@ -394,6 +255,8 @@ async def test_the_authorization_id_is_shown_to_nobody(shop: Shop) -> None:
     (user,) = shop.sandbox.books.all(User)
     assert (shown["points"], shown["amount_jpy"], shown["status"]) == (100, 50, "ACCEPTED")
     assert user.id not in str(shown)
+    # Nor does an event of the hub's own hold it, which no source could mask.
+    assert [row for row in await shop.hub.rows(t.inbox) if user.id.encode() in row.payload] == []
     assert user.id not in str(await shop.messages(RESULTS)) + str(await shop.messages(LOYALTY))
 
 

@@ -1,0 +1,189 @@
+"""What waits, and what a person decides: never a second grant, and PayPay is asked on until it has said the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from handlers.paypay import cashback
+from handlers.paypay.outcomes import Outcome
+from handlers.paypay.sandbox_books import Cashback
+from handlers.paypay.states import Step
+from handlers.paypay.tables import Request
+from hub.deliver.context import Context
+from hub.errors import PermanentError, RefusedCommand
+from tests.scenarios.paypay_exchange import API, Shop, paypay_shop
+from tests.support.clock import SettableClock
+
+DAY_S = 86_400
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what no database decides: what the two do differently, the other tests show."""
+
+
+@pytest.fixture
+async def shop(database_url: str, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Shop]:
+    async with paypay_shop(database_url, tmp_path, clock) as shop:
+        yield shop
+
+
+@ON_SQLITE
+async def test_what_stays_undecided_for_a_day_is_a_persons(shop: Shop) -> None:
+    await shop.member("m-1", purchase=1_000)
+    session_id = await shop.linked("m-1")
+    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
+    asked = [await shop.exchanged("m-1", session_id, 100, key=f"k-{n}") for n in range(2)]
+    for seconds in (1, 5, 30):
+        await shop.passes(seconds)
+    shop.order("stale-read", times=50)
+
+    await shop.passes(DAY_S)
+    assert await shop.swept() == 2
+
+    assert [await shop.status(one) for one in asked] == ["MANUAL"] * 2
+    assert await shop.points("m-1") == (800, 200)
+    assert await shop.reviews() == ["undecided_for_a_day"] * 2
+    # The hub goes on asking every hour; a person may be quicker, with PayPay's panel as the witness.
+    assert await shop.decided(asked[0], "succeeded") == "SUCCESS"
+    assert await shop.swept() == 0
+    for given in shop.given():
+        given.decides_at = 0
+        shop.sandbox.books.keep(given)
+    shop.sandbox.faults.clear()
+    await shop.passes(3_601)
+    # Also what a person has decided is asked about, until PayPay says the same.
+    assert await shop.swept() == 2
+    assert await shop.status(asked[1]) == "SUCCESS"
+    assert await shop.reviews() == []
+    await shop.passes(3_601)
+    assert await shop.swept() == 0
+
+
+@ON_SQLITE
+async def test_a_persons_word_alone_makes_no_second_grant(shop: Shop) -> None:
+    await shop.member("m-1", purchase=1_000)
+    session_id = await shop.linked("m-1")
+    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
+    fails, pays = [await shop.exchanged("m-1", session_id, 100, key=f"k-{n}") for n in range(2)]
+    await shop.passes(DAY_S)
+    await shop.swept()
+    for one in (fails, pays):
+        assert await shop.decided(one, "failed") == "FAILED"
+    assert await shop.points("m-1") == (1_000, 0)
+
+    # While PayPay has not said it, a new id could be a second grant; it is asked every hour.
+    for one in (fails, pays):
+        status, answer = await shop.call("POST", f"{API}/cashback/{one}/retry", {"operator": "ann"})
+        assert (status, answer["error"]) == (409, "NOT_RETRYABLE")
+    await shop.passes(3_601)
+    assert await shop.swept() == 2
+    for given in shop.sandbox.books.all(Cashback):
+        is_failure = given.id == (await shop.cashback(fails)).merchant_cashback_id
+        given.decides_at, given.decision = 0, "FAILURE" if is_failure else "SUCCESS"
+        shop.sandbox.books.keep(given)
+    await shop.passes(3_601)
+    assert await shop.swept() == 2
+
+    # PayPay agrees about the one and has paid the other, which a person hears of; neither is asked about any more.
+    assert (await shop.reviews(), await shop.status(pays)) == (["contradiction"], "FAILED")
+    await shop.passes(3_601)
+    assert await shop.swept() == 0
+    status, _ = await shop.call("POST", f"{API}/cashback/{pays}/retry", {"operator": "ann"})
+    assert status == 409
+    status, again = await shop.call("POST", f"{API}/cashback/{fails}/retry", {"operator": "ann"})
+    assert status == 202
+    shop.sandbox.cashbacks._timing.decides_s = 0.5
+    await shop.goes_on_until(lambda: shop.has_ended(again["request_id"]))
+    # As if PayPay had taken it back by hand, for the books to agree.
+    for given in shop.given():
+        if given.id == (await shop.cashback(pays)).merchant_cashback_id:
+            given.decision = "FAILURE"
+            shop.sandbox.books.keep(given)
+
+
+@ON_SQLITE
+async def test_what_is_to_be_taken_back_is_not_sent_again(shop: Shop) -> None:
+    await shop.member("m-1", purchase=300)
+    session_id = await shop.linked("m-1")
+    shop.order("timeout-before-commit")
+    request_id = await shop.exchanged("m-1", session_id, 200)
+    assert await shop.status(request_id) == "UNKNOWN"
+
+    assert (await shop.reversed(request_id))[0] == 202
+    for seconds in (1, 5, 30, 300):
+        await shop.passes(seconds)
+    await shop.swept()
+
+    assert (await shop.status(request_id), await shop.points("m-1")) == ("MANUAL", (100, 200))
+    assert "absent_but_reversed" in await shop.reviews()
+    with pytest.raises(RefusedCommand, match="taken back"):
+        await shop.decided(request_id, "again")
+    assert await shop.decided(request_id, "failed") == "FAILED"
+    assert (shop.sandbox.books.all(Cashback), await shop.points("m-1")) == ([], (300, 0))
+
+
+@ON_SQLITE
+async def test_a_new_request_whose_delivery_failed_for_good_is_looked_at(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.member("m-1", purchase=300)
+    session_id = await shop.linked("m-1")
+
+    def note(row: Request, outcome: Outcome, ctx: Context) -> Step:
+        raise PermanentError("the answer cannot be written down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cashback, "note_sent", note)
+        sent = await shop.exchanged("m-1", session_id, 100, key="sent")
+    assert (await shop.status(sent), len(shop.given())) == ("NEW", 1)
+
+    await shop.goes_on_until(lambda: shop.has_ended(sent), step_s=100.0)
+
+    assert (await shop.status(sent), await shop.points("m-1")) == ("SUCCESS", (200, 0))
+
+
+@ON_SQLITE
+async def test_a_request_that_never_reached_paypay_is_a_persons_after_a_day(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.member("m-1", purchase=300)
+    session_id = await shop.linked("m-1")
+
+    def never(ctx: Context) -> None:
+        raise PermanentError("not sent")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cashback, "paypay", never)
+        asked = await shop.exchanged("m-1", session_id, 100)
+    await shop.passes(DAY_S)
+    assert await shop.swept() == 1
+
+    assert (await shop.status(asked), await shop.reviews()) == ("NEW", ["not_sent_for_a_day"])
+    assert await shop.decided(asked, "failed") == "FAILED"
+    assert (await shop.points("m-1"), await shop.reviews()) == ((300, 0), [])
+
+
+@ON_SQLITE
+async def test_what_is_taken_back_before_it_is_decided_waits_for_its_end(shop: Shop) -> None:
+    await shop.member("m-1", purchase=300)
+    request_id = await shop.exchanged("m-1", await shop.linked("m-1"), 200)
+    shop.sandbox.cashbacks._timing.decides_s = 0.5
+
+    assert (await shop.reversed(request_id, amount_jpy=50))[0] == 202
+    await shop.passes(1)
+    (back,) = await shop.reversals()
+    assert (await shop.status(request_id), back.status, await shop.points("m-1")) == (
+        "ACCEPTED",
+        "ACCEPTED",
+        (100, 200),
+    )
+
+    async def has_ended() -> bool:
+        return all(one.state.is_final for one in await shop.reversals())
+
+    await shop.goes_on_until(has_ended)
+
+    (back,) = await shop.reversals()
+    assert (await shop.status(request_id), back.status, back.returned_points) == ("SUCCESS", "SUCCESS", 100)
+    assert await shop.points("m-1") == (200, 0)
