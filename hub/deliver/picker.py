@@ -7,20 +7,24 @@ parameter: nothing is compiled for a batch. Source: docs/decisions/0003-chains-a
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from itertools import takewhile, zip_longest
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
     Integer,
+    Join,
     Row,
     Select,
+    Subquery,
+    TableValuedAlias,
     bindparam,
     exists,
     literal_column,
@@ -46,12 +50,14 @@ PER_LANE_MIN = 8
 DEFERRED_MAX = 50
 
 _d, _i, _b = t.deliveries, t.inbox, t.blocked
-_NOW = bindparam("now", type_=UtcTime)
+_NOW, _MOST = bindparam("now", type_=UtcTime), bindparam("most", type_=BigInteger)
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Picked:
-    """What one batch may run, in order of acceptance. ``drained`` are due chains that were read from their heads."""
+    """What one batch may run, of each chain in order. ``drained`` are due chains that were read from their heads."""
 
     works: list[Work] = field(default_factory=list)
     drained: set[int] = field(default_factory=set)
@@ -94,34 +100,34 @@ async def pick(
     leave: Collection[int] = (),
     targets: Targets = lambda _: (),
     recent: Recent[Event] | None = None,
+    turn: int = 0,
 ) -> Picked:
     """Read up to ``limit`` deliveries of these lanes. What must wait is told in ``waits``; nothing is written.
 
     Deliveries of the routes to ``leave`` are not read: many of them must not hide what stands behind them. ``targets``
-    says where a route's messages go; ``recent`` may have their events at hand.
+    says where a route's messages go; ``recent`` may have their events at hand. With every ``turn`` another kind goes
+    first, the due, the deferred or the new: there may be time for one delivery only.
     """
     look, picked = _Look(conn, lanes, leave, now, recent if recent is not None else Recent(bytes_max=0)), Picked()
-    works = await _due(look, picked)
-    is_any_due = bool(works)
+    heads, deferred = await _due(look, limit, picked)
     ready, has_barriers = await _ready(look, limit, picked)
-    works = _in_equal_parts(works, ready, limit)
-    if has_barriers or is_any_due:
+    kinds = deque([heads, deferred, ready])
+    kinds.rotate(-turn)
+    works = _in_turns(kinds)[:limit]
+    # A due chain for which there is no place is left as it is, due: it does not go behind those that come after it.
+    picked.drained -= {work.chain for work in heads} - {work.chain for work in works}
+    if has_barriers or heads or deferred:
         works = await hold_back(conn, works, picked.drained, picked.waits, now=now, targets=targets)
     picked.works = works
     return picked
 
 
-def _in_equal_parts(due: Sequence[Work], new: Sequence[Work], limit: int) -> list[Work]:
-    """Half of a batch for those that are tried again and half for new ones, as far as there are.
+def _in_turns(kinds: Iterable[Sequence[T]]) -> list[T]:
+    """One of each in turn, as far as there are, each in its own order.
 
-    Neither crowds out the other. In order of acceptance, so that of each chain the first ones remain.
+    A batch may be cut at any place, by number or by time: none of them crowds out the others.
     """
-    in_order = sorted([*due, *new], key=lambda work: work.id)
-    if len(in_order) <= limit or limit < 2:
-        return in_order[:limit]
-    of_due = min(len(due), max(limit // 2, limit - len(new)))
-    chosen = sorted(due, key=lambda work: work.id)[:of_due] + list(new[: limit - of_due])
-    return sorted(chosen, key=lambda work: work.id)
+    return [one for turn in zip_longest(*kinds) for one in turn if one is not None]
 
 
 async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
@@ -163,18 +169,16 @@ def _due_lanes(dialect: str) -> Select[int]:
     return select(wanted.c[0]).where(earliest.scalar_subquery().is_not(None))
 
 
-async def _due(look: _Look, picked: Picked) -> list[Work]:
+async def _due(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], list[Work]]:
     """What waited for its time: the heads of due chains, which count as ``drained`` then, and the deferred."""
     any_due = _any_due(look.dialect)
     has_chains, has_deferred = (await look.conn.execute(any_due, look.bounds | {"now": look.now})).one()
-    works: list[Work] = []
-    if has_chains:
-        works += await _due_heads(look, picked)
-    if has_deferred:
-        deferred = _due_deferred(look.dialect, is_leaving=bool(look.leave))
-        rows = await look.conn.execute(deferred, look.bounds | {"now": look.now})
-        works += [work_of(row, event_of(row)) for row in rows]
-    return works
+    heads = await _due_heads(look, limit, picked) if has_chains else []
+    if not has_deferred:
+        return heads, []
+    query = _due_deferred(look.dialect, is_leaving=bool(look.leave))
+    rows = await look.conn.execute(query, look.bounds | {"now": look.now, "most": min(DEFERRED_MAX, limit)})
+    return heads, [work_of(row, event_of(row)) for row in rows]
 
 
 @cache
@@ -184,17 +188,30 @@ def _any_due(dialect: str) -> Select[bool, bool]:
     return select(exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW)))
 
 
-async def _due_heads(look: _Look, picked: Picked) -> list[Work]:
+async def _due_heads(look: _Look, limit: int, picked: Picked) -> list[Work]:
+    """The rows of due chains from their heads on, up to the first that is parked or calling: that one blocks the rest.
+
+    Of many chains a few rows each, of few chains many: no more than the batch may take.
+    """
     due = _due_chains(look.dialect, is_leaving=bool(look.leave))
-    works: list[Work] = []
-    for chain in (await look.conn.scalars(due, look.bounds | {"now": look.now})).all():
-        heads, obstacle = await _heads(look.conn, chain)
-        if obstacle is not None and not heads:
-            picked.waits.blocks.append(obstacle)
-            continue
-        picked.drained.add(chain)
-        works += heads
-    return works
+    bounds = look.bounds | {"now": look.now, "most": min(DUE_CHAINS_MAX, limit)}
+    chains = (await look.conn.scalars(due, bounds)).all()
+    if not chains:
+        return []
+    per_chain = min(PER_CHAIN_MAX, -(-limit // len(chains)))
+    of_chains = {"chains": as_numbers(look.dialect, chains), "per_chain": per_chain}
+    found: dict[int, list[Row[Any]]] = {chain: [] for chain in chains}
+    for row in await look.conn.execute(_first_of_chains(look.dialect), of_chains):
+        found[row.chain].append(row)
+    free: list[list[Row[Any]]] = []
+    for chain, rows in found.items():
+        heads = list(takewhile(lambda row: row.state not in ("parked", "calling"), rows))
+        if rows and not heads:
+            picked.waits.blocks.append(Block(chain, rows[0].lane, rows[0].id, rows[0].state, None))
+        else:
+            picked.drained.add(chain)
+            free.append(heads)
+    return await _with_events(look, _in_turns(free))
 
 
 @cache
@@ -203,21 +220,24 @@ def _due_chains(dialect: str, *, is_leaving: bool) -> Select[int]:
         select(_b.c.chain)
         .where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW, _b.c.state.in_(("backoff", "barrier")))
         .order_by(_b.c.next_at)
-        .limit(DUE_CHAINS_MAX)
+        .limit(_MOST)
     )
     # A chain belongs to one route, whose number is in the number of any of its deliveries.
     route: ColumnElement[int] = _b.c.head.op("&")(2**ROUTE_BITS - 1)
     return query.where(~among(dialect, route, "leave")) if is_leaving else query
 
 
-async def _heads(conn: AsyncConnection, chain: int) -> tuple[list[Work], Block | None]:
-    """The rows of a due chain from its head on, up to the first that is parked or calling: that one blocks the rest."""
-    heads: list[Work] = []
-    for row in await conn.execute(_FIRST_OF_CHAIN, {"of_chain": chain}):
-        if row.state in ("parked", "calling"):
-            return heads, Block(chain, row.lane, row.id, row.state, None)
-        heads.append(work_of(row, event_of(row)))
-    return heads, None
+@cache
+def _first_of_chains(dialect: str) -> Select[Any]:
+    wanted, own = number_table(dialect, "chains", BigInteger()), _d.alias("own")
+    first = (
+        select(own.c.id)
+        .where(own.c.chain == wanted.c[0], in_state(own, *t.BEHIND_STATES))
+        .order_by(own.c.id)
+        .limit(bindparam("per_chain", type_=BigInteger))
+    )
+    joined, d = _looked_up(dialect, _ids(dialect, wanted, first).subquery("heads"))
+    return select(*_with_correction(d)).select_from(joined).order_by(d.c.id)
 
 
 @cache
@@ -225,7 +245,7 @@ def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
     query = (
         _WORK.where(_deferred, _d.c.next_at <= _NOW, among(dialect, _d.c.lane, "lanes"))
         .order_by(_d.c.next_at)
-        .limit(DEFERRED_MAX)
+        .limit(_MOST)
     )
     return query.where(~among(dialect, _d.c.route_id, "leave")) if is_leaving else query
 
@@ -289,29 +309,36 @@ def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
         .where(own.c.lane == wanted.c[0], in_state(own, "ready"))
         .order_by(own.c.id)
         .limit(bindparam("per_lane", type_=BigInteger))
-        .correlate(wanted)
     )
     if is_leaving:
         of_lane = of_lane.where(~among(dialect, own.c.route_id, "leave"))
-    if dialect == "postgresql":
-        first = of_lane.lateral("first")
-        heads = select(first.c.id).select_from(wanted.join(first, true()))
-    else:
-        heads = select(_d.c.id).select_from(wanted.join(_d, _d.c.id.in_(of_lane)))
     # Bounded before anything is joined: behind a backlog most of these rows are left for later.
-    bounded = heads.order_by("id").limit(bindparam("most", type_=BigInteger)).subquery("heads")
-    if dialect == "postgresql":
-        # Each of these rows is looked up by its key (OFFSET keeps the planner from making a join of it): before the
-        # first ANALYZE, and after one in a quiet hour, it would rather read a whole table once.
-        d: FromClause = select(_d).where(_d.c.id == bounded.c.id).offset(literal_column("0")).lateral("d")
-        joined = bounded.join(d, true())
-    else:
-        d = _d
-        joined = bounded.join(d, d.c.id == bounded.c.id)
+    heads = _ids(dialect, wanted, of_lane).order_by("id").limit(_MOST)
+    joined, d = _looked_up(dialect, heads.subquery("heads"))
     is_blocked = select(_b.c.chain).where(_b.c.chain == d.c.chain).correlate(d).scalar_subquery().is_not(None)
     has_barriers = exists(select(t.barriers.c.chain))
     flags = (is_blocked.label("is_blocked"), has_barriers.label("has_barriers"))
     return select(*_with_correction(d), *flags).select_from(joined).order_by(d.c.id)
+
+
+def _ids(dialect: str, wanted: TableValuedAlias, first: Select[int]) -> Select[int]:
+    """The deliveries that ``first`` names for each of ``wanted``."""
+    if dialect == "postgresql":
+        named = first.correlate(wanted).lateral("first")
+        return select(named.c.id).select_from(wanted.join(named, true()))
+    return select(_d.c.id).select_from(wanted.join(_d, _d.c.id.in_(first.correlate(wanted))))
+
+
+def _looked_up(dialect: str, heads: Subquery) -> tuple[Join, FromClause]:
+    """These deliveries, joined to their rows, and the rows.
+
+    On PostgreSQL each is looked up by its key (OFFSET keeps the planner from making a join of it): before the first
+    ANALYZE, and after one in a quiet hour, it would rather read a whole table once.
+    """
+    if dialect == "postgresql":
+        rows = select(_d).where(_d.c.id == heads.c.id).offset(literal_column("0")).lateral("d")
+        return heads.join(rows, true()), rows
+    return heads.join(_d, _d.c.id == heads.c.id), _d
 
 
 def _with_correction(d: FromClause) -> list[ColumnElement[Any]]:
@@ -325,8 +352,3 @@ _WORK = select(*_with_correction(_d), *(_i.c[name] for name in _EVENT)).join(_i,
 # The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
 _deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
 _DEFERRED_LANES = select(_d.c.lane).where(_deferred, _d.c.next_at <= _NOW).distinct()
-_FIRST_OF_CHAIN = (
-    _WORK.where(_d.c.chain == bindparam("of_chain"), in_state(_d, *t.BEHIND_STATES))
-    .order_by(_d.c.id)
-    .limit(PER_CHAIN_MAX)
-)

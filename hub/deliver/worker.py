@@ -7,10 +7,10 @@ whose handlers call a provider are handed to tasks of their own. Source: docs/de
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import select, update
@@ -22,12 +22,13 @@ from hub.deliver.blocking import release_chains
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
 from hub.deliver.effects import OutgoingMessage
-from hub.deliver.picker import lanes_with_work, pick
+from hub.deliver.picker import Picked, lanes_with_work, pick
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Settler
+from hub.deliver.suspicion import Suspicion, used_up
 from hub.deliver.telling import tell_all
 from hub.deliver.work import Work
-from hub.errors import StoreUnavailableError
+from hub.errors import RetryableError, StoreUnavailableError
 from hub.ledger import Account
 from hub.ownership.holding import Holding
 from hub.ownership.turns import wait_for_earlier
@@ -55,6 +56,8 @@ class _Round:
     result: BatchResult = field(default_factory=BatchResult)
     works: list[Work] = field(default_factory=list)
     found: bool = False
+    suspected: frozenset[int] = frozenset()
+    """Lanes of suspects that may run now, and did not: their attempts are counted first."""
 
 
 class Worker:
@@ -76,11 +79,13 @@ class Worker:
         self._rules = rules
         self._holding = holding
         self._suspects = holding.suspects
+        self._suspicion = Suspicion(holding.suspects)
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._batch_size = batch_size
         self._limit = batch_size
         """How many are read for the next batch: of those for which there is no time, nothing need be read."""
+        self._turn_of_kinds = 0
         self._sweep_s = sweep_s
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
@@ -170,12 +175,15 @@ class Worker:
     async def _deliver(self, lanes: Sequence[int]) -> None:
         """One batch of these lanes. They are looked at again until nothing of theirs can run."""
         begun_s = self._around.clock.monotonic()
+        self._turn_of_kinds += 1
         try:
             done = await self._round(lanes)
         except FlushError as error:
             log.warning("batch_halved", cause=type(error.cause).__name__, deliveries=len(self._last))
-            await self._search(lanes, [work.id for work in self._last], error)
-            self._to_deliver.again(lanes)
+            try:
+                await self._search(lanes, [work.id for work in self._last], error)
+            finally:
+                self._to_deliver.again(lanes)
             return
         except StoreUnavailableError:
             self._to_deliver.again(lanes)
@@ -233,14 +241,15 @@ class Worker:
                 leave=leave,
                 targets=rules.targets_of,
                 recent=self._around.recent_events,
+                turn=self._turn_of_kinds,
             )
             works = self._within_call_bounds(self._chosen(picked.works, only, counted), rules)
             self._last = works
             if refused is not None:
                 result = BatchResult(attempts=[single_failure(one, refused, now) for one in works])
-            elif used_up := _used_up(works, counted, rules):
+            elif deadly := used_up(works, counted, rules):
                 killed = FlushError(RuntimeError("the process ended each time while this ran"))
-                result = BatchResult(attempts=[single_failure(one, killed, now) for one in used_up])
+                result = BatchResult(attempts=[single_failure(one, killed, now) for one in deadly])
             else:
                 # A search for the one at fault runs its parts whole: the next part stands behind what would be cut.
                 may_cut = not counted and only is None
@@ -250,12 +259,32 @@ class Worker:
                     # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
                     lock_first = self._runner.touched
             self._adapt(result)
-            settling = settler.settle(conn, result.attempts, picked.drained, picked.waits)
+            settling = settler.settle(conn, result.attempts, _go_on(picked, result), picked.waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
-            is_held_up = bool(picked.works) and not works and bool(self._suspects)
-            return _Round(result, works, bool(result.attempts) or picked.is_worth_another_look or is_held_up)
+            suspected = self._suspicion.met_among(picked.works)
+            is_held_up = not suspected <= self._suspicion.lanes
+            found = bool(result.attempts) or picked.is_worth_another_look or is_held_up
+            return _Round(result, works, found, suspected)
 
-        return await self._around.store.write(work, fence=self._holding.fence)
+        done = await self._committed(work, is_refusal=refused is not None)
+        self._suspicion.saw(lanes, done.suspected)
+        return done
+
+    async def _committed(self, work: Callable[[AsyncConnection], Awaitable[_Round]], *, is_refusal: bool) -> _Round:
+        """Run a round's transaction. Raises FlushError where the database ended it because nothing happened in it.
+
+        It says so in words at best, and all of it again would end alike where this machine has no time for it.
+        """
+        self._last, begun_s = [], time.perf_counter()
+        try:
+            return await self._around.store.write(work, fence=self._holding.fence)
+        except StoreUnavailableError as error:
+            if is_refusal or not self._last or time.perf_counter() - begun_s < self._holding.fence.idle_s:
+                raise
+            self._limit = max(1, len(self._last) // 2)
+            raise FlushError(
+                RetryableError("its transaction was ended: nothing happened in it for too long")
+            ) from error
 
     def _adapt(self, result: BatchResult) -> None:
         if result.left:
@@ -263,16 +292,11 @@ class Worker:
         elif len(result.attempts) >= self._limit:
             self._limit = min(self._batch_size, 2 * self._limit)
 
-    def _chosen(self, works: Sequence[Work], only: set[int] | None, counted: frozenset[int]) -> list[Work]:
-        """Those of the picked deliveries that run now: suspects apart, and none before what stands in front of it."""
+    def _chosen(self, works: list[Work], only: set[int] | None, counted: frozenset[int]) -> list[Work]:
+        """Those of the picked deliveries that run now."""
         if only is not None:
             return [one for one in works if one.id in only]
-        if works and works[0].id in counted:
-            # Their attempts are counted already.
-            chosen = takewhile(lambda one: one.id in counted, works)
-            return [replace(one, attempts=one.attempts - 1) for one in chosen]
-        # Something came before those that were counted: it is an ordinary batch, and they are another one.
-        return list(takewhile(lambda one: one.id not in self._suspects and one.id not in counted, works))
+        return self._suspicion.chosen(works, counted)
 
     def _routes_to_leave(self, rules: Rules, lanes: Iterable[int]) -> frozenset[int]:
         """Routes that stand still or whose provider has no room: they are not even read, others stand behind them."""
@@ -299,38 +323,27 @@ class Worker:
         return allowed
 
     async def _count_suspects(self, lanes: Sequence[int], only: set[int] | None) -> frozenset[int]:
-        """After an unclean take-over: count the attempts of suspects before they run, in case one kills again.
-
-        Only of those that are picked first; what is picked before a suspect runs before it, as an ordinary batch.
-        """
-        if not self._suspects or only is not None:
+        """After an unclean take-over: count the attempts of suspects before they run, in case one kills again."""
+        if only is not None or not self._suspicion.is_up_in(lanes):
             return frozenset()
 
         async def work(conn: AsyncConnection) -> frozenset[int]:
-            now, targets = self._around.clock.now(), self._rules().targets_of
-            leave = self._routes_to_leave(self._rules(), lanes)
-            # No more than the batch will read: what is counted must run before the next process may end.
-            picked = await pick(conn, lanes, limit=self._limit, now=now, leave=leave, targets=targets)
+            now, rules = self._around.clock.now(), self._rules()
+            leave = self._routes_to_leave(rules, lanes)
+            # No more than the batch will take: what is counted must run before the next process may end.
+            limit, turn = self._limit, self._turn_of_kinds
+            picked = await pick(conn, lanes, limit=limit, now=now, leave=leave, targets=rules.targets_of, turn=turn)
             await picked.waits.write(conn)
-            together = frozenset(one.id for one in self._run_together(picked.works))
+            runs = self._within_call_bounds(self._suspicion.together(picked.works), rules)
+            together = frozenset(one.id for one in runs)
             if together:
                 those = update(t.deliveries).where(t.deliveries.c.id.in_(together))
                 await conn.execute(those.values(attempts=t.deliveries.c.attempts + 1))
             return together
 
         counted = await self._around.store.write(work, fence=self._holding.fence)
-        for one in counted:
-            self._suspects.pop(one, None)
+        self._suspicion.forget(counted)
         return counted
-
-    def _run_together(self, works: Sequence[Work]) -> list[Work]:
-        """Suspects may share a batch until one was tried before: a process may have died of it, so it runs alone.
-
-        All of them alone would take minutes for the backlog of a minute, and each further kill would begin again.
-        """
-        suspects = list(takewhile(lambda one: one.id in self._suspects, works))
-        fresh = list(takewhile(lambda one: one.attempts == 0, suspects))
-        return fresh or suspects[:1]
 
     def _after(self, done: _Round) -> None:
         """Tell those who wait, now that it is committed."""
@@ -352,6 +365,12 @@ class Worker:
                 self._around.recent_messages.keep(number, outbound, payload=message.payload)
 
 
+def _go_on(picked: Picked, result: BatchResult) -> set[int]:
+    """The due chains of which something was run, or nothing was left; the others stay as they are, due."""
+    left = {work.chain for work in picked.works} - {attempt.work.chain for attempt in result.attempts}
+    return picked.drained - left
+
+
 async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
     """Write the endings; where a handler has hidden that its transaction is lost, it shows here at the latest."""
     try:
@@ -360,14 +379,3 @@ async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
         if not may_be_blamed or sqlstate(error)[:2] == "40" or unavailable(error) is not None:
             raise
         raise FlushError(error) from error
-
-
-def _used_up(works: Sequence[Work], counted: frozenset[int], rules: Rules) -> list[Work]:
-    """Suspects that were running each time a process ended. Others were not, whatever attempts they have had."""
-    return [
-        one
-        for one in works
-        if one.id in counted
-        and (route := rules.routes_by_id.get(one.route_id)) is not None
-        and one.attempts >= route.attempts
-    ]

@@ -125,7 +125,7 @@ async def pick(
     Ready rows of destinations that are closed are not even read: many of them must not hide what stands behind them.
     """
     picked, rooms = Picked(), rooms or Rooms()
-    due = _open_only(await _due_heads(conn, lanes, now, picked), rooms, picked)
+    due = _open_only(await _due_heads(conn, lanes, limit, now, picked), rooms, picked)
     ready = await _ready(conn, lanes, limit, picked, rooms.closed)
     picked.heads, picked.held = _within_bounds(_in_equal_parts(due, ready, limit), limit, destinations, rooms)
     left = {head.seq for head in picked.held}
@@ -220,16 +220,23 @@ def _lanes_with_work(dialect: str) -> Select[int]:
     return select(lane).where(first_ready.is_not(None) | first_due.is_not(None))
 
 
-async def _due_heads(conn: AsyncConnection, lanes: Sequence[int], now: datetime, picked: Picked) -> list[Head]:
-    """The rows of due chains from their heads on. Behind a parked one nothing may go."""
+async def _due_heads(
+    conn: AsyncConnection, lanes: Sequence[int], limit: int, now: datetime, picked: Picked
+) -> list[Head]:
+    """The rows of due chains from their heads on: of many chains a few each, of few chains many.
+
+    Behind a parked one nothing may go.
+    """
     dialect = conn.dialect.name
-    bounds = {"lanes": as_numbers(dialect, lanes), "now": now}
+    bounds = {"lanes": as_numbers(dialect, lanes), "now": now, "most": min(DUE_CHAINS_MAX, limit)}
     chains = list(await conn.scalars(_due_chains(dialect), bounds))
     if not chains:
         return []
+    per_chain = min(PER_CHAIN_MAX, -(-limit // len(chains)))
+    of_chains = {"chains": as_numbers(dialect, chains), "per_chain": per_chain}
     heads: list[Head] = []
     stopped: set[int] = set()
-    for row in await conn.execute(_first_of_chains(dialect), {"chains": as_numbers(dialect, chains)}):
+    for row in await conn.execute(_first_of_chains(dialect), of_chains):
         if row.state == "parked" and row.chain not in stopped:
             stopped.add(row.chain)
             if all(head.chain != row.chain for head in heads):
@@ -245,7 +252,7 @@ def _due_chains(dialect: str) -> Select[int]:
         select(_b.c.chain)
         .where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
         .order_by(_b.c.next_at)
-        .limit(DUE_CHAINS_MAX)
+        .limit(bindparam("most", type_=BigInteger))
     )
 
 
@@ -257,7 +264,7 @@ def _first_of_chains(dialect: str) -> Select[Any]:
         select(own.c.seq)
         .where(own.c.chain == wanted.c[0], in_state(own, "waiting", "parked"))
         .order_by(own.c.seq)
-        .limit(PER_CHAIN_MAX)
+        .limit(bindparam("per_chain", type_=BigInteger))
     )
     return _looked_up(dialect, _seqs(dialect, wanted, first).subquery("heads"))
 

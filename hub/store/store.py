@@ -45,6 +45,8 @@ class Fence:
     def __init__(self, worker_id: UUID, epoch: int, *, idle_s: float = IDLE_S_MAX) -> None:
         self.worker_id = worker_id
         self.epoch = epoch
+        self.idle_s = idle_s
+        """Seconds after which PostgreSQL ends a transaction in which nothing happens."""
         self._idle = f"{round(1000 * idle_s)}ms"
 
     async def hold(self, conn: AsyncConnection) -> None:
