@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from handlers.paypal.authority import Authority
 from handlers.paypal.sandbox_api import SandboxApi
 from handlers.paypal.sandbox_book import BookKeeper
+from handlers.paypal.sandbox_invoicing import InvoicingApi
 from handlers.paypal.sandbox_pages import ApprovalPage
 from handlers.paypal.sandbox_webhooks import Postman
 from handlers.paypal.settings import SANDBOX_PATH, PaypalSettings
@@ -45,6 +46,7 @@ def postman_of(settings: PaypalSettings, hub_url: str = "", *, speed: float = 1.
         url=url if url.endswith(WEBHOOK_PATH) else url + WEBHOOK_PATH,
         webhook_id=(settings.webhook_ids or ("",))[0],
         speed=speed,
+        keeper=BookKeeper(settings.sandbox_dir),
     )
 
 
@@ -52,4 +54,5 @@ def sandbox_routes(settings: PaypalSettings, clock: Clock) -> Iterable[web.Abstr
     """What the hub serves under HUB_SANDBOX: the API and the page of approval."""
     api = sandbox_api(settings, clock, path=SANDBOX_PATH, base=f"http://127.0.0.1:{settings.hub_port}")
     yield from api.routes()
+    yield from InvoicingApi(api).routes()
     yield from ApprovalPage(api, SANDBOX_PATH).routes()

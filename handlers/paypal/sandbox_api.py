@@ -32,8 +32,18 @@ TOKEN_LIFE_S: Final = 32_400
 PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX = 10, 20
 SLOW_S: Final = 3.0
 EVENT_MARK: Final = b'"webhook_event":'
-API_FAULTS: Final = ("429", "429_html", "500", "html", "401", "slow", "cut_after", "cut_before")
-"""What an endpoint can be told to do instead: answer so, take long, or cut the connection after or before the work."""
+LATE_S: Final = 1.0
+API_FAULTS: Final = (
+    *("429", "429_html", "500", "html", "401", "slow"),
+    *("cut_after", "cut_before", "500_after", "late", "duplicate", "stale"),
+)
+"""What an endpoint can be told to do instead: answer so, take long, or cut the connection after or before the work.
+
+500_after: the work is done, the answer is 500 · late: cut, and the work is done a second later · duplicate: the work is
+done twice, as where somebody between repeats a request, and the second answer counts · stale: a search finds nothing.
+"""
+FAULT: Final = web.RequestKey("fault", str)
+"""How a request is to be treated; for endpoints that misbehave in their own way."""
 
 Endpoint: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,19 +64,19 @@ class SandboxApi:
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """Every endpoint of this part."""
         at = self.path
-        yield web.post(f"{at}/v1/oauth2/token", self._played("token", self.token, needs_token=False))
-        yield web.get(f"{at}/v1/billing/plans", self._played("plans", self.plans))
-        yield web.post(f"{at}/v1/billing/subscriptions", self._played("subscribe", self.subscribe))
+        yield web.post(f"{at}/v1/oauth2/token", self.played("token", self.token, needs_token=False))
+        yield web.get(f"{at}/v1/billing/plans", self.played("plans", self.plans))
+        yield web.post(f"{at}/v1/billing/subscriptions", self.played("subscribe", self.subscribe))
         one = f"{at}/v1/billing/subscriptions/{{id}}"
-        yield web.get(one, self._played("subscription", self.subscription))
-        yield web.get(f"{one}/transactions", self._played("transactions", self.transactions))
+        yield web.get(one, self.played("subscription", self.subscription))
+        yield web.get(f"{one}/transactions", self.played("transactions", self.transactions))
         verify = f"{at}/v1/notifications/verify-webhook-signature"
-        yield web.post(verify, self._played("verify-webhook", self.verify))
+        yield web.post(verify, self.played("verify-webhook", self.verify))
         events = f"{at}/v1/notifications/webhooks-events"
-        yield web.get(events, self._played("events", self.events))
-        yield web.get(f"{events}/{{id}}", self._played("event", self.event))
-        yield web.post(f"{events}/{{id}}/resend", self._played("resend", self.resend))
-        yield web.get(f"{at}/v1/notifications/webhooks/{{id}}", self._played("webhook", self.webhook))
+        yield web.get(events, self.played("events", self.events))
+        yield web.get(f"{events}/{{id}}", self.played("event", self.event))
+        yield web.post(f"{events}/{{id}}/resend", self.played("resend", self.resend))
+        yield web.get(f"{at}/v1/notifications/webhooks/{{id}}", self.played("webhook", self.webhook))
 
     @property
     def now(self) -> datetime:
@@ -103,7 +113,7 @@ class SandboxApi:
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """A new subscription, or the one that this PayPal-Request-Id has made before."""
-        asked = await _read(request)
+        asked = await read_json(request)
         context = asked.get("application_context") or {}
         if not isinstance(asked.get("plan_id"), str):
             return error(400, "INVALID_REQUEST", "MISSING_REQUIRED_PARAMETER")
@@ -147,7 +157,7 @@ class SandboxApi:
     async def verify(self, request: web.Request) -> web.Response:
         """Whether a delivery is ours: over the bytes of the event as they stand in the request."""
         text = await request.read()
-        asked = await _read(request)
+        asked = await read_json(request)
         head, _, rest = text.partition(EVENT_MARK)
         body = rest.removesuffix(b"}")
         status = "FAILURE"
@@ -214,6 +224,17 @@ class SandboxApi:
         if self._sending:
             await asyncio.wait(self._sending)
 
+    def _work_late(self, endpoint: Endpoint, request: web.Request) -> None:
+        """Do what was asked when its sender has given up; its body was read before."""
+
+        async def work() -> None:
+            await asyncio.sleep(LATE_S)
+            await endpoint(request)
+
+        task = asyncio.create_task(work())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
     def _created(self, row: Row) -> Row:
         token = approval_token(row["id"])
         approve = f"{self.base}{self.path}/approve?subscription={row['id']}&ba_token={token}"
@@ -229,7 +250,7 @@ class SandboxApi:
     def _valid_token(self) -> str:
         return "A21." + hmac.new(self.secret.encode(), self.client_id.encode(), hashlib.sha256).hexdigest()
 
-    def _played(self, place: str, endpoint: Endpoint, *, needs_token: bool = True) -> Endpoint:
+    def played(self, place: str, endpoint: Endpoint, *, needs_token: bool = True) -> Endpoint:
         """The endpoint behind the token, misbehaving when it is told to."""
 
         @wraps(endpoint)
@@ -246,10 +267,23 @@ class SandboxApi:
             if needs_token and not hmac.compare_digest(given, f"Bearer {self._valid_token()}".encode()):
                 body = {"error": "invalid_token", "error_description": "Token signature verification failed"}
                 return web.json_response(body, status=401)
+            request[FAULT] = kind
+            if kind == "late":
+                await request.read()
+                self._work_late(endpoint, request)
+                return _cut(request)
             if kind == "slow":
                 await asyncio.sleep(SLOW_S)
             response = await endpoint(request)
-            return _cut(request) if kind == "cut_after" else response
+            match kind:
+                case "duplicate":
+                    return await endpoint(request)
+                case "cut_after":
+                    return _cut(request)
+                case "500_after":
+                    return error(500, "INTERNAL_SERVER_ERROR", "INTERNAL_SERVICE_ERROR")
+                case _:
+                    return response
 
         return answer
 
@@ -296,7 +330,7 @@ def _transaction(sale: Row) -> Row:
     if "transaction_fee" in sale:
         fee = sale["transaction_fee"]
         breakdown["fee_amount"] = {"value": fee["value"], "currency_code": fee["currency"]}
-    status = {"completed": "COMPLETED", "pending": "PENDING", "denied": "DECLINED"}.get(sale["state"], "REFUNDED")
+    status = "DECLINED" if sale["state"] == "denied" else sale["state"].upper()
     return {"id": sale["id"], "status": status, "amount_with_breakdown": breakdown, "time": sale["create_time"]}
 
 
@@ -305,7 +339,8 @@ def _whole(request: web.Request, name: str, default: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
-async def _read(request: web.Request) -> Mapping[str, Any]:
+async def read_json(request: web.Request) -> Mapping[str, Any]:
+    """The members of a body; none where it is no JSON object."""
     try:
         body = parse_json(await request.read())
     except UnreadableError:

@@ -28,7 +28,10 @@ EVENTS_KEPT_MAX: Final = 5_000
 
 @dataclass(slots=True)
 class Book:
-    """The state, as JSON values. ``requests`` maps a PayPal-Request-Id to what it made; ``faults`` are to come."""
+    """The state, as JSON values. ``requests`` maps a PayPal-Request-Id to what it made; ``faults`` are to come.
+
+    With ``has_loose_numbers`` two invoices may have one number, as nobody has promised that they may not.
+    """
 
     count: int = 0
     plans: dict[str, Row] = field(default_factory=dict)
@@ -38,6 +41,8 @@ class Book:
     events: dict[str, Row] = field(default_factory=dict)
     requests: dict[str, str] = field(default_factory=dict)
     faults: list[Row] = field(default_factory=list)
+    late: list[Row] = field(default_factory=list)
+    has_loose_numbers: bool = False
 
     def number(self) -> int:
         """The next number; every id holds one."""

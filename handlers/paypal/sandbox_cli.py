@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from handlers.paypal import sandbox_deeds as deeds
+from handlers.paypal import sandbox_invoices as invoices
 from handlers.paypal.sandbox import postman_of
 from handlers.paypal.sandbox_api import API_FAULTS
 from handlers.paypal.sandbox_book import Book, BookKeeper, Row
@@ -27,7 +28,10 @@ from hub.settings import read_settings
 
 sandbox_cli = typer.Typer(no_args_is_help=True, help="Play PayPal and its buyers.")
 
-PLACES = ("token", "plans", "subscribe", "subscription", "transactions", "verify-webhook", "webhook", "*")
+PLACES = (
+    *("token", "plans", "subscribe", "subscription", "transactions", "verify-webhook", "webhook", "events"),
+    *("draft", "search-invoices", "invoice", "update-invoice", "send-invoice", "record-payment", "record-refund", "*"),
+)
 SubscriptionArgument = Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="PayPal's id, I-…")]
 FaultOption = Annotated[
     str | None, typer.Option("--fault", help=f"Deliver the webhook badly: {', '.join(MISDELIVERIES)}.")
@@ -93,6 +97,41 @@ def refund(
 ) -> None:
     """Give money back to the buyer."""
     _tell(lambda book, now: [deeds.refund(book, sale, now, value=amount)], fault, url, as_json)
+
+
+@sandbox_cli.command("pay-invoice")
+def pay_invoice(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="Of an invoice that was sent, S-….")],
+    *,
+    fault: FaultOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The buyer pays an invoice at PayPal, as one may who gets it before it is marked as paid."""
+
+    def work(book: Book, now: datetime) -> list[Row]:
+        row = next((one for one in book.invoices.values() if one["detail"]["invoice_number"] == number), None)
+        if row is None:
+            raise UsageError(f"the sandbox has no invoice {number}")
+        try:
+            invoices.record_payment(book, row, {"method": "PAYPAL"}, kind="PAYPAL")
+        except invoices.RefusedError as refused:
+            raise UsageError(f"PayPal refuses: {refused.issue}") from refused
+        return [invoices.tell(book, row, "INVOICING.INVOICE.PAID", now)]
+
+    _tell(work, fault, url, as_json)
+
+
+@sandbox_cli.command("reverse")
+def reverse(
+    sale: Annotated[str, typer.Argument(metavar="SALE", help="PayPal's id of the payment.")],
+    *,
+    fault: FaultOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """PayPal takes the money of a payment back, and does not say of which."""
+    _tell(lambda book, now: [deeds.reverse(book, sale, now)], fault, url, as_json)
 
 
 @sandbox_cli.command("status")
@@ -167,11 +206,12 @@ def misbehave(
 
 @sandbox_cli.command("show")
 def show(as_json: JsonOption = False) -> None:
-    """Show what the played PayPal knows: subscriptions and payments."""
+    """Show what the played PayPal knows: subscriptions, payments and invoices."""
     with _keeper(_settings()).opened() as book:
         subscriptions, sales = list(book.subscriptions.values()), list(book.sales.values())
+        made = list(book.invoices.values())
     if as_json:
-        print_json({"subscriptions": subscriptions, "sales": sales})
+        print_json({"subscriptions": subscriptions, "sales": sales, "invoices": made})
         return
     print_table(
         "Subscriptions",
@@ -187,6 +227,18 @@ def show(as_json: JsonOption = False) -> None:
             for one in sales
         ],
         empty="no payments",
+    )
+    print_table(
+        "Invoices",
+        ["invoice", "number", "status", "amount", "mails"],
+        [
+            [
+                *(one["id"], one["detail"]["invoice_number"], one["status"]),
+                *(" ".join(reversed(list(one["amount"].values()))), one["mails"]),
+            ]
+            for one in made
+        ],
+        empty="no invoices",
     )
 
 
@@ -210,7 +262,7 @@ def _tell(work: Callable[[Book, datetime], list[Row]], fault: str | None, url: s
         print_json(lines)
     else:
         for body, statuses in answers:
-            said = ", ".join(str(status) for status in statuses) or "nothing: it was lost"
+            said = ", ".join(str(status) for status in statuses) or "nothing: it was lost, or comes late"
             say(f"{body.get('event_type')} {body.get('id')}: the hub answered {said}")
     if fault is None and not all(200 <= statuses[-1] < 300 for _, statuses in answers):
         raise typer.Exit(EXIT_PROBLEM)

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from handlers.paypal.invoice_template import InvoiceTemplate
 from hub.environment import HOME_DEFAULT
+from hub.errors import ConfigError
 from hub.settings import GENERATED, EnvironmentSettings
 
 Environment = Literal["sandbox", "live"]
@@ -48,6 +50,19 @@ class PaypalSettings(EnvironmentSettings):
     locale: str = Field(default="en-US", pattern=r"^[a-z]{2}-[A-Z]{2}$")
     merchant_country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
 
+    invoice_enabled: bool = True
+    """Make an invoice of every payment of a subscription, marked as paid."""
+    invoice_template: Path | None = None
+    """A file with the texts of invoices; checked at start."""
+    invoice_email: Literal["on_send", "after_payment", "never"] = "on_send"
+    """When PayPal mails the invoice: before it is marked as paid, with an update after that, or not at all."""
+    invoice_copy: bool = False
+    """PayPal mails the seller, too."""
+    invoice_refund: bool = False
+    """Record on the invoice what was given back of its payment."""
+    invoicer_email: str = Field(default="", max_length=254)
+    """The seller's address on invoices; it must be that of the PayPal account. Empty: PayPal knows it."""
+
     smtp_url: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("HUB_SMTP_URL"))
     """``smtp://USER:PASSWORD@HOST:PORT`` (STARTTLS where offered) or ``smtps://…``; empty: no mail is sent."""
     mail_from: str = Field(default="", validation_alias=AliasChoices("HUB_MAIL_FROM"))
@@ -60,11 +75,26 @@ class PaypalSettings(EnvironmentSettings):
     hub_home: Path = Field(default=Path(HOME_DEFAULT), validation_alias=AliasChoices("HUB_HOME"))
 
     _kept: dict[str, object] = PrivateAttr(default_factory=dict)
+    _texts: InvoiceTemplate = PrivateAttr(default_factory=InvoiceTemplate)
 
     @field_validator("trust_dir", "hub_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("invoice_template", mode="before")
+    @classmethod
+    def _file(cls, value: object) -> object:
+        return Path(value).expanduser().absolute() if isinstance(value, str) and value else None
+
+    @model_validator(mode="after")
+    def _read_texts(self) -> Self:
+        if self.invoice_template is not None:
+            try:
+                self._texts = InvoiceTemplate.load(self.invoice_template)
+            except ConfigError as error:
+                raise ValueError(f"HUB_PAYPAL_INVOICE_TEMPLATE: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -108,6 +138,11 @@ class PaypalSettings(EnvironmentSettings):
     def webhook_ids(self) -> tuple[str, ...]:
         """Ours; the first is the one that the sandbox signs for."""
         return tuple(part.strip() for part in self.webhook_id.get_secret_value().split(",") if part.strip())
+
+    @property
+    def invoice_texts(self) -> InvoiceTemplate:
+        """What the template says, as it was at start."""
+        return self._texts
 
     @property
     def sandbox_dir(self) -> Path:
