@@ -26,6 +26,10 @@ Beside = Callable[[Child], Awaitable[None]]
 """Something that goes on beside a measurement: started with its clock, and waited for after it."""
 
 
+class TooShortError(RuntimeError):
+    """Everything was done before anybody looked: there is no figure, and more events are needed for one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hubs:
     """How a hub is to be run: what is not said is as a user has it."""
@@ -45,7 +49,10 @@ async def drain_by_hub(
     database_url: str = "",
     while_draining: Beside | None = None,
 ) -> Figure:
-    """The hub on PostgreSQL and RabbitMQ; on a database of its own unless one with a history is given."""
+    """The hub on PostgreSQL and RabbitMQ; on a database of its own unless one with a history is given.
+
+    Raises: TooShortError, when the load was over before its steady part began to be measured.
+    """
     how = how or Hubs()
     async with _database(database_url, how) as url, home() as folder:
         prepared = site(
@@ -101,6 +108,8 @@ async def _measured(
 ) -> Figure:
     total = load.events - load.poisoned
     first = await until_depth(channel, names.queue_out, max(1, int(total * WARM_UP_SHARE)), worker, FIRST_S_MAX)
+    if first >= total:
+        raise TooShortError(f"{name}: all of {total} messages had arrived when the clock was to start")
     start = Reading.of(worker)
     beside = while_draining(worker) if while_draining is not None else None
     await until_depth(channel, names.queue_out, total, worker, DRAIN_S_MAX)

@@ -19,8 +19,8 @@ from hub.app import Hub
 from hub.routing import Known, LoadedRouting, load_text
 from hub.transports.topology import topology_of
 
-PREPARE_S_MAX = 60.0
-READY_S_MAX = 2.0
+PREPARE_S_MAX = 240.0
+READY_S_MAX = 20.0
 PORTS = range(20_000, 30_000)
 PORTS_TRIED = 100
 

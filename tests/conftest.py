@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from hub.store.store import Store
 from tests.support.clock import SettableClock
@@ -17,6 +19,10 @@ ONE_DATABASE_WILL_DO = frozenset(
     {"test_sepay_authentication", "test_sepay_callback", "test_sepay_errors", "test_sepay_fuzz", "test_bad_handlers"}
 )
 """Modules about what comes in over HTTP, or about handlers: on PostgreSQL they run with the long ones."""
+
+# How long an example takes is the machine's affair.
+hypothesis.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("hub")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

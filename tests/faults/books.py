@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import asyncpg
 
 Row: TypeAlias = Sequence[Any]
-BUSY_S_MAX = 10.0
+BUSY_S_MAX = 60.0
 
 
 class Books(Protocol):

@@ -17,6 +17,7 @@ from tests.faults.books import Row, reading
 from tests.faults.nursery import LifeApart, Nursery, Order, nursery
 from tests.faults.selling import WEBHOOK_KEY, Selling, drained
 from tests.faults.till_judge import Evidence, judge_till, left_to_do
+from tests.support.patience import until
 from tests.support.proxy import Proxy, proxied
 from tests.support.rabbit import raw_channel
 from tests.support.running import environment
@@ -25,8 +26,8 @@ from tests.support.till import Names, routing_of
 BY_QUEUE = ("q1", "q2", "q3")
 BY_WEBHOOK = ("w1", "w2", "w3")
 PAUSE_S = 0.05
-FLOW_S_MAX = 180.0
-SETTLE_S_MAX = 240.0
+STILL_S_MAX = 240.0
+"""How long nothing may move: longer than any lease, back-off or silence here, on a machine that has much else to do."""
 LOOK_S = 0.05
 BACKLOG_MAX = 200
 """Sales that are accepted and not told: more prove nothing, and take their time on a slow machine."""
@@ -100,20 +101,22 @@ class Pair:
         """Wait until what is sold from now on, by queue and by webhook, is booked and told."""
         wanted = {way: self.selling.count_of(way) + len(BY_QUEUE) + 1 for way in "qw"}
 
-        async def is_told() -> bool:
+        async def told() -> dict[str, int]:
             rows = await self.rows(
                 "SELECT substr(key, 1, 1), count(*) FROM outbox"
                 " WHERE destination = 'sold' AND state = 'sent' GROUP BY 1"
             )
-            told = {str(way): int(number) for way, number in rows}
-            return all(told.get(way, 0) >= number for way, number in wanted.items())
+            return {str(way): min(int(number), wanted[str(way)]) for way, number in rows}
 
-        await self.until(is_told, FLOW_S_MAX, "sales flow again")
+        async def is_told() -> bool:
+            return await told() == wanted
+
+        await self.until(is_told, "sales to flow again", moves=told)
 
     async def quiet(self) -> None:
         """Hold the senders back, and wait until everything accepted is booked and told."""
         self.selling.pause()
-        await self.until(self._is_quiet, SETTLE_S_MAX, "all is settled")
+        await self.until(self._is_quiet, "all to be settled", moves=self.left)
 
     async def rows(self, query: str) -> list[Row]:
         """Ask the database past the proxies; nothing while it is away."""
@@ -122,17 +125,21 @@ class Pair:
                 return await books.rows(query)
         return []
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], deadline_s: float, words: str) -> None:
-        """Wait for a condition. Raises AssertionError where a hub ended by itself, or the time is over."""
+    async def until(
+        self, condition: Callable[[], Awaitable[bool]], words: str, *, moves: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Wait for a condition. Raises AssertionError where a hub ended by itself, or nothing moves any more."""
+
+        async def holds() -> bool:
+            for life in (replica.life for replica in self.replicas):
+                assert life is None or not life.is_odd, f"a hub ended by itself with code {life.ended}"
+            assert not self._sending.done(), self._sending.exception()
+            return await condition()
+
         try:
-            async with asyncio.timeout(deadline_s):
-                while not await condition():
-                    for life in (replica.life for replica in self.replicas):
-                        assert life is None or not life.is_odd, f"a hub ended by itself with code {life.ended}"
-                    assert not self._sending.done(), self._sending.exception()
-                    await asyncio.sleep(LOOK_S)
-        except TimeoutError:
-            raise AssertionError(f"not within {deadline_s:g} s: {words}; {await self._left()}") from None
+            await until(holds, words, deadline_s=STILL_S_MAX, pause_s=LOOK_S, moves=moves)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; {await self.left()}") from None
 
     async def finish(self) -> list[str]:
         """Heal everything, let all come to its end, and ask the judge."""
@@ -141,13 +148,13 @@ class Pair:
                 proxy.resume()
                 proxy.accept()
         self.selling.stop()
-        async with asyncio.timeout(SETTLE_S_MAX):
-            await self._sending
         found = []
         try:
-            await self._settled()
-        except TimeoutError:
-            found.append(f"everything comes to its end: {await self._left()}")
+            await until(self._sending.done, "the senders to end", deadline_s=STILL_S_MAX, moves=self.left)
+            await self._sending
+            await until(self._has_nothing_left, "the end", deadline_s=STILL_S_MAX, pause_s=LOOK_S, moves=self.left)
+        except TimeoutError as error:
+            found.append(f"everything comes to its end: {error}; {await self.left()}")
         for replica in self.replicas:
             await replica.kill()
         queues = {
@@ -158,6 +165,13 @@ class Pair:
         evidence = Evidence(self.selling.accepted, self.selling.answers, queues)
         async with reading(self.place.database) as books:
             return found + await judge_till(books, evidence)
+
+    async def left(self) -> str:
+        """What is not done of what was accepted; empty when all is."""
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with reading(self.place.database) as books:
+                return await left_to_do(books, len(self.selling.accepted))
+        return "the database is away"
 
     async def close(self) -> None:
         tasks = {self._sending, self._holding_back}
@@ -177,18 +191,10 @@ class Pair:
         return [replica.url for replica in self.replicas if replica.url is not None]
 
     async def _is_quiet(self) -> bool:
-        return self.selling.idle == len(BY_QUEUE) + len(BY_WEBHOOK) and not await self._left()
+        return self.selling.idle == len(BY_QUEUE) + len(BY_WEBHOOK) and not await self.left()
 
-    async def _settled(self) -> None:
-        async with asyncio.timeout(SETTLE_S_MAX):
-            while await self._left():  # noqa: ASYNC110 - it is in a database
-                await asyncio.sleep(LOOK_S)
-
-    async def _left(self) -> str:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            async with reading(self.place.database) as books:
-                return await left_to_do(books, len(self.selling.accepted))
-        return "the database is away"
+    async def _has_nothing_left(self) -> bool:
+        return not await self.left()
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ from tests.support.till import Names, routing_of
 CUSTOMERS = ("q1", "q2", "q3")
 ALONE, TOGETHER, AFTER = range(2), range(2, 4), range(4, 5)
 """The numbers of the sales that come while the first hub is alone, beside the second one, and gone."""
-TRIAL_S_MAX = 90.0
+TRIAL_S_MAX = 600.0
 LOOK_S = 0.01
 LANES = 256
 POOL_SIZE = "5"

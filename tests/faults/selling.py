@@ -30,7 +30,7 @@ ANSWER_S_MAX = 3.0
 """How long a sender waits before it sends again: some of what it gave up is accepted all the same."""
 AGAIN_S = 0.05
 REPEAT_EVERY = 7
-DRAIN_S_MAX = 60.0
+DRAIN_S_MAX = 240.0
 
 Send: TypeAlias = Callable[[SaleSent], Awaitable[bool]]
 """Sends a sale once; whether it was accepted."""

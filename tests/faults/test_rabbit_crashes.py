@@ -21,7 +21,7 @@ SHARES = 4 if IS_EVERYTHING else 1
 """Parts of the points, so that processes can share the work."""
 SAMPLE = 3
 """Points of each way when not all are tried."""
-GRID_S_MAX = 7_200 if IS_EVERYTHING else 600
+GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
 TRIES_MAX = 2
 
 pytestmark = pytest.mark.timeout(GRID_S_MAX)

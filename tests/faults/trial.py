@@ -14,7 +14,7 @@ from tests.faults.scenarios import Scenario
 from tests.faults.seams import Point
 from tests.faults.stage import Stage
 
-TRIAL_S_MAX = 90.0
+TRIAL_S_MAX = 600.0
 LOOK_S = 0.01
 TRAIL_S = 0.3
 """How long after everything is settled a point may still be reached: by the last marks, and one more look."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from hub.store.store import Store
 from tests.support.servers import administer
 
-LOCK_S_MAX = 30.0
+LOCK_S_MAX = 120.0
 
 
 @asynccontextmanager

@@ -31,7 +31,6 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_page_builds_a_capability_that_works_as_printed(project: Path, tmp_path: Path) -> None:
     environ = {
         "PATH": f"{PROJECT / '.venv/bin'}:{os.environ['PATH']}",

@@ -22,8 +22,6 @@ EVENTS = 1_000
 POSTED = 200
 """Of each customer over HTTP, where every event waits for its commit."""
 BATCH = 100
-SECONDS_MAX = 90.0
-"""Far more than it takes, for a machine that is busy with other tests."""
 KEY = "customer.card.changeBlockState"
 CEASED, SURVIVOR = 13, 11
 MERGE = {"fromCustomerInfo": {"customerId": CEASED}, "toCustomerInfo": {"customerId": SURVIVOR}}
@@ -117,11 +115,17 @@ async def forwarded(hub: RunningHub, count: int) -> dict[int, list[int]]:
 async def forwarded_rows(hub: RunningHub, count: int) -> None:
     query = select(func.count()).where(t.local_messages.c.queue == SMART_COMMUNICATIONS)
 
-    async def all_came() -> bool:
+    async def number() -> int:
         async with hub.hub.store.reading() as conn:
-            return int(await conn.scalar(query) or 0) >= count
+            return int(await conn.scalar(query) or 0)
 
-    await until(all_came, deadline_s=SECONDS_MAX)
+    async def all_came() -> bool:
+        return await number() >= count
+
+    async def moves() -> object:
+        return await number(), await hub.progress()
+
+    await until(all_came, f"{count} messages", pause_s=0.05, moves=moves)
     await hub.settled()
 
 
@@ -132,7 +136,7 @@ async def all_delivered(hub: RunningHub) -> None:
         async with hub.hub.store.reading() as conn:
             return await conn.scalar(query) == 0
 
-    await until(none_left, deadline_s=SECONDS_MAX)
+    await until(none_left, "every delivery to be done", moves=hub.progress)
 
 
 def around_the_merge(rows: Sequence[Any]) -> tuple[dict[int, list[int]], dict[int, list[int]]]:

@@ -94,7 +94,6 @@ async def bank(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 async def test_the_tour_works_as_printed(tmp_path: Path) -> None:
     """The README's commands, with one variable more."""
     async with serving() as server:

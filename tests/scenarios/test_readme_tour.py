@@ -29,7 +29,6 @@ PROMISED = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_tour_works_as_printed(tmp_path: Path) -> None:
     environ = {
         "PATH": os.environ["PATH"],

@@ -22,7 +22,6 @@ def vhost() -> Iterator[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_the_tour_works_as_printed(vhost: str, tmp_path: Path) -> None:
     environ = {
         "PATH": os.environ["PATH"],

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
@@ -28,7 +27,6 @@ CHECKS: Final = [not_a_server_error, status_code_conformance, content_type_confo
 MODES: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 
-@pytest.mark.timeout(300)
 async def test_the_api_keeps_to_its_own_description(shop: Shop) -> None:
     running = shop.bank.running
     await shop.fund(10 * PRICE)

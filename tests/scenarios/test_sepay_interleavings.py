@@ -195,7 +195,7 @@ async def crowd_on(database_url: str, clock: SettableClock, home: Path, dice: ra
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(number, marks=pytest.mark.long) for number in range(2, 12))])
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 async def test_whatever_the_order_money_licences_and_bank_agree(
     clock: SettableClock, database_url: str, tmp_path: Path, seed: int
 ) -> None:
@@ -243,7 +243,7 @@ async def on_to_the_next_renewal(crowd: Crowd, clock: SettableClock) -> None:
     async def ran() -> bool:
         return len(await bank.outcomes("sweep-renewals")) > swept
 
-    await until(ran, deadline_s=60.0)
+    await until(ran)
 
 
 async def every_wallet_is_activated(crowd: Crowd) -> None:

@@ -40,7 +40,7 @@ SENDERS = 16
 WALLETS = max(20, TRANSFERS // 5)
 TOKEN = "test-list-token"
 SEED = 20241115
-RECONCILE_S_MAX = 120.0
+RECONCILE_S_MAX = 600.0
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[tuple[SandboxBank, str]]:
         yield bank, str(server.make_url(""))
 
 
-@pytest.mark.timeout(300 + TRANSFERS)
+@pytest.mark.timeout(1_800 + TRANSFERS)
 async def test_bank_and_books_agree_after_a_storm(
     database_url: str, tmp_path: Path, sandbox: tuple[SandboxBank, str]
 ) -> None:
@@ -159,16 +159,7 @@ async def send_all(hubs: Sequence[RunningHub], bodies: Sequence[bytes]) -> None:
 
 async def at_rest(bank: Bank) -> None:
     """Wait until nothing is left to do, for as long as something is done: how long it takes is the machine's affair."""
-    done, busy = await deliveries(bank)
-    while busy:
-        try:
-            await until(lambda: is_at_rest(bank), deadline_s=60.0, pause_s=0.5)
-        except TimeoutError:
-            before = done
-            done, busy = await deliveries(bank)
-            assert done > before, f"{done} deliveries are done, and none more in a minute; {busy} are open"
-        else:
-            break
+    await until(lambda: is_at_rest(bank), "every delivery to be done", pause_s=0.5, moves=lambda: deliveries(bank))
     await bank.settled()
 
 

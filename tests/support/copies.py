@@ -14,7 +14,7 @@ import asyncpg
 
 from tests.support.servers import administer, connect_to
 
-STATEMENT_S_MAX = 30.0
+STATEMENT_S_MAX = 120.0
 
 _TABLES = """
     SELECT quote_ident(relname) FROM pg_class

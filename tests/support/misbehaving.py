@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TILL = Account("shop:till", "JPY", "debit", running=False)
 SALES = Account("shop:sales", "JPY", "credit", running=False)
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.5
 STOP = "stop "
 SECRET_IN_ERROR = "4111111111111111"
 
@@ -92,7 +92,7 @@ async def _behave(do: str) -> None:
         case "cancel":
             raise asyncio.CancelledError
         case "slow":
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         case _ if do.startswith(STOP):
             stop_this_process(Path(do.removeprefix(STOP)))
 

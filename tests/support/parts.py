@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from hub.capability import Capability, HandlerSpec
 from hub.clock import Clock, SystemClock
@@ -37,8 +37,7 @@ from hub.store import tables as t
 from hub.store.store import Store
 from hub.wiring import Capabilities, Wiring
 from tests.support.owning import alone
-
-SETTLE_S_MAX = 30.0
+from tests.support.patience import until
 
 SOURCES = """
 version: 1
@@ -119,14 +118,20 @@ class Parts:
         """Wait until no delivery is ready, waiting, calling or retrying (states in ``also`` may stay)."""
         busy = {"ready", "waiting", "calling", "retrying"} - also
         self.to_deliver.add(range(LANES))
-        async with asyncio.timeout(SETTLE_S_MAX):
-            while True:
-                if not await self.count(*busy):
-                    return
-                for task in self._tasks:
-                    if task.done():
-                        task.result()
-                await asyncio.sleep(0.01)
+
+        async def is_settled() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            return not await self.count(*busy)
+
+        await until(is_settled, "everything to be settled", moves=self.progress)
+
+    async def progress(self) -> list[Any]:
+        """Changes as long as deliveries run: for ``until``."""
+        async with self.store.reading() as conn:
+            query = select(t.deliveries.c.state, func.count()).group_by(t.deliveries.c.state)
+            return sorted(tuple(row) for row in await conn.execute(query))
 
     async def count(self, *states: str) -> int:
         async with self.store.reading() as conn:

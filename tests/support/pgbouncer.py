@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-START_S_MAX = 10.0
+START_S_MAX = 60.0
 SERVER_CONNECTIONS = 3
 """Fewer than a hub's own, so that no client keeps one."""
 

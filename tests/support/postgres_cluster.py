@@ -21,7 +21,7 @@ from tests.support.processes import command, free_port
 
 SYSTEM_USER = "postgres"
 ROLE = "hub_faults"
-CONNECT_S_MAX = 10.0
+CONNECT_S_MAX = 60.0
 
 
 class PostgresCluster:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 ADDRESS_VARIABLE = "HUB_TEST_PUBSUB_EMULATOR"
 """The address of an emulator that runs already."""
-START_S_MAX = 60.0
-STOP_S_MAX = 10.0
+START_S_MAX = 180.0
+STOP_S_MAX = 60.0
 JAR_FOLDER = "platform/pubsub-emulator/lib"
 SDK_FOLDERS = ("/usr/lib/google-cloud-sdk", "/opt/google-cloud-sdk", "~/google-cloud-sdk")
 

@@ -19,8 +19,8 @@ from hub.transports.rabbit.objects import objects_of
 
 RABBIT_VARIABLE = "HUB_TEST_RABBITMQ_URL"
 RABBIT_USUAL = "amqp://guest:guest@127.0.0.1:5672/"
-CONNECT_S_MAX = 5.0
-CONTROL_S_MAX = 60.0
+CONNECT_S_MAX = 60.0
+CONTROL_S_MAX = 180.0
 
 
 async def rabbit_address() -> str:

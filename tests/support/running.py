@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from hub.app import ROLES, Hub
 from hub.clock import Clock
 from hub.event import LANES
 from hub.store import tables as t
+from tests.support.patience import until
+
+__all__ = ["API_KEY", "PROJECT", "WEBHOOK_KEY", "RunningHub", "environment", "running", "until"]
 
 PROJECT = Path(__file__).resolve().parents[2]
 WEBHOOK_KEY = "test-webhook-key"
 API_KEY = "test-admin-key"
-SETTLE_S_MAX = 60.0
 
 
 def environment(home: Path, database_url: str = "", **more: str) -> dict[str, str]:
@@ -63,10 +64,23 @@ class RunningHub:
         """Wait until no delivery can run and no message is to be sent; states in ``also`` may stay."""
         busy = {"ready", "waiting", "calling", "retrying"} - also
         self.hub.to_deliver.add(range(LANES))
-        async with asyncio.timeout(SETTLE_S_MAX):
-            while await self._has(t.deliveries, busy) or await self._has(t.outbox, {"ready", "waiting"}):
-                assert not self.hub.failed.is_set(), "a loop of the hub has ended"
-                await asyncio.sleep(0.02)
+
+        async def is_settled() -> bool:
+            assert not self.hub.failed.is_set(), "a loop of the hub has ended"
+            return not await self._has(t.deliveries, busy) and not await self._has(t.outbox, {"ready", "waiting"})
+
+        await until(is_settled, "everything to be settled", pause_s=0.02, moves=self.progress)
+
+    async def progress(self) -> list[Any]:
+        """Changes as long as deliveries run and messages are sent: for ``until``."""
+        async with self.hub.store.reading() as conn:
+            return [
+                sorted(
+                    tuple(row)
+                    for row in await conn.execute(select(table.c.state, func.count()).group_by(table.c.state))
+                )
+                for table in (t.deliveries, t.outbox)
+            ]
 
     async def _has(self, table: Any, states: set[str]) -> bool:
         async with self.hub.store.reading() as conn:
@@ -96,15 +110,3 @@ async def running(
             yield RunningHub(hub, http)
     finally:
         await hub.stop(5.0)
-
-
-async def until(condition: Callable[[], Any], *, deadline_s: float = 20.0, pause_s: float = 0.01) -> None:
-    """Wait for a condition (a function, or one that returns an awaitable), with a deadline."""
-    async with asyncio.timeout(deadline_s):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(pause_s)

@@ -12,7 +12,7 @@ from hub.settings import normal_database_url
 
 POSTGRES_VARIABLE = "HUB_TEST_POSTGRES_URL"
 POSTGRES_USUAL = "postgresql://root@127.0.0.1:5432/test"
-CONNECT_S_MAX = 5.0
+CONNECT_S_MAX = 60.0
 
 
 def address_of(database: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hub.cli import supervisor as module
 from hub.cli.output import EXIT_USAGE
 from hub.cli.supervisor import Supervisor
-from tests.integration.deliver.workshop import until
+from tests.support.patience import until
 
 CHILD = """\
 import os, sys, pathlib

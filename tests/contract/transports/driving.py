@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 
 from hub.transports import Ability, Binding, Delivered, OutboundMessage, QueueSpec, Topology, Transport
+from tests.support import patience
 
-DEADLINE_S = 15.0
+DEADLINE_S = patience.STILL_S_MAX
 QUIET_S = 0.8
 """How long nothing must come for a queue to count as empty: longer than any transport's own poll."""
 
@@ -98,6 +99,4 @@ async def left(transport: Transport, queue: str) -> list[Delivered]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - the condition is the transport's, which has no event to wait for
-            await asyncio.sleep(0.005)
+    await patience.until(condition, deadline_s=DEADLINE_S)

@@ -10,10 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from tests.support.patience import STILL_S_MAX
 from tests.support.running import PROJECT
 
-START_S_MAX = 30.0
-END_S_MAX = 30.0
+START_S_MAX = STILL_S_MAX
+END_S_MAX = STILL_S_MAX
 _LISTENS = re.compile(r"listens on (http://\S+)")
 
 

@@ -9,6 +9,7 @@ import json
 from hub.operate.parked import list_parked
 from hub.store import tables as t
 from tests.integration.app.shop import ADMIN, HEADERS, WEBHOOK, booked, everything_is_done, order, send
+from tests.support.patience import STILL_S_MAX
 from tests.support.running import RunningHub, until
 
 TEN_MEGABYTES = 10 * 1024 * 1024
@@ -108,7 +109,7 @@ async def raw_request(hub: RunningHub, header: bytes) -> int:
     body = json.dumps(order("never")).encode()
     head = f"POST {WEBHOOK} HTTP/1.1\r\nHost: x\r\nAuthorization: {HEADERS['Authorization']}\r\n".encode()
     writer.write(head + header + f"\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(STILL_S_MAX):
         answer = await reader.read()
     writer.close()
     return int(answer.split(b" ")[1])

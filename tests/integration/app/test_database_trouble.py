@@ -27,6 +27,7 @@ from tests.integration.app.shop import (
 )
 from tests.scenarios.outage import database_away
 from tests.support.misbehaving import ROUTING
+from tests.support.patience import STILL_S_MAX
 from tests.support.running import RunningHub, running, until
 from tests.support.servers import administer
 
@@ -169,7 +170,7 @@ async def sqlite_hub(tmp_path: Path) -> AsyncIterator[RunningHub]:
 async def send_for_a_while(hub: RunningHub) -> dict[str, int]:
     """Orders one after the other for some seconds; answers with the status of each."""
     statuses: dict[str, int] = {}
-    async with asyncio.timeout(TROUBLE_S * 10):
+    async with asyncio.timeout(STILL_S_MAX):
         end = asyncio.get_running_loop().time() + TROUBLE_S
         while asyncio.get_running_loop().time() < end:
             id = f"during-{len(statuses)}"

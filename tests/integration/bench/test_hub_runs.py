@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.databases import connected, database, server
-from benchmarks.drain import Hubs, drain_by_hub
+from benchmarks.drain import Hubs, TooShortError, drain_by_hub
+from benchmarks.figures import Figure
 from benchmarks.growth import database_with_past, pending_cost
 from benchmarks.latency import Phase, latency_of_hub
 from benchmarks.load import Load
@@ -25,17 +27,17 @@ pytestmark = [
 async def test_a_drain_with_poison_parks_the_poison_and_nothing_else() -> None:
     load = Load(events=200, poison_every=100)
 
-    figure = await drain_by_hub("poison", load, broker_url=RABBITMQ)
+    load, figure = await drained("poison", load)
 
-    # The judge has looked: two parked, the other 198 booked once and arrived.
-    assert 0 < figure.events < 198
+    # The judge has looked: two in two hundred parked, the others booked once and arrived.
+    assert 0 < figure.events < load.events - load.poisoned
     assert figure.number("deadlocks") == 0
     assert figure.worker_cpu_s > 0
 
 
 async def test_a_past_is_one_that_the_hub_can_go_on_from() -> None:
     async with database_with_past(2_000) as url:
-        figure = await drain_by_hub("past", Load(events=1_500, prefix="new-"), broker_url=RABBITMQ, database_url=url)
+        _, figure = await drained("past", Load(events=1_500, prefix="new-"), database_url=url)
         cost = await pending_cost(url)
 
     assert figure.per_s > 0
@@ -75,6 +77,15 @@ async def test_a_wrong_run_has_no_figure_and_leaves_no_database() -> None:
         await drain_by_hub("broken", Load(events=10), broker_url=RABBITMQ, how=Hubs(settings={"HUB_PORT": "0x"}))
 
     assert await databases_of_ours() - before == set()
+
+
+async def drained(name: str, load: Load, *, database_url: str = "") -> tuple[Load, Figure]:
+    """A run that was long enough to be measured: twice as many events wherever the hub had done them unseen."""
+    while True:
+        try:
+            return load, await drain_by_hub(name, load, broker_url=RABBITMQ, database_url=database_url)
+        except TooShortError:
+            load = replace(load, events=2 * load.events, prefix=f"more-{load.prefix}")
 
 
 async def databases_of_ours() -> set[str]:

@@ -21,7 +21,7 @@ async def run_engine(folder: Path, load: Load) -> Path:
     """The database of a run of the hub's engine on SQLite."""
     async with site(folder, database_url="", broker_url="") as where:
         environ = {**where.environ, "BENCH_EVENTS": str(load.events), "BENCH_BATCH": "50"}
-        await run_child(["-m", "benchmarks.engine"], environ=environ, timeout_s=60)
+        await run_child(["-m", "benchmarks.engine"], environ=environ, timeout_s=300)
     return folder / "hub.db"
 
 

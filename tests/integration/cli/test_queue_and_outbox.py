@@ -7,14 +7,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 from tests.integration.cli.commanding import BLOCK, BLOCK_TYPE, PURCHASE, PURCHASE_TYPE, Cli
 from tests.support.running import PROJECT
 
 QUEUE = "smc.customerEvents"
 CARD = json.loads(BLOCK.read_text())["cardInfo"]["cardNumber"]
-FOLLOW_S_MAX = 30.0
+FOLLOW_S_MAX = 120.0
 
 
 def _two_messages(cli: Cli) -> None:
@@ -100,12 +99,10 @@ def test_following_a_queue_prints_a_line_for_each_message_until_it_is_stopped(cl
         cli.deliver()
         lines.append(json.loads(follower.stdout.readline()))
         follower.send_signal(signal.SIGINT)
-        stopped_at = time.monotonic()
         code = follower.wait(FOLLOW_S_MAX)
 
     assert [one["routing_key"] for one in lines] == [BLOCK_TYPE, PURCHASE_TYPE, BLOCK_TYPE]
     assert code == 0
-    assert time.monotonic() - stopped_at < FOLLOW_S_MAX
 
 
 def test_a_follower_may_stop_after_a_number_of_messages(cli: Cli) -> None:

@@ -20,7 +20,7 @@ from tests.integration.cli.commanding import BLOCK, BLOCK_TYPE, EXAMPLES, Cli
 from tests.support.databases import Databases
 from tests.support.running import PROJECT, WEBHOOK_KEY
 
-RUN_S_MAX = 60.0
+RUN_S_MAX = 180.0
 
 
 def test_a_new_database_is_upgraded_once(cli: Cli) -> None:

@@ -19,8 +19,9 @@ from hub.ledger.tables import balances, entries
 from hub.money import Money
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states
 from tests.support.parts import SOURCES, Parts, assemble, wiring_of
+from tests.support.patience import until
 
 BANK = Account("bank", "VND", "debit", running=False)
 KINDS = ("entries", "notes", "events", "timers", "messages", "tags")
@@ -210,11 +211,13 @@ async def test_an_error_of_the_database_that_a_handler_swallows_is_not_blamed_on
 async def test_a_handler_that_will_not_end_is_stopped_and_its_neighbours_go_on(store: Store, way: str) -> None:
     is_over = asyncio.Event()
 
-    @handler(timeout_s=0.15)
+    @handler
     async def run(event: Event, ctx: Context) -> None:
         await note(ctx, event.data["n"])
-        if event.data["n"] != 2:
-            return
+
+    @handler(timeout_s=0.15)
+    async def stay(event: Event, ctx: Context) -> None:
+        await note(ctx, event.data["n"])
         match way:
             case "sleeps":
                 await asyncio.sleep(60)
@@ -237,8 +240,11 @@ async def test_a_handler_that_will_not_end_is_stopped_and_its_neighbours_go_on(s
                 except asyncio.CancelledError:
                     return
 
-    async with assemble(store, routing(route("run", "run", retry=ONE_ATTEMPT)), {"run": run}) as parts:
-        await give(parts, *(message("a", {"n": n}) for n in (1, 2, 3)))
+    routes = routing(
+        route("run", "run", match="a", retry=ONE_ATTEMPT), route("stay", "stay", match="b", retry=ONE_ATTEMPT)
+    )
+    async with assemble(store, routes, {"run": run, "stay": stay}) as parts:
+        await give(parts, message("a", {"n": 1}), message("b", {"n": 2}), message("a", {"n": 3}))
         await parts.settle()
 
         assert await noted(store) == [1, 3]

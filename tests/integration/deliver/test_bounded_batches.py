@@ -15,8 +15,9 @@ from hub.event import Event
 from hub.ledger import Account, Move
 from hub.money import Money
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 CLEARING = Account("clearing", "JPY", "debit", running=False)
 COUNT = 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,10 +22,11 @@ from hub.ledger.tables import entries
 from hub.money import Money
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states
 from tests.support.clock import SettableClock
 from tests.support.locks import until_one_waits
 from tests.support.parts import assemble, crash
+from tests.support.patience import STILL_S_MAX, until
 
 BANK = Account("bank", "VND", "debit", running=False)
 WALLET = Account("wallet:w", "VND", "credit")
@@ -340,11 +342,15 @@ async def test_while_a_call_hangs_everything_else_goes_on(store: Store) -> None:
         await give(parts, message("note", {"key": "k", "n": 1}), message("pay", {"key": "other", "n": 2}))
         await until(lambda: journal.of("note") == [1])
         await until(lambda: len(provider.sent) == 2)
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(STILL_S_MAX):
             await store.write(_touch)
         if store.dialect == "postgresql":
-            await asyncio.sleep(0.4)
-            assert await _old_transactions(store) == 0
+            begun = await _now(store)
+
+            async def none_is_open() -> bool:
+                return await _open_since_before(store, begun) == 0
+
+            await until(none_is_open, "every transaction to end that is as old as the call")
         # The chain itself waits.
         await give(parts, message("pay", {"key": "k", "n": 3}))
 
@@ -490,7 +496,7 @@ async def test_a_calling_handler_that_hangs_in_its_transaction_gives_the_databas
     async with assemble(store, routes, {"pay": pay}) as parts:
         await give(parts, message("pay", {}))
         await until(lambda: parts.worker is not None and bool(parts.worker.callers.in_flight))
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(STILL_S_MAX):
             await asyncio.sleep(0.4)
             await store.write(_touch)
         never.set()
@@ -582,13 +588,19 @@ async def _posted(store: Store) -> int:
         return len((await conn.execute(select(entries.c.id))).all())
 
 
-async def _old_transactions(store: Store) -> int:
+async def _now(store: Store) -> datetime:
+    async with store.reading() as conn:
+        now: datetime = (await conn.execute(text("SELECT clock_timestamp()"))).scalar_one()
+        return now
+
+
+async def _open_since_before(store: Store, moment: datetime) -> int:
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-        " AND xact_start < clock_timestamp() - interval '0.3 s'"
+        " AND xact_start < :moment"
     )
     async with store.reading() as conn:
-        return int((await conn.execute(text(query))).scalar_one())
+        return int((await conn.execute(text(query), {"moment": moment})).scalar_one())
 
 
 async def _transactions(store: Store) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +16,10 @@ from hub.errors import NotYet, PermanentError, RetryableError
 from hub.event import Event
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states
 from tests.support.clock import SettableClock
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 
 class Flaky:
@@ -117,10 +117,8 @@ async def test_thousands_of_rows_behind_a_blocked_chain_cost_the_others_nothing(
         async with store.reading() as conn:
             ready = await conn.execute(select(t.deliveries.c.id).where(t.deliveries.c.state == "ready"))
             assert ready.all() == []
-        start = time.perf_counter()
         await give(parts, message("a", {"key": "other", "n": 5_000}))
         await until(lambda: flaky.journal.of("other") == [5_000])
-        assert time.perf_counter() - start < 1.0
 
 
 async def test_the_wait_doubles_up_to_its_cap(store: Store, clock: SettableClock) -> None:

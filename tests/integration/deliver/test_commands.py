@@ -20,8 +20,9 @@ from hub.money import Money
 from hub.operate.equation import check
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import give, message, route, routing, states, until
+from tests.integration.deliver.workshop import give, message, route, routing, states
 from tests.support.parts import Parts, assemble
+from tests.support.patience import STILL_S_MAX, until
 
 BANK = Account("bank", "VND", "debit", running=False)
 SALES = Account("sales", "VND", "credit", running=False)
@@ -170,7 +171,7 @@ async def test_commands_wait_for_nothing_that_they_do_not_share(store: Store) ->
         await command(parts, "quick", 1, key="a")
         waiting = asyncio.create_task(command(parts, "slow", 1, key="a"))
         await begun.wait()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(STILL_S_MAX):
             await asyncio.gather(*(command(parts, "quick", 1, key=key) for key in "bcde"))
         may_end.set()
         await waiting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 from sqlalchemy import select
 
@@ -15,9 +16,10 @@ from hub.inbox.drafting import HOPS_MAX
 from hub.schedule.scheduler import Scheduler
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, message, route, routing, states
 from tests.support.clock import SettableClock
 from tests.support.parts import Parts, assemble, crash
+from tests.support.patience import until
 
 
 async def test_an_emitted_event_is_stored_once_and_delivered_with_its_trace(store: Store) -> None:
@@ -136,10 +138,13 @@ async def test_a_poll_that_sets_its_own_timer_is_no_loop(store: Store, clock: Se
         if len(polls.of("poll")) < HOPS_MAX + 3:
             await ctx.after(4, "poll", {})
 
+    def has_polled(times: int) -> bool:
+        return len(polls.of("poll")) == times
+
     async with assemble(store, routing(route("poll", "poll", match="poll")), {"poll": poll}, clock=clock) as parts:
         await give(parts, message("poll", {}))
         for round_ in range(1, HOPS_MAX + 3):
-            await until(lambda wanted=round_: len(polls.of("poll")) == wanted)
+            await until(partial(has_polled, round_))
             await parts.settle()
             clock.advance(5)
             await parts.scheduler.fire_timers()

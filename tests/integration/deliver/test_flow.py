@@ -20,9 +20,10 @@ from hub.flow.priority import Priority
 from hub.operate.pausing import list_providers
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, message, route, routing, states
 from tests.support.clock import SettableClock
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 Answer = Callable[[dict[str, Any]], Outcome | BaseException]
 

@@ -17,10 +17,11 @@ from hub.operate.parked import discard
 from hub.outbox.marks import lift_behind
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, message, nothing_is_blocked, route, routing, states
 from tests.support.clock import SettableClock
 from tests.support.locks import until_one_waits
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 ONE_ATTEMPT = "attempts: 1, first: 1ms, longest: 1ms"
 

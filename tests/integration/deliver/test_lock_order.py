@@ -19,9 +19,10 @@ from hub.ledger import Account, Book, Move
 from hub.money import Money
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import give, keys_of_one_lane, message, route, routing, states, until
+from tests.integration.deliver.workshop import give, keys_of_one_lane, message, route, routing, states
 from tests.support.databases import Databases
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 CLEARING = Account("clearing", "JPY", "debit", running=False)
 WALLET = Account("wallet", "JPY", "credit")

@@ -18,11 +18,12 @@ from hub.ownership.holding import DELIVER
 from hub.ownership.member import Member
 from hub.store import tables as t
 from hub.store.store import FencedError, Store
-from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states, until
+from tests.integration.deliver.workshop import Journal, give, keys_of_one_lane, message, route, routing, states
 from tests.support.clock import SettableClock
-from tests.support.locks import WAIT_S_MAX, until_one_waits
+from tests.support.locks import until_one_waits
 from tests.support.owning import expire_leases, joined
 from tests.support.parts import Parts, assemble, crash
+from tests.support.patience import STILL_S_MAX, until
 
 
 class Killed(BaseException):
@@ -96,9 +97,11 @@ async def test_nothing_of_a_worker_that_was_taken_over_commits(store: Store, clo
 
 
 async def test_a_paused_worker_that_comes_back_in_the_middle_of_a_batch_delivers_nothing_twice(
-    database_url: str, clock: SettableClock
+    database_url: str, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batch has begun, so on PostgreSQL the successor has to wait for it; on SQLite it cannot even ask."""
+    # It comes back before the successor loses its patience, however slow the machine is.
+    monkeypatch.setattr("hub.ownership.member.PATIENCE_S", 600.0)
     first_store, second_store = Store.open(database_url), Store.open(database_url, busy_timeout_s=0.2)
     reached, goes_on, runs = asyncio.Event(), asyncio.Event(), []
 
@@ -119,7 +122,7 @@ async def test_a_paused_worker_that_comes_back_in_the_middle_of_a_batch_delivers
                 await until_one_waits(first_store)
                 assert not takeover.done()
             else:
-                await asyncio.wait({takeover}, timeout=WAIT_S_MAX)
+                await asyncio.wait({takeover}, timeout=STILL_S_MAX)
                 assert takeover.exception() is not None
             goes_on.set()
             await old.settle()
@@ -160,9 +163,9 @@ async def test_a_transaction_of_a_stopped_process_does_not_hold_its_successor_up
     try:
         first = await joined(first_store, clock)
         old = asyncio.create_task(first_store.write(stopped, fence=first.fence))
-        await asyncio.wait_for(is_inside.wait(), WAIT_S_MAX)
+        await asyncio.wait_for(is_inside.wait(), STILL_S_MAX)
 
-        async with asyncio.timeout(8.0):
+        async with asyncio.timeout(STILL_S_MAX):
             assert (await _expire_and_take(second_store, clock)).holdings[DELIVER].lanes
         goes_on.set()
         with pytest.raises(StoreUnavailableError):
@@ -352,7 +355,7 @@ async def _die(parts: Parts) -> None:
 
 async def _dies(parts: Parts) -> bool:
     """Whether this life of the process ends by a message; otherwise there is nothing left to run."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(STILL_S_MAX):
         while not parts._tasks[1].done():
             if not await parts.count("ready", "calling", "retrying") and not await _is_due(parts):
                 return False

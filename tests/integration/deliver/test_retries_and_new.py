@@ -14,8 +14,9 @@ from hub.deliver.context import Context
 from hub.event import Event, lane_of
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import Journal, give, message, route, routing, until
+from tests.integration.deliver.workshop import Journal, give, message, route, routing
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 BATCH = 50
 ROUTES = routing(route("crowd", "note", match="crowd"), route("one", "note", match="one"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -20,8 +19,8 @@ from hub.inbox.rows import store_drafts
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.support.parts import Parts
+from tests.support.patience import until
 
-WAIT_S_MAX = 20.0
 ALL_LANES = range(LANES)
 
 
@@ -87,19 +86,6 @@ class Journal:
     @property
     def keys(self) -> set[str]:
         return set(self._done)
-
-
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], what: str = "the condition") -> None:
-    """Wait for a condition, with a deadline."""
-    try:
-        async with asyncio.timeout(WAIT_S_MAX):
-            while True:
-                holds = condition()
-                if holds if isinstance(holds, bool) else await holds:
-                    return
-                await asyncio.sleep(0.005)
-    except TimeoutError as error:
-        raise AssertionError(f"waited {WAIT_S_MAX:g} s in vain for {what}") from error
 
 
 async def nothing_is_blocked(parts: Parts) -> None:

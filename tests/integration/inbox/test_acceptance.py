@@ -11,6 +11,7 @@ from hub.inbox.received import OverloadedError
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.inbox.inboxes import CountingStore, an_inbox, message
+from tests.support.patience import STILL_S_MAX
 
 
 @pytest.fixture
@@ -181,6 +182,6 @@ async def test_when_the_loop_is_cut_every_sender_is_told_so_at_once(counting: Co
         await asyncio.sleep(0.01)
         inbox.loop.cancel()
 
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(STILL_S_MAX):
             answers = await asyncio.gather(first, second, return_exceptions=True)
         assert all(isinstance(answer, StoreUnavailableError) for answer in answers)

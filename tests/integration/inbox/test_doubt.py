@@ -20,9 +20,9 @@ from hub.store.store import Store
 from hub.transports import Delivered
 from hub.transports.base import HandedOut
 from hub.transports.rabbit import RabbitTransport
-from tests.integration.deliver.workshop import until
 from tests.integration.inbox.inboxes import CountingStore, Inbox, an_inbox, message
 from tests.support.clock import SettableClock
+from tests.support.patience import until
 
 DELETE, RESTORE = b'{"card":"delete"}', b'{"card":"restore"}'
 

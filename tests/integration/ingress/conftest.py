@@ -27,6 +27,7 @@ from hub.ingress.server import IngressDeps, Serving, build_app, serve
 from hub.ingress.tokens import ApiKeys, Doorman, Tokens
 from hub.routing.sources import SourceConfig
 from hub.settings import load_settings
+from tests.support.patience import STILL_S_MAX, until
 
 SECRET = "webhook-secret-0001"
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -143,22 +144,17 @@ class Harness:
 
     async def requests_in_hand(self, count: int) -> None:
         """Wait until so many requests are being answered."""
-        async with asyncio.timeout(5):
-            while self.metric("hub_http_requests_in_hand") != count:  # noqa: ASYNC110 - it is a number, not an event
-                await asyncio.sleep(0.005)
+        await until(lambda: self.metric("hub_http_requests_in_hand") == count)
 
-    async def raw(self, data: bytes, *, wait_s: float = 5.0) -> bytes:
-        """Send bytes as they are, and read until the server closes or the time is over."""
+    async def raw(self, data: bytes, *, end: bytes | None = None) -> bytes:
+        """Send bytes as they are, and read until the server closes, or these bytes have come."""
         reader, writer = await asyncio.open_connection(self.serving.host, self.serving.port)
         try:
             writer.write(data)
             answer = b""
-            try:
-                async with asyncio.timeout(wait_s):
-                    while chunk := await reader.read(65_536):
-                        answer += chunk
-            except TimeoutError:
-                pass
+            async with asyncio.timeout(STILL_S_MAX):
+                while (end is None or end not in answer) and (chunk := await reader.read(65_536)):
+                    answer += chunk
             return answer
         finally:
             writer.close()

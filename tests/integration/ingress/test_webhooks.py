@@ -147,7 +147,7 @@ async def test_a_body_beyond_the_sources_cap_is_refused(hub: Harness, size: int,
 async def test_a_chunked_body_beyond_the_cap_is_refused_without_reading_it_all(hub: Harness) -> None:
     chunk = b"400\r\n" + b"x" * 1_024 + b"\r\n"
 
-    answer = await hub.raw(head(Transfer_Encoding="chunked") + chunk * 3, wait_s=0.5)
+    answer = await hub.raw(head(Transfer_Encoding="chunked") + chunk * 3, end=b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert hub.inbox.received == []
@@ -174,7 +174,7 @@ async def test_a_compressed_body_is_refused_unread(hub: Harness, encoding: str) 
 async def test_a_slow_body_is_given_up(start: Start) -> None:
     hub = await start(body_s_max="0.3")
 
-    answer = await hub.raw(head(Content_Length="10") + b"{", wait_s=1.5)
+    answer = await hub.raw(head(Content_Length="10") + b"{", end=b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert hub.metric("hub_webhook_requests_total", source="bank", result="slow") == 1

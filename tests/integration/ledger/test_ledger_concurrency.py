@@ -35,7 +35,7 @@ from tests.integration.ledger.samples import (
     vnd,
 )
 
-DEADLINE_S = 60
+DEADLINE_S = 300
 WALLETS = [Account(f"wallet:{number}", "VND", "credit") for number in range(5)]
 
 

@@ -23,12 +23,12 @@ from hub.store import tables as t
 from hub.store.store import Store
 from tests.support.owning import alone
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 ROUTES = """
 routes:
   - { name: note, match: '#', handle: test.note }
 """
-FOUND_S_MAX = 20.0
 
 
 @handler
@@ -44,10 +44,8 @@ async def _send(parts: Parts, number: int, *, poison: bool = False) -> UUID:
 
 
 async def _parked(parts: Parts) -> str:
-    async with asyncio.timeout(FOUND_S_MAX):
-        while not (found := await list_parked(parts.store)):  # noqa: ASYNC110 - a row, not an event
-            await asyncio.sleep(0.01)
-    return str(found[0].event_id)
+    await until(lambda: list_parked(parts.store), "a parked delivery")
+    return str((await list_parked(parts.store))[0].event_id)
 
 
 async def test_a_corrected_head_runs_first_and_then_all_that_waited(store: Store) -> None:

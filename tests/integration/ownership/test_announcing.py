@@ -27,8 +27,7 @@ from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.operate.desk import NOTE, Desk
 from tests.support.clock import SettableClock
-
-HEARD_S_MAX = 10.0
+from tests.support.patience import STILL_S_MAX
 
 
 class Heard:
@@ -41,7 +40,7 @@ class Heard:
         self._news.put_nowait(json.loads(str(said[-1])))
 
     async def next(self) -> Any:
-        async with asyncio.timeout(HEARD_S_MAX):
+        async with asyncio.timeout(STILL_S_MAX):
             return await self._news.get()
 
 

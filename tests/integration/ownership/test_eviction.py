@@ -13,6 +13,7 @@ from hub.store.store import Store
 from tests.support.clock import SettableClock
 from tests.support.databases import Databases
 from tests.support.owning import joined
+from tests.support.patience import until
 from tests.support.servers import connect_to
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -41,7 +42,7 @@ async def test_only_what_stands_in_the_way_is_ended(
 
     assert await end_worker(store, dead.fence.worker_id, dead.fence.epoch, patience_s=0.05)
 
-    assert in_the_way.is_closed()
+    await until(in_the_way.is_closed)
     assert await beside.fetchval("SELECT 1") == await elsewhere.fetchval("SELECT 1") == 1
     async with store.reading() as conn:
         assert await conn.scalar(text("SELECT state FROM workers")) == "lost"

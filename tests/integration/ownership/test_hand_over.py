@@ -20,8 +20,9 @@ from hub.ownership.holding import DELIVER
 from hub.ownership.member import Member
 from hub.store import tables as t
 from hub.store.store import Store
-from tests.integration.deliver.workshop import give, message, route, routing, until
+from tests.integration.deliver.workshop import give, message, route, routing
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 KEYS, EACH = 30, 20
 ROUTES = routing(route("step", "step", match="step"))

@@ -17,6 +17,7 @@ from hub.store.store import FencedError, Store
 from tests.conftest import CONNECTIONS
 from tests.support.clock import SettableClock
 from tests.support.owning import expire_leases, joined
+from tests.support.patience import STILL_S_MAX
 
 ALL = frozenset(range(LANES))
 LOOKS_MAX = 12
@@ -200,7 +201,7 @@ async def test_a_worker_whose_handlers_have_every_connection_in_hand_keeps_its_l
     member = await joined(store, clock)
     in_hand = [await store.writer.connect() for _ in range(CONNECTIONS)]
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(STILL_S_MAX):
             await member.renew()
     finally:
         for connection in in_hand:

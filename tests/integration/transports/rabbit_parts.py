@@ -17,7 +17,6 @@ from hub.transports.rabbit import RabbitTransport
 from tests.support.proxy import Proxy
 from tests.support.rabbit import raw_channel, remove
 
-DEADLINE_S = 20.0
 PREFETCH = 20
 
 
@@ -118,17 +117,6 @@ async def consuming(
 
 async def confirmed(transport: RabbitTransport, messages: Sequence[OutboundMessage]) -> None:
     assert await transport.publish(messages) == [Confirmed()] * len(messages)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def count_of(channel: aiormq.Channel, queue: str) -> int:

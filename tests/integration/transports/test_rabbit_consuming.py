@@ -14,7 +14,8 @@ from hub.transports.rabbit import RabbitTransport
 from hub.transports.rabbit import consuming as module
 from hub.transports.rabbit.metrics import RESTORED
 from hub.transports.rabbit.objects import arguments_of
-from tests.integration.transports.rabbit_parts import PREFETCH, Rabbit, Taking, confirmed, consuming, count_of, until
+from tests.integration.transports.rabbit_parts import PREFETCH, Rabbit, Taking, confirmed, consuming, count_of
+from tests.support.patience import until
 
 
 async def test_a_queue_deleted_under_its_consumer_is_made_and_read_again(rabbit: Rabbit) -> None:
@@ -237,7 +238,7 @@ async def publish_at_last(transport: RabbitTransport, messages: Sequence[Outboun
 
     async def went() -> bool:
         try:
-            results = await transport.publish(messages, timeout_s=2.0)
+            results = await transport.publish(messages, timeout_s=5.0)
         except TransportUnavailableError:
             return False
         return results == [Confirmed()] * len(messages)

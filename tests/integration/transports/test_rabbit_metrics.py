@@ -13,7 +13,8 @@ from prometheus_client import REGISTRY
 
 from hub import tracing
 from hub.transports import Delivered
-from tests.integration.transports.rabbit_parts import Rabbit, consuming, until
+from tests.integration.transports.rabbit_parts import Rabbit, consuming
+from tests.support.patience import until
 
 COMMON = {"app_name": "hub", "broker": "rabbitmq"}
 

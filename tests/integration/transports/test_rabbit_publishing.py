@@ -20,7 +20,8 @@ from hub.transports import (
 from hub.transports.rabbit import RabbitTransport, frames
 from hub.transports.rabbit.frames import can_write_blocks
 from hub.transports.rabbit.intake import attach
-from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of, until
+from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of
+from tests.support.patience import STILL_S_MAX, until
 
 
 async def test_a_queue_that_somebody_deleted_comes_back_with_the_next_message(rabbit: Rabbit) -> None:
@@ -122,7 +123,7 @@ async def test_a_cut_in_the_middle_loses_nothing_and_keeps_the_order(rabbit: Rab
                 rabbit.proxy.cut()
                 cuts += 1
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(2 * STILL_S_MAX), asyncio.TaskGroup() as group:
         group.create_task(cut_now_and_then())
         while left:
             try:
@@ -149,7 +150,7 @@ async def test_a_broker_that_falls_silent_is_answered_for_in_time(rabbit: Rabbit
     await confirmed(transport, [rabbit.message()])
     rabbit.proxy.stall()
 
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(STILL_S_MAX):
         with pytest.raises(TransportUnavailableError):
             await transport.publish([rabbit.message()], timeout_s=0.5)
 
@@ -234,7 +235,7 @@ async def test_what_a_block_writes_is_what_aiormq_writes(rabbit: Rabbit) -> None
 async def eventually_confirmed(rabbit: Rabbit, transport: RabbitTransport) -> None:
     async def went() -> bool:
         try:
-            return await transport.publish([rabbit.message()], timeout_s=2.0) == [Confirmed()]
+            return await transport.publish([rabbit.message()], timeout_s=5.0) == [Confirmed()]
         except TransportUnavailableError:
             return False
 

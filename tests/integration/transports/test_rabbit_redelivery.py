@@ -17,8 +17,9 @@ from hub.store import tables as t
 from hub.transports import Delivered
 from hub.transports.rabbit import RabbitTransport
 from hub.transports.tables import unproven
-from tests.integration.transports.rabbit_parts import Rabbit, confirmed, until
+from tests.integration.transports.rabbit_parts import Rabbit, confirmed
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 ROUTES = "routes: []\n"
 BODIES = (b'{"card":"delete"}', b'{"card":"restore"}', b'{"card":"delete"}', b"{broken", b"{broken")

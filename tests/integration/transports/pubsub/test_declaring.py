@@ -25,6 +25,7 @@ from hub.transports.pubsub import PubSubTransport
 from tests.integration.transports.pubsub.conftest import Connect
 from tests.integration.transports.pubsub.shop import held, message, topology
 from tests.support.clock import SettableClock
+from tests.support.patience import STILL_S_MAX
 from tests.support.pubsub_server import PubSubServer
 from tests.support.running import until
 
@@ -177,7 +178,7 @@ async def test_a_hub_that_starts_while_it_is_away_declares_as_soon_as_it_can(
     await until(goes)
     await until(lambda: len(arrived) == 1)
     stopping.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(STILL_S_MAX):
         await consuming
     assert await transport.healthy()
 
