@@ -38,10 +38,14 @@ class Bucket:
         self._fill(now_s)
         self._tokens -= count
 
-    def wait_s(self, now_s: float) -> float:
-        """Seconds until one may go; zero when one may go now."""
+    def wait_s(self, now_s: float, count: int = 1) -> float:
+        """Seconds until so many may go; zero when they may go now."""
         self._fill(now_s)
-        return max(0.0, (1.0 - self._tokens) / self.per_second)
+        return max(0.0, (count - self._tokens) / self.per_second)
+
+    def worth(self, seconds: float) -> int:
+        """How many come in this time: at least one, and no more than half of what it holds, or late looks lose some."""
+        return max(1, min(int(self.per_second * seconds), int(self._most / 2)))
 
     def _fill(self, now_s: float) -> None:
         # A clock that stands or goes back fills nothing.

@@ -204,7 +204,7 @@ class Relay:
             self._is_leaving = bool(rooms.closed)
             picked = await pick(conn, lanes, limit=self._batch_size, now=now, destinations=destinations, rooms=rooms)
             messages = await load_messages(conn, picked.heads, destinations, self._recent)
-        self._throttle.took(picked)
+        self._throttle.took(picked, lanes)
         results = dict(zip(messages, await self._publish(list(messages.values())), strict=True))
         marks = judge(picked, results, self._clock)
         if marks:

@@ -23,6 +23,7 @@ from hub.transports.base import Confirmed, NotConfirmed, PublishResult
 PAUSED_LOOK_S = 5.0
 """When to look again at a due chain whose destination stands still, where nobody knows for how long."""
 LOOK_S_MIN = 0.1
+"""How long a paced destination is left alone at least, so that what its rate allows meanwhile goes together."""
 NEVER_S = float("inf")
 
 
@@ -32,12 +33,14 @@ class _Measures:
 
     rate: RateConfig | None = None
     bucket: Bucket | None = None
+    held_until_s: float = -NEVER_S
+    """Until then nothing goes, although one might: what goes together shares a transaction."""
     circuit_config: CircuitConfig | None = None
     circuit: Circuit = field(default_factory=lambda: Circuit(1, 1))
 
 
 class Throttle:
-    """The bounds of one relay's destinations. ``rooms`` before a round, ``took`` and ``learn`` after it."""
+    """The bounds of one relay's destinations. ``rooms`` before a round, ``took`` in it and ``learn`` after it."""
 
     def __init__(self, flow: Flow, clock: Clock, holding: Holding) -> None:
         self._flow = flow
@@ -46,11 +49,13 @@ class Throttle:
         self._measures: dict[str, _Measures] = {}
         self._held: set[int] = set()
         self._held_until_s = NEVER_S
+        self._closed_until_s = NEVER_S
+        """When the first of those takes something that took nothing in this round because of their rates."""
 
     def rooms(self, destinations: Mapping[str, DestinationConfig]) -> Rooms:
         """How many messages each destination takes now, for those that take less than they otherwise may."""
         now_s = self._clock.monotonic()
-        rooms = Rooms()
+        rooms, self._closed_until_s = Rooms(), NEVER_S
         for name, config in destinations.items():
             pause = self._flow.pause_of("destination", name)
             if pause is not None:
@@ -62,17 +67,26 @@ class Throttle:
                 rooms.put(name, 1, LOOK_S_MIN)
             bucket = self._bucket(name, config.rate, now_s)
             if bucket is not None:
-                rooms.put(name, bucket.available(now_s), max(LOOK_S_MIN, bucket.wait_s(now_s)))
+                held_until_s = self._measures[name].held_until_s
+                room = bucket.available(now_s) if now_s >= held_until_s else 0
+                rooms.put(name, room, max(LOOK_S_MIN, bucket.wait_s(now_s)))
+                if not room:
+                    until_s = max(held_until_s, now_s + bucket.wait_s(now_s))
+                    self._closed_until_s = min(self._closed_until_s, until_s)
         return rooms
 
-    def took(self, picked: Picked) -> None:
-        """These go now. The lanes of what had to stay are looked at when the next may go."""
+    def took(self, picked: Picked, lanes: Iterable[int]) -> None:
+        """These go now, of these lanes. The lanes of what had to stay are looked at when the next may go."""
         now_s = self._clock.monotonic()
         for head in picked.heads:
             measures = self._measures.get(head.destination)
             if measures is not None and measures.bucket is not None:
                 measures.bucket.take(now_s=now_s)
         self._hold(picked.held, now_s)
+        if self._closed_until_s < NEVER_S:
+            # What there was for those that took nothing was not even read, and may be in any of them.
+            self._held.update(lanes)
+            self._held_until_s = min(self._held_until_s, self._closed_until_s)
 
     def due_lanes(self) -> set[int]:
         """Lanes with messages that had to stay and may go now."""
@@ -118,6 +132,7 @@ class Throttle:
         if rate is None:
             if name in self._measures:
                 self._measures[name].rate = self._measures[name].bucket = None
+                self._measures[name].held_until_s = -NEVER_S
             return None
         measures, share = self._measures.setdefault(name, _Measures()), 1.0 / max(1, self._holding.workers)
         if measures.bucket is None or measures.rate != rate:
@@ -133,4 +148,6 @@ class Throttle:
                 continue
             metrics.RATE_LIMITED.labels(destination=head.destination).inc()
             self._held.add(head.lane)
-            self._held_until_s = min(self._held_until_s, now_s + measures.bucket.wait_s(now_s))
+            some = measures.bucket.worth(LOOK_S_MIN)
+            measures.held_until_s = now_s + measures.bucket.wait_s(now_s, some)
+            self._held_until_s = min(self._held_until_s, measures.held_until_s)

@@ -36,6 +36,50 @@ async def test_a_rate_lets_so_many_go_and_keeps_their_order_while_others_go_on(b
     assert await bench.states() == sent([*ids, *others])
 
 
+async def test_what_a_rate_allows_within_a_tenth_of_a_second_goes_together(bench: Bench) -> None:
+    bench.destinations["shop"] = shop(rate={"per_second": 100, "burst": 40})
+    ids = await bench.put(*(f"key-{n}" for n in range(60)))
+    relay = await bench.relay()
+    await relay.drain(DRAIN_S)
+    assert len(_at_shop(bench)) == 40
+    bench.broker.calls.clear()
+
+    for _ in range(9):
+        bench.clock.advance(0.01)
+        # Whoever is told of another message looks, too.
+        ids += await bench.put("late")
+        await relay.drain(DRAIN_S)
+    assert bench.broker.calls == []
+    bench.clock.advance(0.0101)
+    relay._signal.again(relay._throttle.due_lanes())
+    assert await relay._step()
+
+    assert [len(call) for call in bench.broker.calls] == [10]
+    bench.clock.advance(60)
+    await relay.drain(DRAIN_S)
+    bench.clock.advance(60)
+    await relay.drain(DRAIN_S)
+    assert await bench.states() == sent(ids)
+
+
+async def test_what_comes_for_a_destination_that_takes_nothing_now_is_looked_at_when_it_does(bench: Bench) -> None:
+    bench.destinations["shop"] = shop(rate={"per_second": 1, "burst": 1})
+    await bench.put("anna", "anna")
+    relay = await bench.relay()
+    await relay.drain(DRAIN_S)
+    later = await bench.put("bert")
+    lane = (await bench.row(later[0])).lane
+    relay._throttle.due_lanes()
+
+    # Closed: the row is not even read.
+    relay._signal.add([lane])
+    assert await relay._step() is False
+
+    assert relay._throttle.wait_s <= 1
+    bench.clock.advance(1.0001)
+    assert lane in relay._throttle.due_lanes()
+
+
 async def test_a_relay_shares_a_rate_with_the_other_workers(bench: Bench) -> None:
     bench.destinations["shop"] = shop(rate={"per_second": 10, "burst": 8})
     ids = await bench.put(*["anna"] * 9)

@@ -30,6 +30,14 @@ def test_a_bucket_that_is_shared_out_gives_its_part_and_a_slow_one_still_gives_s
     assert bucket.available(1.0) == 0, "a clock that goes back fills nothing"
 
 
+def test_a_bucket_says_how_many_are_worth_a_look_and_never_so_many_that_a_late_look_loses_some() -> None:
+    fast, small, slow = Bucket(100, 40, now_s=0.0), Bucket(100, 6, now_s=0.0), Bucket(2, 1, now_s=0.0)
+
+    assert [one.worth(0.1) for one in (fast, small, slow)] == [10, 3, 1]
+    fast.take(40, now_s=0.0)
+    assert fast.wait_s(0.0, 10) == 0.1
+
+
 def test_a_circuit_counts_failures_among_the_last_ones_only() -> None:
     in_a_row, of_four = Circuit(3, 3), Circuit(2, 4)
 
