@@ -22,6 +22,8 @@ Operation = Literal[
     "create", "details", "delete_code", "cancel", "capture", "revert", "refund", "refund_details"
 ]  # fmt: skip
 """What PayPay is asked about a payment."""
+StepReason = Literal["asked", "timer", "notified", "operator"]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 
 
 class Message(BaseModel):
@@ -79,9 +81,14 @@ class RevertOrder(Message):
 
 
 class CancelOrder(Message):
-    """Undo a payment, or stop it before anybody pays; after PayPay's window it is refunded."""
+    """Undo a payment, or stop it before anybody pays; after PayPay's window it is refunded.
+
+    An operator is named, and says why in ``note``; a shop's backend needs neither.
+    """
 
     payment_id: UUID
+    operator: Word | None = None
+    note: Word | None = None
 
 
 class RefundOrder(Message):
@@ -91,6 +98,22 @@ class RefundOrder(Message):
     amount_jpy: Yen | None = None
     reason: Text
     idempotency_key: Key
+    operator: Word | None = None
+    """Who orders it, where that is not the shop's backend."""
+
+
+class PaymentDecided(Message):
+    """``paypay.payment.decided``: a person has read at PayPay's panel how a payment stands.
+
+    ``completed``: the money was taken and is kept; ``failed``: no money was taken, or PayPay gave it back by itself;
+    ``refunded``: it was given back there. ``amount_jpy`` is what was taken, or given back; default: all of it.
+    """
+
+    payment_id: UUID
+    decision: Literal["completed", "failed", "refunded"]
+    amount_jpy: Yen | None = None
+    by: Word
+    note: Word
 
 
 class CaptureBody(Message):
@@ -139,7 +162,9 @@ class PaymentStep(Message):
     payment_id: UUID
     operation: Operation
     part: UUID | None = None
-    reason: Literal["asked", "timer", "notified"] = "asked"
+    reason: StepReason = "asked"
+    tries: int = 0
+    """How often this look was taken before without an answer."""
 
 
 class PaymentResult(Message):
@@ -182,6 +207,8 @@ class PaymentView(Message):
     amount_jpy: int
     captured_jpy: int | None
     refunded_jpy: int
+    booked_as: Literal["sales", "suspense"] | None = None
+    """``suspense``: the money came although the payment was cancelled or had ended."""
     is_authorization: bool
     status: str
     result_code: str | None
@@ -189,6 +216,8 @@ class PaymentView(Message):
     expires_at: AwareDatetime | None
     completed_at: AwareDatetime | None
     ended_at: AwareDatetime | None
+    troubles: tuple[str, ...] = ()
+    """What a person was asked to look at."""
     refunds: tuple[RefundView, ...] = ()
 
 

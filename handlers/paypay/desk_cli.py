@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Final
 
 import typer
-from pydantic import BaseModel, ValidationError
 
 from handlers.paypay import operating
+from handlers.paypay.cli_running import ask, order, read
 from handlers.paypay.operating import Kind
-from hub.api import HubApi
-from hub.cli.opening import opened
+from handlers.paypay.payment_cli import payments_cli
 from hub.cli.options import ByOption, LimitOption, NoteOption, actor, as_uuid
-from hub.cli.output import JsonOption, print_json, print_table, run, say
+from hub.cli.output import JsonOption, print_json, print_table, say
 from hub.errors import UsageError
 from schemas.paypay_exchange import BookingMade, PersonDecided, PointsGranted, ReversalOrder
 
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 DECISIONS: Final = ("succeeded", "failed", "again")
 
 paypay_cli = typer.Typer(no_args_is_help=True, help="Points that become PayPay balance.")
@@ -30,6 +26,7 @@ members_cli = typer.Typer(no_args_is_help=True, help="Members whose bookings and
 paypay_cli.add_typer(cashback_cli, name="cashback")
 paypay_cli.add_typer(reversals_cli, name="reversals")
 paypay_cli.add_typer(members_cli, name="members")
+paypay_cli.add_typer(payments_cli, name="payments")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the exchange.")]
 ReversalArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the reversal.")]
@@ -49,7 +46,7 @@ def list_exchanges(
     as_json: JsonOption = False,
 ) -> None:
     """List exchanges, newest first."""
-    views = _ask(lambda api: operating.exchanges(api, status=status, member=member, limit=limit))
+    views = ask(lambda api: operating.exchanges(api, status=status, member=member, limit=limit))
     if as_json:
         print_json(list(views))
         return
@@ -67,7 +64,7 @@ def list_exchanges(
 @cashback_cli.command("show")
 def show_exchange(id: IdArgument, as_json: JsonOption = False) -> None:
     """Show one exchange."""
-    view = _ask(lambda api: operating.show(api, as_uuid(id, "ID")))
+    view = ask(lambda api: operating.show(api, as_uuid(id, "ID")))
     if as_json:
         print_json(view)
         return
@@ -77,7 +74,7 @@ def show_exchange(id: IdArgument, as_json: JsonOption = False) -> None:
 @cashback_cli.command("check")
 def check_exchange(id: IdArgument) -> None:
     """Have PayPay asked now how an exchange stands; the running hub asks."""
-    _order(lambda api: operating.check_now(api, "cashback", as_uuid(id, "ID")))
+    order(lambda api: operating.check_now(api, "cashback", as_uuid(id, "ID")))
     say("PayPay is being asked; see the result with: hub paypay cashback show")
 
 
@@ -106,7 +103,7 @@ def reverse_exchange(
         "operator": actor(by),
         "idempotency_key": f"cli-{uuid.uuid4()}",
     }
-    reply = _order(lambda api: operating.reverse(api, _read(ReversalOrder, fields)))
+    reply = order(lambda api: operating.reverse(api, read(ReversalOrder, fields)))
     if as_json:
         print_json(reply)
     else:
@@ -116,7 +113,7 @@ def reverse_exchange(
 @cashback_cli.command("retry")
 def retry_exchange(id: IdArgument, by: ByOption = "", as_json: JsonOption = False) -> None:
     """Try a FAILED exchange again, under a new id at PayPay; the points are held anew."""
-    reply = _order(lambda api: operating.retry(api, as_uuid(id, "ID"), by=actor(by)))
+    reply = order(lambda api: operating.retry(api, as_uuid(id, "ID"), by=actor(by)))
     if as_json:
         print_json(reply)
     else:
@@ -126,7 +123,7 @@ def retry_exchange(id: IdArgument, by: ByOption = "", as_json: JsonOption = Fals
 @reversals_cli.command("list")
 def list_reversals(status: StatusOption = None, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
     """List reversals, newest first."""
-    lines = _ask(lambda api: operating.reversals(api, status=status, limit=limit))
+    lines = ask(lambda api: operating.reversals(api, status=status, limit=limit))
     if as_json:
         print_json(list(lines))
         return
@@ -144,7 +141,7 @@ def list_reversals(status: StatusOption = None, limit: LimitOption = 50, as_json
 @reversals_cli.command("check")
 def check_reversal(id: ReversalArgument) -> None:
     """Have PayPay asked now how a reversal stands; the running hub asks."""
-    _order(lambda api: operating.check_now(api, "reversal", as_uuid(id, "ID")))
+    order(lambda api: operating.check_now(api, "reversal", as_uuid(id, "ID")))
     say("PayPay is being asked; see the result with: hub paypay reversals list")
 
 
@@ -169,7 +166,7 @@ def sweep(
     """Have everything asked about that is not decided and due. The hub's own schedule does the same every 5 minutes."""
     if not once:
         raise UsageError("say --once: the hub's schedule sweep-paypay runs it again and again")
-    found = _order(lambda api: operating.sweep_once(api, by=actor(by)))
+    found = order(lambda api: operating.sweep_once(api, by=actor(by)))
     if as_json:
         print_json({"found": found})
     else:
@@ -179,7 +176,7 @@ def sweep(
 @members_cli.command("points")
 def show_points(member: MemberArgument, as_json: JsonOption = False) -> None:
     """Show a member's points: what can be used until when, and what exchanges hold."""
-    lines = _ask(lambda api: operating.points_of(api, member))
+    lines = ask(lambda api: operating.points_of(api, member))
     if as_json:
         print_json(list(lines))
         return
@@ -206,7 +203,7 @@ def grant_points(
         "source": source,
         "last_day": last_day,
     }
-    balance = _order(lambda api: operating.grant(api, _read(PointsGranted, fields)))
+    balance = order(lambda api: operating.grant(api, read(PointsGranted, fields)))
     say(f"Member {member} has {balance:,} such points")
 
 
@@ -222,7 +219,7 @@ def book(
         "member_id": member,
         "booked_at": booked_at or datetime.now(UTC),
     }
-    _order(lambda api: operating.book(api, _read(BookingMade, fields)))
+    order(lambda api: operating.book(api, read(BookingMade, fields)))
     say(f"Member {member} has booked")
 
 
@@ -237,29 +234,5 @@ def _decide(kind: Kind, id: str, decision: str, *, note: str, by: str, amount: i
         "by": actor(by),
         "note": note,
     }
-    status = _order(lambda api: operating.decide(api, _read(PersonDecided, fields)))
+    status = order(lambda api: operating.decide(api, read(PersonDecided, fields)))
     say(f"It is {status} now")
-
-
-def _ask(look: Callable[[HubApi], Coroutine[Any, Any, T]]) -> T:
-    async def work() -> T:
-        async with opened(needs_secrets=False) as hub:
-            return await look(hub.api)
-
-    return run(work)
-
-
-def _order(act: Callable[[HubApi], Coroutine[Any, Any, T]]) -> T:
-    async def work() -> T:
-        async with opened() as hub:
-            return await act(hub.api)
-
-    return run(work)
-
-
-def _read(model: type[M], fields: dict[str, Any]) -> M:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise UsageError(f"{cast('str', first['loc'][0])}: {first['msg']}") from None

@@ -7,18 +7,20 @@ Source: docs/providers/paypay.md, "Payments".
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from sqlalchemy import select
 
-from handlers.paypay.payment_states import PaymentStatus
+from handlers.paypay.payment_parts import find_part, is_any_open, open_part
 from handlers.paypay.payment_steps import ask as ask_paypay
-from handlers.paypay.payment_steps import next_step, open_part, take_step, wants_refund
+from handlers.paypay.payment_steps import next_step, take_step, wants_refund, wants_revert
+from handlers.paypay.payment_words import UNPAID, PaymentStatus
 from handlers.paypay.sessions import settings_of, usable_session
 from handlers.paypay.tables_payments import (
     CODE,
     DIRECT,
+    DONE,
     OPEN_PARTS,
     REFUSED,
     PayPayCapture,
@@ -44,12 +46,16 @@ if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 S: Final = PaymentStatus
+BACKEND: Final = "shop"
 DIRECT_DEBIT: Final = "direct_debit"
 POLL_FOR: Final = timedelta(minutes=5)
 """How long a payment may stay CREATED before it is cancelled; a code says so itself."""
-REVERT_KEY: Final = "revert"
 CANCELLABLE: Final = frozenset({S.NEW, S.UNKNOWN, S.CREATED, S.AUTHORIZED, S.COMPLETED, S.MANUAL})
-P = TypeVar("P", PayPayCapture, PayPayRevert, PayPayRefund)
+REFUNDABLE: Final = frozenset({S.COMPLETED, S.REFUNDED, S.MANUAL})
+UNDOING: Final = frozenset({S.CANCELING, S.CANCEL_ACCEPTED, S.REFUND_NEEDED})
+UNDONE: Final = frozenset({S.CANCELED, S.CANCELLED_BY_US, S.REFUND_ACCEPTED, S.REFUND_UNKNOWN, S.REFUNDED})
+ALIVE: Final = ("AUTHORIZED", "COMPLETED")
+"""What PayPay says of a payment that can be cancelled there, whatever had become of it here."""
 
 
 @handler
@@ -94,13 +100,13 @@ async def order_capture(order: CaptureOrder, ctx: Context) -> PaymentReply:
     """Take what was authorized. Raises RefusedCommand: NOT_FOUND, NOT_CAPTURABLE, AMOUNT_TOO_HIGH."""
     row = await _locked(order.payment_id, ctx)
     amount_jpy = order.amount_jpy or row.amount_jpy
-    before = await _part(PayPayCapture, row.id, order.idempotency_key, ctx)
+    before = await find_part(PayPayCapture, row.id, order.idempotency_key, ctx)
     if before is not None:
         return _same(row, is_same=before.amount_jpy == amount_jpy)
     if (
         row.state is not S.AUTHORIZED
-        or await _open(PayPayCapture, row.id, ctx)
-        or await _open(PayPayRevert, row.id, ctx)
+        or await is_any_open(PayPayCapture, row.id, ctx)
+        or await is_any_open(PayPayRevert, row.id, ctx)
     ):
         raise RefusedCommand("NOT_CAPTURABLE", f"the payment is {row.status}, or is being captured or reverted")
     if amount_jpy > row.amount_jpy:
@@ -116,14 +122,14 @@ async def order_capture(order: CaptureOrder, ctx: Context) -> PaymentReply:
 async def order_revert(order: RevertOrder, ctx: Context) -> PaymentReply:
     """Give up an authorization. Raises RefusedCommand: NOT_FOUND, NOT_CAPTURABLE."""
     row = await _locked(order.payment_id, ctx)
-    if await _part(PayPayRevert, row.id, REVERT_KEY, ctx) is not None:
+    known = select(PayPayRevert.id).where(
+        PayPayRevert.payment_id == row.id, PayPayRevert.status.in_((*OPEN_PARTS, DONE))
+    )
+    if await ctx.session.scalar(known.limit(1)) is not None:
         return reply_of(row)
-    if row.state is not S.AUTHORIZED or row.paypay_payment_id is None or await _open(PayPayCapture, row.id, ctx):
+    if row.state is not S.AUTHORIZED or row.paypay_payment_id is None or await is_any_open(PayPayCapture, row.id, ctx):
         raise RefusedCommand("NOT_CAPTURABLE", f"the payment is {row.status}, or is being captured")
-    part_id = ctx.new_id()
-    revert = PayPayRevert(merchant_revert_id=f"rvt-{part_id.hex}", reason=order.reason)
-    open_part(revert, part_id, row.id, REVERT_KEY, ctx)
-    await ask_paypay(row, "revert", ctx, part=part_id)
+    await wants_revert(row, order.reason, ctx)
     return reply_of(row)
 
 
@@ -134,10 +140,20 @@ async def order_cancel(order: CancelOrder, ctx: Context) -> PaymentReply:
     Raises RefusedCommand: NOT_FOUND, NOT_CANCELABLE.
     """
     row = await _locked(order.payment_id, ctx)
-    if row.is_unwanted or row.state in (S.CANCELED, S.CANCELLED_BY_US):
+    ctx.tag("by", order.operator or BACKEND)
+    is_alive = row.state in UNPAID and row.paypay_status in ALIVE
+    if row.state in UNDOING:
+        # Also one that was only being ended because nobody had paid in time: now it is not welcome any more.
+        row.is_unwanted = True
         return reply_of(row)
-    is_busy = await _open(PayPayCapture, row.id, ctx) or await _open(PayPayRefund, row.id, ctx)
-    if row.state not in CANCELLABLE or is_busy or row.refunded_jpy:
+    if row.state in UNDONE and not is_alive and (row.is_unwanted or row.state in UNPAID):
+        return reply_of(row)
+    is_busy = (
+        await is_any_open(PayPayCapture, row.id, ctx)
+        or await is_any_open(PayPayRevert, row.id, ctx)
+        or await is_any_open(PayPayRefund, row.id, ctx)
+    )
+    if not (row.state in CANCELLABLE or is_alive) or is_busy or row.refunded_jpy:
         raise RefusedCommand("NOT_CANCELABLE", f"the payment is {row.status}, or something else of it is under way")
     row.is_unwanted = True
     await take_step(row, await next_step(row, ctx), ctx)
@@ -148,15 +164,16 @@ async def order_cancel(order: CancelOrder, ctx: Context) -> PaymentReply:
 async def order_refund(order: RefundOrder, ctx: Context) -> RefundReply:
     """Give money back. Raises RefusedCommand: NOT_FOUND, NOT_REFUNDABLE, AMOUNT_TOO_HIGH, IDEMPOTENCY_CONFLICT."""
     row = await _locked(order.payment_id, ctx)
-    before = await _part(PayPayRefund, row.id, order.idempotency_key, ctx)
+    before = await find_part(PayPayRefund, row.id, order.idempotency_key, ctx)
     if before is not None:
         if order.amount_jpy not in (None, before.amount_jpy) or before.reason != order.reason:
             raise RefusedCommand("IDEMPOTENCY_CONFLICT", "this idempotency_key was used with other content")
         return refund_reply(before)
+    ctx.tag("by", order.operator or BACKEND)
     left_jpy = (row.captured_jpy or 0) - row.refunded_jpy
     made = await _count_refunds(row.id, ctx)
-    is_over = not left_jpy or made >= settings_of(ctx).refunds_max or await _open(PayPayRefund, row.id, ctx)
-    if row.state not in (S.COMPLETED, S.REFUNDED) or row.is_unwanted or is_over:
+    is_over = not left_jpy or made >= settings_of(ctx).refunds_max or await is_any_open(PayPayRefund, row.id, ctx)
+    if row.state not in REFUNDABLE or row.paypay_payment_id is None or is_over:
         raise RefusedCommand("NOT_REFUNDABLE", f"the payment is {row.status}, or was refunded as often as is allowed")
     amount_jpy = order.amount_jpy or left_jpy
     if amount_jpy > left_jpy:
@@ -239,17 +256,6 @@ async def _locked(payment_id: UUID, ctx: Context) -> PayPayPayment:
         raise RefusedCommand("NOT_FOUND", "no payment has this id")
     ctx.tag("merchant_payment_id", row.merchant_payment_id)
     return row
-
-
-async def _part(table: type[P], payment_id: UUID, key: str, ctx: Context) -> P | None:
-    found = select(table).where(table.payment_id == payment_id, table.idempotency_key == key)
-    part: P | None = await ctx.session.scalar(found)
-    return part
-
-
-async def _open(table: type[P], payment_id: UUID, ctx: Context) -> bool:
-    found = select(table.id).where(table.payment_id == payment_id, table.status.in_(OPEN_PARTS)).limit(1)
-    return await ctx.session.scalar(found) is not None
 
 
 async def _count_refunds(payment_id: UUID, ctx: Context) -> int:

@@ -1,7 +1,8 @@
 """What payments add to the capability, and their commands by message.
 
 Begin with ``paying.py`` (a shop asks), ``payments.py`` (PayPay is asked) and ``payment_states.py`` (what its answers
-mean); ``payment_steps.py`` does what follows.
+mean); ``payment_steps.py`` does what follows, ``payment_money.py`` keeps the
+books, ``payment_deciding.py`` does what a person has decided.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from handlers.paypay.paying import (
     request_code,
     request_payment,
 )
+from handlers.paypay.payment_deciding import decide_payment
+from handlers.paypay.payment_hints import hint_payment
 from handlers.paypay.payment_http import CANCEL, CAPTURE, CREATE, CREATE_CODE, REFUND, REVERT
 from handlers.paypay.payment_steps import STEP
-from handlers.paypay.payments import hint_payment, run_step
+from handlers.paypay.payments import run_step
 from hub.capability import HandlerSpec, handler
 from hub.errors import RefusedCommand
 from hub.event import Event
@@ -79,6 +82,7 @@ HANDLERS: Final[Mapping[str, HandlerSpec]] = {
     "order_refund": order_refund,
     "run_step": run_step,
     "hint_payment": hint_payment,
+    "decide_payment": decide_payment,
     "run_command": run_command,
 }
 SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {"CommandMessage": CommandMessage, "PaymentResult": PaymentResult}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypay.tables_payments import PayPayCode, PayPayPayment, PayPayRefund
@@ -15,6 +16,21 @@ async def find_payment(session: AsyncSession, payment_id: UUID) -> PaymentView |
     """One payment with its refunds."""
     row = await session.get(PayPayPayment, payment_id)
     return None if row is None else PaymentView(**await _fields(session, row))
+
+
+async def list_payments(
+    session: AsyncSession, *, status: str | None, member_id: str | None, is_in_trouble: bool, limit: int
+) -> Sequence[PaymentView]:
+    """Payments with their refunds, newest first."""
+    found = select(PayPayPayment).order_by(PayPayPayment.created_at.desc(), PayPayPayment.id.desc()).limit(limit)
+    if status is not None:
+        found = found.where(PayPayPayment.status == status)
+    if member_id is not None:
+        found = found.where(PayPayPayment.member_id == member_id)
+    if is_in_trouble:
+        found = found.where(cast(PayPayPayment.troubles, Text) != "{}")
+    rows = (await session.scalars(found)).all()
+    return [PaymentView(**await _fields(session, row)) for row in rows]
 
 
 async def find_code(session: AsyncSession, payment_id: UUID) -> CodeView | None:
@@ -67,6 +83,7 @@ async def _fields(session: AsyncSession, row: PayPayPayment) -> dict[str, object
         "amount_jpy": row.amount_jpy,
         "captured_jpy": row.captured_jpy,
         "refunded_jpy": row.refunded_jpy,
+        "booked_as": row.booked_as,
         "is_authorization": row.is_authorization,
         "status": row.status,
         "result_code": row.result_code,
@@ -74,5 +91,6 @@ async def _fields(session: AsyncSession, row: PayPayPayment) -> dict[str, object
         "expires_at": row.expires_at,
         "completed_at": row.completed_at,
         "ended_at": row.ended_at,
+        "troubles": tuple(row.troubles),
         "refunds": tuple(refund_view(one) for one in refunds),
     }

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from handlers.paypay.payment_states import PaymentStatus
+from handlers.paypay.payment_words import PaymentStatus
 from handlers.paypay.tables import ID_MAX, TEXT_MAX, Base, among
 
 CODE: Final = "code"
@@ -26,6 +26,8 @@ REFUSED: Final = "REFUSED"
 PART_STATUSES: Final = (SENT_NEW, DONE, PENDING, UNKNOWN, REFUSED)
 OPEN_PARTS: Final = (SENT_NEW, PENDING, UNKNOWN)
 CLOSED_PARTS: Final = (DONE, REFUSED)
+IN_DOUBT: Final = "open"
+REFUSED_IN_DOUBT: Final = "refused"
 
 
 class PayPayPayment(Base):
@@ -38,6 +40,7 @@ class PayPayPayment(Base):
         Index(None, "status", "updated_at"),
         Index(None, "member_id", "created_at"),
         Index(None, "hinted_at"),
+        Index(None, "paypay_payment_id"),
         CheckConstraint(among("status", tuple(PaymentStatus)), name="status"),
         CheckConstraint(among("kind", (CODE, DIRECT)), name="kind"),
         CheckConstraint("amount_jpy > 0", name="amount_jpy"),
@@ -55,7 +58,11 @@ class PayPayPayment(Base):
     user_authorization_id: Mapped[str | None] = mapped_column(String(ID_MAX))
     amount_jpy: Mapped[int] = mapped_column(BigInteger)
     captured_jpy: Mapped[int | None] = mapped_column(BigInteger)
-    """What was really taken, once it is booked."""
+    """What was really taken, once it is in the books and as long as no cancel has undone it."""
+    booked_as: Mapped[str | None] = mapped_column(String(10))
+    """Where that money is: ``sales`` or ``suspense``."""
+    bookings: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """How often money of it came; more than once where it came again after a cancel."""
     refunded_jpy: Mapped[int] = mapped_column(BigInteger)
     is_authorization: Mapped[bool]
     order_description: Mapped[str | None] = mapped_column(String(TEXT_MAX))
@@ -74,18 +81,22 @@ class PayPayPayment(Base):
     paid_at: Mapped[datetime | None]
     """When PayPay took it: from here the time to cancel runs."""
     completed_at: Mapped[datetime | None]
-    """When it was booked."""
+    """When it was booked as a sale."""
     ended_at: Mapped[datetime | None]
     is_unwanted: Mapped[bool]
     """Somebody asked to cancel it."""
     reads: Mapped[int]
     absent_reads: Mapped[int]
+    unpaid_reads: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """How many reads in a row have found nobody's money."""
     reads_since: Mapped[datetime | None]
     cancels: Mapped[int]
     next_look_at: Mapped[datetime | None]
-    """When the last timer that was set is due."""
+    """When the next look is due that a timer brings."""
     hinted_at: Mapped[datetime | None]
-    review_event_id: Mapped[UUID | None]
+    """When the last look is due that a notification asked for."""
+    troubles: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    """What a person was asked to look at → the event whose review it is."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -166,3 +177,5 @@ class PayPayRefund(Part, Base):
     merchant_refund_id: Mapped[str] = mapped_column(String(ID_MAX))
     amount_jpy: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str] = mapped_column(String(TEXT_MAX))
+    doubt: Mapped[str | None] = mapped_column(String(10))
+    """A try under this id ended without a verdict (``open``), and a later one was refused (``refused``)."""

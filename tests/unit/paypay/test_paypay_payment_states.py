@@ -15,15 +15,12 @@ from handlers.paypay.answers import Answer, Asked, facts_from, outcome_of
 from handlers.paypay.codes import Call
 from handlers.paypay.outcomes import Outcome, PayPayBusyError, Unknown
 from handlers.paypay.payment_states import (
-    FINAL,
-    Act,
-    PaymentStatus,
-    Reads,
-    Step,
     after_cancel,
     after_capture,
     after_create,
+    after_deletion,
     after_details,
+    after_expiry,
     after_notice,
     after_poll_end,
     after_refund,
@@ -32,7 +29,9 @@ from handlers.paypay.payment_states import (
     after_window,
     is_cancel_in_time,
 )
+from handlers.paypay.payment_words import FINAL, UNPAID, Act, Known, PaymentStatus, Reads, Step, Trouble
 
+S = PaymentStatus
 DATA = Path(__file__).parents[2] / "data/paypay"
 ALL_CASES: list[dict[str, Any]] = json.loads((DATA / "state_cases.json").read_text())["cases"]
 CASES = [case for case in ALL_CASES if case["machine"] == "payment"]
@@ -167,23 +166,143 @@ def test_absence_counts_only_after_five_reads_over_a_minute_the_last_two_agreein
     assert after_details(PaymentStatus.UNKNOWN, absent, ENOUGH).status is PaymentStatus.FAILED
 
 
-@pytest.mark.parametrize("word", ["CREATED", "AUTHORIZED", "COMPLETED", "FAILED", "CANCELED", "EXPIRED", "REFUNDED"])
+WORDS = ["CREATED", "AUTHORIZED", "COMPLETED", "FAILED", "CANCELED", "EXPIRED", "REFUNDED"]
+
+
+@pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("status", [*PaymentStatus])
-def test_a_state_never_goes_back_and_an_end_is_an_end(status: PaymentStatus, word: str) -> None:
+def test_a_state_never_goes_back_and_an_end_is_an_end_but_for_money_that_came_after_it(
+    status: PaymentStatus, word: str
+) -> None:
     order = ["NEW", "UNKNOWN", "CREATED", "AUTHORIZED", "COMPLETED"]
 
-    after = after_details(status, outcome_to(Call.READ_PAYMENT, word), ENOUGH).status
+    step = after_details(status, outcome_to(Call.READ_PAYMENT, word), ENOUGH)
 
-    if status in FINAL or status.is_paid:
-        assert after is status
-    elif status in order and after in order:
-        assert order.index(after) >= order.index(status)
+    if status in UNPAID and word in ("COMPLETED", "REFUNDED"):
+        assert step == Step(S.MANUAL, (Act.HOLD, Act.PERSON), Trouble.TAKEN_AFTER_END)
+    elif status in FINAL or status.is_paid:
+        assert step.status is status
+    elif status in order and step.status in order:
+        assert order.index(step.status) >= order.index(status)
 
 
-@pytest.mark.parametrize("status", sorted(FINAL - {PaymentStatus.REFUNDED}))
-def test_money_that_was_taken_after_all_is_for_a_person(status: PaymentStatus) -> None:
-    assert after_details(status, outcome_to(Call.READ_PAYMENT, "COMPLETED"), NO_READS) == Step(status, (Act.PERSON,))
+@pytest.mark.parametrize("status", sorted(UNPAID))
+def test_what_comes_after_an_end_is_held_or_told_to_a_person(status: PaymentStatus) -> None:
+    late = outcome_to(Call.READ_PAYMENT, "AUTHORIZED")
+
+    assert after_details(status, late, NO_READS) == Step(status, (Act.PERSON,), Trouble.AUTHORIZED_AFTER_END)
     assert after_details(status, outcome_to(Call.READ_PAYMENT, "CREATED"), NO_READS) == Step(status)
+
+
+UNPAID_NOW = [outcome_to(Call.READ_CODE_PAYMENT, "CREATED"), outcome_to(Call.READ_CODE_PAYMENT, "not found")]
+AGREEING = Reads(count=5, absent_in_a_row=0, since=timedelta(seconds=60), unpaid_in_a_row=5)
+NOT_ENOUGH = [
+    Reads(count=9, absent_in_a_row=4, since=timedelta(seconds=99), unpaid_in_a_row=4),
+    Reads(count=9, absent_in_a_row=9, since=timedelta(seconds=59), unpaid_in_a_row=9),
+]
+
+
+@pytest.mark.parametrize("outcome", UNPAID_NOW, ids=["created", "absent"])
+def test_a_code_has_ended_once_it_is_off_and_five_reads_agree(outcome: Outcome) -> None:
+    unwanted = Known(has_code=True, is_switched_off=True, is_unwanted=True)
+
+    assert after_expiry(outcome, AGREEING, is_switched_off=True) == Step(S.EXPIRED)
+    assert after_details(S.CANCELING, outcome, AGREEING, unwanted) == Step(S.CANCELLED_BY_US)
+    assert after_expiry(outcome, AGREEING, is_switched_off=False) == Step(S.CANCELING, (Act.LOOK,))
+    for reads in NOT_ENOUGH:
+        assert after_expiry(outcome, reads, is_switched_off=True) == Step(S.CANCELING, (Act.LOOK,))
+        assert after_details(S.CANCELING, outcome, reads, unwanted).status is S.CANCELING
+    still_on = Known(has_code=True, is_unwanted=True)
+    assert after_details(S.CANCELING, outcome, AGREEING, still_on) == Step(S.CANCELING, (Act.LOOK,))
+    assert after_expiry(Unknown("no answer"), AGREEING, is_switched_off=True) == Step(S.CANCELING, (Act.LOOK,))
+
+
+def test_a_code_that_was_paid_at_the_last_moment_is_kept_or_undone() -> None:
+    paid = outcome_to(Call.READ_CODE_PAYMENT, "COMPLETED")
+    unwanted = Known(has_code=True, is_switched_off=True, is_unwanted=True)
+
+    assert after_expiry(paid, NO_READS, is_switched_off=True) == Step(S.COMPLETED, (Act.BOOK,))
+    assert after_details(S.CANCELING, paid, AGREEING, unwanted) == Step(S.CANCELING, (Act.HOLD, Act.CANCEL))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("200 DELETED", Step(S.CANCELING, (Act.LOOK,))),
+        ("400 DYNAMIC_QR_ALREADY_PAID", Step(S.CANCELING, (Act.LOOK,))),
+        ("404 DYNAMIC_QR_NOT_FOUND", Step(S.CANCELING, (Act.LOOK,))),
+        ("400 DYNAMIC_QR_BAD_REQUEST", Step(S.CANCELING, (Act.LOOK, Act.PERSON), Trouble.CODE_STAYS_ON)),
+        ("418 NEVER_SEEN", Step(S.CANCELING, (Act.LOOK, Act.PERSON), Trouble.CODE_STAYS_ON)),
+        ("read time-out", Step(S.CANCELING, (Act.DELETE_CODE,))),
+    ],
+)
+def test_a_code_that_cannot_be_switched_off_is_looked_at_and_told_to_a_person(said: str, expected: Step) -> None:
+    assert after_deletion(S.CANCELING, outcome_to(Call.DELETE_CODE, said)) == expected
+
+
+def test_what_was_captured_is_looked_at_until_it_is_known_how_much() -> None:
+    step = after_capture(S.AUTHORIZED, outcome_to(Call.CAPTURE_PAYMENT, "400 ALREADY_CAPTURED"))
+    unreadable, stale = Unknown("no answer"), outcome_to(Call.READ_PAYMENT, "AUTHORIZED")
+
+    assert step == Step(S.COMPLETED, (Act.LOOK,))
+    for outcome in (unreadable, stale):
+        assert after_details(S.COMPLETED, outcome, NO_READS) == Step(S.COMPLETED, (Act.LOOK,))
+        assert after_details(S.COMPLETED, outcome, NO_READS, Known(booked_as="sales")) == Step(S.COMPLETED)
+    paid = outcome_to(Call.READ_PAYMENT, "COMPLETED")
+    assert after_details(S.COMPLETED, paid, NO_READS) == Step(S.COMPLETED, (Act.BOOK,))
+
+
+@pytest.mark.parametrize(
+    "said", ["400 UNACCEPTABLE_OP", "400 INVALID_PARAMS", "500 TRANSACTION_FAILED", "404 RESOURCE_NOT_FOUND"]
+)
+def test_a_refund_that_is_refused_after_a_try_without_a_verdict_is_only_looked_at(said: str) -> None:
+    refused = outcome_to(Call.REFUND_PAYMENT, said)
+
+    assert after_refund(S.COMPLETED, refused, is_in_doubt=True) == Step(S.REFUND_UNKNOWN, (Act.REFUND_LOOK,))
+    assert after_refund(S.COMPLETED, refused).status is S.COMPLETED
+
+
+def test_after_such_a_refusal_three_looks_decide_and_the_same_id_is_not_sent_again() -> None:
+    absent, found = [outcome_to(Call.READ_REFUND, said) for said in ("404 NO_SUCH_REFUND_ORDER", "200 REFUNDED")]
+
+    for looks in (1, 2):
+        looked = after_refund_details(S.REFUND_UNKNOWN, absent, looks=looks, was_refused=True)
+        assert looked == Step(S.REFUND_UNKNOWN, (Act.REFUND_LOOK,))
+    over = after_refund_details(S.REFUND_UNKNOWN, absent, looks=3, was_refused=True)
+    assert over == Step(S.COMPLETED, (Act.PERSON,), Trouble.REFUND_REFUSED)
+    done = after_refund_details(S.REFUND_UNKNOWN, found, looks=1, was_refused=True)
+    assert done == Step(S.REFUNDED, (Act.BOOK_REFUND,))
+
+
+def test_an_authorization_that_is_too_old_to_be_cancelled_is_given_up() -> None:
+    authorized = outcome_to(Call.READ_PAYMENT, "AUTHORIZED")
+
+    assert after_details(S.REFUND_NEEDED, authorized, NO_READS) == Step(S.REFUND_NEEDED, (Act.REVERT,))
+    assert after_revert(S.REFUND_NEEDED, outcome_to(Call.REVERT_PAYMENT, "200 CANCELED")) == Step(S.CANCELED)
+    assert after_details(S.CANCELING, authorized, NO_READS) == Step(S.CANCELING, (Act.CANCEL,))
+
+
+def test_what_nobody_wants_is_never_a_sale() -> None:
+    paid = outcome_to(Call.READ_PAYMENT, "COMPLETED")
+    for status in (S.CANCELING, S.CANCEL_ACCEPTED, S.REFUND_NEEDED, *UNPAID):
+        assert Act.BOOK not in after_details(status, paid, ENOUGH).acts, status
+    for known in (Known(is_unwanted=True), Known(booked_as="suspense")):
+        assert after_details(S.MANUAL, paid, ENOUGH, known) == Step(S.MANUAL, (Act.HOLD,))
+    assert after_details(S.MANUAL, paid, ENOUGH) == Step(S.COMPLETED, (Act.BOOK,))
+
+
+def test_money_in_the_books_is_not_gone_because_paypay_does_not_find_the_payment() -> None:
+    absent = outcome_to(Call.READ_PAYMENT, "not found")
+
+    assert after_details(S.CANCELING, absent, ENOUGH).status is S.CANCELLED_BY_US
+    booked = after_details(S.CANCELING, absent, ENOUGH, Known(booked_as="sales"))
+    assert booked == Step(S.MANUAL, (Act.PERSON,), Trouble.NOT_THERE)
+
+
+def test_a_cancel_of_what_paypay_does_not_know_is_decided_by_looks() -> None:
+    said = outcome_to(Call.CANCEL_PAYMENT, "404 RESOURCE_NOT_FOUND")
+
+    assert after_cancel(S.CANCELING, said, is_in_time=True) == Step(S.CANCELING, (Act.LOOK,))
 
 
 @pytest.mark.parametrize("case", WINDOW, ids=lambda case: f"{case['paid_at']}-{case['now']}")
