@@ -143,6 +143,7 @@ class Worker:
             return lanes - self.callers.lanes
 
     async def _sweep(self) -> None:
+        await self._around.flow.tell_untold()
         async with self._around.store.reading() as conn:
             await self._around.flow.look(conn)
             lanes = await lanes_with_work(conn, sorted(self._holding.lanes), self._around.clock.now())

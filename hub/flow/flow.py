@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,6 +26,8 @@ PAUSE_S_MAX: Final = 7 * 86_400.0
 """The longest that a provider can be paused by anything but a person."""
 THE_HUB: Final = "the hub"
 
+_Key: TypeAlias = tuple[Kind, str, Cause]
+
 log = structlog.get_logger(__name__)
 
 
@@ -35,7 +37,9 @@ class Flow:
     def __init__(self, store: Store, clock: Clock, providers: Callable[[], Mapping[str, ProviderConfig]]) -> None:
         self._store = store
         self._configs = providers
-        self._pauses: dict[tuple[Kind, str, Cause], Pause] = {}
+        self._pauses: dict[_Key, Pause] = {}
+        self._untold: dict[_Key, Pause] = {}
+        """Pauses of this process that could not be written: here they hold all the same, until they are or are over."""
         self._providers: dict[str, Provider] = {}
         self._changes = self._under_way = 0
         self.clock = clock
@@ -48,7 +52,29 @@ class Flow:
         pauses = await read_pauses(conn)
         # What was read while a change of ours was under way may be from before it: the next look sees both.
         if not self._under_way and changes == self._changes:
-            self._know(pauses)
+            self._know([*pauses, *self._untold.values()])
+
+    async def tell_untold(self) -> None:
+        """Write what could not be written before, where the database is there again."""
+        untold, self._untold = self._untold, {}
+        now = self.clock.now()
+        # That a circuit was open is worth telling afterwards, too: it is half open now.
+        rows = [one for one in untold.values() if one.holds(now) or one.cause == "circuit"]
+        if not rows:
+            return
+
+        async def work(conn: AsyncConnection) -> None:
+            for one in rows:
+                await put_pause(conn, one)
+
+        try:
+            with self._changing():
+                await self._store.write(work)
+        except BaseException as error:
+            self._untold = untold | self._untold
+            if not isinstance(error, StoreUnavailableError):
+                raise
+            log.warning("pauses_not_told", count=len(rows), error=str(error))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -60,11 +86,16 @@ class Flow:
             self._changes += 1
 
     def _know(self, pauses: Sequence[Pause]) -> None:
-        before, self._pauses = self._pauses, {(one.kind, one.name, one.cause): one for one in pauses}
+        before, self._pauses = self._pauses, {}
+        for one in pauses:
+            known = self._pauses.setdefault((one.kind, one.name, one.cause), one)
+            # As the rows do it: the longer one counts.
+            if known.until is not None and one.until is not None and known.until < one.until:
+                self._pauses[one.kind, one.name, one.cause] = one
         now = self.clock.now()
         for key in before.keys() | self._pauses.keys():
-            one = self._pauses.get(key)
-            metrics.PAUSED.labels(*key).set(one is not None and one.holds(now))
+            pause = self._pauses.get(key)
+            metrics.PAUSED.labels(*key).set(pause is not None and pause.holds(now))
         for kind, name, cause in before.keys() - self._pauses.keys():
             if kind == "provider" and cause == "circuit":
                 self.provider(name).forget()
@@ -93,7 +124,10 @@ class Flow:
         return self._providers[name]
 
     async def pause(self, kind: Kind, name: str, cause: Cause, *, by: str, reason: str, for_s: float) -> None:
-        """Let it stand still for a time, in every process. Raises StoreUnavailableError; here it holds all the same."""
+        """Let it stand still for a time, in every process.
+
+        Raises StoreUnavailableError: here it holds all the same, and the others hear of it from ``tell_untold``.
+        """
         now = self.clock.now()
         until = now + timedelta(seconds=min(max(0.0, for_s), PAUSE_S_MAX))
         one = Pause(kind=kind, name=name, cause=cause, paused_by=by, reason=reason, since=now, until=until)
@@ -102,8 +136,12 @@ class Flow:
             self._pauses[kind, name, cause] = one
             metrics.PAUSED.labels(kind, name, cause).set(1)
         log.warning("paused", kind=kind, name=name, cause=cause, by=by, reason=reason, for_s=round(for_s, 1))
-        with self._changing():
-            await self._store.write(lambda conn: put_pause(conn, one))
+        try:
+            with self._changing():
+                await self._store.write(lambda conn: put_pause(conn, one))
+        except StoreUnavailableError:
+            self._untold[kind, name, cause] = self._pauses.get((kind, name, cause), one)
+            raise
 
     async def open_circuit(self, kind: Kind, name: str, *, reason: str, for_s: float) -> None:
         """Nobody answers: stop asking for a time."""
@@ -115,6 +153,7 @@ class Flow:
     async def close_circuit(self, kind: Kind, name: str) -> None:
         """Somebody answers again."""
         self._pauses.pop((kind, name, "circuit"), None)
+        self._untold.pop((kind, name, "circuit"), None)
         metrics.PAUSED.labels(kind, name, "circuit").set(0)
         try:
             with self._changing():

@@ -162,6 +162,7 @@ class Relay:
             log.info("relay_resumed")
 
     async def _sweep(self) -> None:
+        await self._flow.tell_untold()
         async with self._store.reading() as conn:
             await self._flow.look(conn)
             lanes = await lanes_with_work(conn, sorted(self._holding.lanes), self._clock.now())

@@ -16,6 +16,7 @@ from hub.deliver import batch, picker
 from hub.deliver.batch import BatchRunner
 from hub.deliver.context import Context
 from hub.deliver.picker import Picked, pick
+from hub.deliver.work import Work, work_of
 from hub.event import Event
 from hub.store import tables as t
 from hub.store.store import Store
@@ -62,8 +63,12 @@ async def test_the_due_and_the_new_take_turns_and_no_more_is_read_than_a_batch_m
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    work_of = picker.work_of
-    monkeypatch.setattr(picker, "work_of", lambda row, event: read.append(row.id) or work_of(row, event))
+
+    def counted(row: Any, event: Event) -> Work:
+        read.append(row.id)
+        return work_of(row, event)
+
+    monkeypatch.setattr(picker, "work_of", counted)
     async with assemble(store, routing(route("note", "note")), {"note": note}, start=False) as parts:
         await give(parts, *(message("due", {"n": n, "key": f"due-{n % 30}"}) for n in range(300)))
         await fall_due(parts)
