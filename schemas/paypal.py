@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from schemas.paypal_invoices import InvoiceView
+
 WebhookVerdict = Literal["valid", "invalid", "undecided", "simulated"]
 
 
@@ -165,6 +167,7 @@ class SubscriptionView(Message):
     plan_id: str | None = None
     status: str | None = None
     last_payment: PaymentView | None = None
+    invoice: InvoiceView | None = None
 
 
 class PaymentChanged(Message):

@@ -1,7 +1,8 @@
 """PayPal: subscriptions, and webhooks that are proven before anything happens.
 
-Begin with ``subscribing.py`` (a buyer subscribes), ``webhooks.py`` (a delivery is proven) and ``processing.py`` (what
-it means). ``tables.py`` is what is remembered, ``office.py`` what one process holds towards PayPal.
+Begin with ``subscribing.py`` (a buyer subscribes), ``webhooks.py`` (a delivery is proven), ``processing.py`` (what it
+means) and ``invoicing.py`` (what comes of a payment). ``tables.py`` is what is remembered, ``office.py`` what one
+process holds towards PayPal.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from handlers.paypal.checks import checks
 from handlers.paypal.cli import paypal_cli
 from handlers.paypal.doors import all_routes, prepare_sandbox
+from handlers.paypal.invoice_desk import decide_invoice
+from handlers.paypal.invoicing import advance_invoice, plan_invoice
 from handlers.paypal.messages import EMITS, PUBLISHES
 from handlers.paypal.payment_reports import release_payment
 from handlers.paypal.processing import process_webhook
@@ -32,6 +35,7 @@ from schemas.paypal import (
     WebhookRefused,
     WebhookVerified,
 )
+from schemas.paypal_invoices import InvoiceChanged, InvoiceDue
 
 capability = Capability(
     name="paypal",
@@ -40,6 +44,9 @@ capability = Capability(
         "process_webhook": process_webhook,
         "create_subscription": create_subscription,
         "release_payment": release_payment,
+        "plan_invoice": plan_invoice,
+        "advance_invoice": advance_invoice,
+        "decide_invoice": decide_invoice,
         "record_refused": record_refused,
         "keep_record": keep_record,
         "tell_slack": tell_slack,
@@ -52,6 +59,8 @@ capability = Capability(
         "SubscriptionRequested": SubscriptionRequested,
         "SubscriptionAnswer": SubscriptionAnswer,
         "PaymentChanged": PaymentChanged,
+        "InvoiceDue": InvoiceDue,
+        "InvoiceChanged": InvoiceChanged,
     },
     emits=EMITS,
     publishes=PUBLISHES,

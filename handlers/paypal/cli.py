@@ -8,7 +8,9 @@ import typer
 from sqlalchemy import inspect
 
 from handlers.paypal import payments_cli, record_table
+from handlers.paypal.invoices_cli import invoices_cli
 from handlers.paypal.record_words import amount_of
+from handlers.paypal.subscriptions_cli import subscriptions_cli
 from handlers.paypal.tables import PaypalEventRecord
 from hub.cli.opening import opened
 from hub.cli.options import LimitOption
@@ -18,6 +20,8 @@ from schemas.paypal import EventRecorded
 paypal_cli = typer.Typer(no_args_is_help=True, help="Subscriptions that PayPal bills.")
 records_cli = typer.Typer(no_args_is_help=True, help="The record of every event.")
 paypal_cli.add_typer(records_cli, name="records")
+paypal_cli.add_typer(invoices_cli, name="invoices")
+paypal_cli.add_typer(subscriptions_cli, name="subscriptions")
 paypal_cli.command("pending")(payments_cli.pending)
 paypal_cli.command("held")(payments_cli.held)
 paypal_cli.command("release")(payments_cli.release)

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import select
 
 from handlers.paypal.office import office_of
-from handlers.paypal.payment_reports import last_payment
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.subscribing import is_domestic
-from handlers.paypal.tables import PLANS, PaypalPlanChange, PaypalSubscription, PaypalSubscriptionRequest
+from handlers.paypal.subscription_view import subscription_view
+from handlers.paypal.tables import PLANS, PaypalPlanChange, PaypalSubscriptionRequest
 from hub.apidoc import Operation, Parameter, documented
 from hub.errors import RetryableError, UnreadableError
 from hub.event import Verdict, stable_hash
@@ -144,20 +144,11 @@ class ShopApi:
         return await self._asked(command)
 
     async def show(self, request: web.Request) -> BaseModel | web.Response:
-        """Look at a subscription: its status and its last payment."""
+        """Look at a subscription: its status, its last payment, and the invoice of that."""
         self._api.holder(request, Role.CLIENT)
         async with self._api.reading() as session:
-            row = await session.get(PaypalSubscription, request.match_info["subscription_id"])
-            payment = await last_payment(session, row.subscription_id) if row is not None else None
-        if row is None:
-            return problem(404, "there is no such subscription")
-        return SubscriptionView(
-            subscription_id=row.subscription_id,
-            custom_id=row.custom_id,
-            plan_id=row.plan_id,
-            status=row.status,
-            last_payment=payment,
-        )
+            view = await subscription_view(session, request.match_info["subscription_id"])
+        return view if view is not None else problem(404, "there is no such subscription")
 
     async def _asked(self, command: SubscriptionRequested) -> BaseModel | web.Response:
         """Accept the request as an event, and wait for what becomes of it."""

@@ -14,12 +14,14 @@ from schemas.paypal import (
     WebhookRefused,
     WebhookVerified,
 )
+from schemas.paypal_invoices import InvoiceChanged, InvoiceDue
 
 EMITS: Final[Mapping[str, type[BaseModel]]] = {
     "paypal.webhook.verified": WebhookVerified,
     "paypal.webhook.refused": WebhookRefused,
     "paypal.payment.settled": PaymentChanged,
     "paypal.payment.refunded": PaymentChanged,
+    "paypal.invoice.due": InvoiceDue,
 }
 """Events that handlers emit; routing.yaml decides which of them go out."""
 
@@ -27,6 +29,8 @@ _RECORD: Final = {"paypal.event.recorded": EventRecorded}
 PUBLISHES: Final[Mapping[str, Mapping[str, type[BaseModel]]]] = {
     "process_webhook": _RECORD,
     "record_refused": _RECORD,
+    "advance_invoice": {"paypal.invoice.paid": InvoiceChanged, "paypal.invoice.failed": InvoiceChanged},
+    "decide_invoice": {"paypal.invoice.waived": InvoiceChanged},
     "create_subscription": {"paypal.subscription.answered": SubscriptionAnswer},
 }
 """Handler → routing key → what it sends to the destinations of its route."""

@@ -114,7 +114,9 @@ def fixture(name: str = SALE) -> bytes:
 @asynccontextmanager
 async def playing(home: Path, database_url: str, clock: Clock | None = None, /, **more: str) -> AsyncIterator[Paypal]:
     """A hub that believes the sandbox's own certificates; in the end everything must be accounted for."""
-    environ = environment(home, database_url, **{"HUB_PAYPAL_WEBHOOK_ID": WEBHOOK_ID, **more})
+    # Where no PayPal is played that could be asked, no invoice is made.
+    own = {"HUB_PAYPAL_WEBHOOK_ID": WEBHOOK_ID, "HUB_PAYPAL_INVOICE_ENABLED": "0"}
+    environ = environment(home, database_url, **{**own, **more})
     async with running(environ, clock=clock) as hub:
         paypal = Paypal(hub, Authority.of(home / "sandbox" / "paypal"))
         yield paypal
