@@ -24,11 +24,12 @@ from typing import Any
 import structlog
 
 from hub.app import Hub
-from hub.clock import SystemClock
+from hub.clock import Clock, SystemClock
 from hub.environment import Environment
 from tests.faults.life import surroundings, wiring_once
 from tests.faults.rabbit_seams import Slip, busy_surroundings
 from tests.faults.seams import Point, Seams
+from tests.support.clock import FastClock
 
 SILENT = 50
 """The highest level: what a dying hub says is of no interest."""
@@ -95,7 +96,7 @@ async def _live(order: Mapping[str, Any]) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     with _around(order) as seams:
-        hub = await Hub.open(order["environ"])
+        hub = await Hub.open(order["environ"], clock=_clock(order))
         opened = len(seams.reached)
         await hub.start()
         assert hub.serving is not None
@@ -122,6 +123,11 @@ def _around(order: Mapping[str, Any]) -> AbstractContextManager[Seams]:
             return busy_surroundings(seams, is_quiet=order["is_quiet"])
         case _:
             return surroundings(Seams(point, strike=kill), is_quiet=point is not None)
+
+
+def _clock(order: Mapping[str, Any]) -> Clock:
+    speed: float = order["speed"]
+    return SystemClock() if speed == 1.0 else FastClock(speed, order["started_s"])
 
 
 def _write_points(file: Path, seams: Seams, opened: int) -> None:

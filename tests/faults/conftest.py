@@ -23,6 +23,8 @@ COUNTS = ("points", "raised", "killed", "passed by", "cuts", "stops", "restarts"
 Telling: TypeAlias = Callable[[str, str, Counter[str]], None]
 """Takes what was tried, on which database, and counts by the names in ``COUNTS``."""
 PROPERTY = "fault counts"
+Figures: TypeAlias = Callable[[str], None]
+FIGURE = "fault figure"
 IS_EVERYTHING = os.environ.get("HUB_FAULTS") == "all"
 """What ``is_everything`` answers, for what is fixed when tests are collected."""
 GC_THRESHOLD = 50_000
@@ -89,6 +91,12 @@ def tell(record_property: Callable[[str, object], None]) -> Telling:
 
 
 @pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """Tells a figure in words, printed below the table."""
+    return lambda words: record_property(FIGURE, words)
+
+
+@pytest.fixture
 def tally(tell: Telling, stage: Stage) -> Iterator[Counter[str]]:
     """Counts of one scenario."""
     counts: Counter[str] = Counter()
@@ -99,12 +107,15 @@ def tally(tell: Telling, stage: Stage) -> Iterator[Counter[str]]:
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """How much was tried, and what was found."""
     table: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    words: list[str] = []
     # The counts come with the end of each test's fixtures, which has no heading of its own.
     for report in chain.from_iterable(terminalreporter.stats.values()):
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY and report.when == "teardown":
                 tried, database, counts = value
                 table[tried, database].update(counts)
+            elif name == FIGURE and report.when == "teardown":
+                words.append(str(value))
     if not table:
         return
     terminalreporter.section("faults")
@@ -113,6 +124,8 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line(_line((tried, database), [counts[name] or "" for name in COUNTS]))
     total: Counter[str] = sum(table.values(), Counter())
     terminalreporter.write_line(_line(("all", ""), [total[name] for name in COUNTS]))
+    for figure in words:
+        terminalreporter.write_line(figure)
 
 
 def _line(names: Sequence[str], figures: Sequence[object]) -> str:

@@ -37,6 +37,9 @@ class Order:
     points_file: str = ""
     """Where it writes the points that it has reached, when it stops in order."""
     life_s_max: int = LIFE_S_MAX
+    speed: float = 1.0
+    """How fast its clock runs since ``started_s``, epoch seconds (``FastClock``)."""
+    started_s: float = 0.0
 
 
 class Nursery:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from aiohttp import web
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -27,6 +26,7 @@ from hub.operate.review import list_reviews
 from hub.store import tables as t
 from schemas.paypay_exchange import PersonDecided
 from tests.support.clock import SettableClock
+from tests.support.paypay import OwnTimeSandbox
 from tests.support.running import API_KEY, PROJECT, RunningHub, environment, running, until
 
 KEY: Final = "hub_test_api_key"
@@ -315,24 +315,13 @@ class Shop:
             return (await conn.execute(due)).first() is None
 
 
-class _OwnTime(Sandbox):
-    """Judges signatures by the machine's time, which the SDK writes into them, and all the rest by the test's."""
-
-    def _is_proven(self, request: web.Request, path: str, raw: bytes) -> bool:
-        clock, self.clock = self.clock, time.time
-        try:
-            return super()._is_proven(request, path, raw)
-        finally:
-            self.clock = clock
-
-
 @asynccontextmanager
 async def paypay_shop(database_url: str, home: Path, clock: SettableClock) -> AsyncIterator[Shop]:
     """A hub and a PayPay; whatever a test does, nothing may be lost nor paid twice in the end."""
     clock.set(datetime.fromtimestamp(int(time.time()), UTC))
     options = Options(api_key=KEY, api_secret=SECRET, merchant="900000000000000001", hang_s=0.3, decides_s=2.0)
     async with serving(options) as (sandbox, url):
-        sandbox.__class__ = _OwnTime
+        sandbox.__class__ = OwnTimeSandbox
         sandbox.clock = lambda: clock.now().timestamp()
         environ = _environment(home, database_url, url)
         async with running(environ, clock=clock) as hub:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from hub.clock import SystemClock
 from hub.event import uuid7
 
 START = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -37,3 +39,17 @@ class SettableClock:
     def set(self, now: datetime) -> None:
         """Make it this time of day, also an earlier one; the monotonic clock does not move."""
         self._now = now
+
+
+class FastClock(SystemClock):
+    """The machine's clock, ``speed`` times as fast since ``started_s`` (epoch seconds): for processes that share it."""
+
+    def __init__(self, speed: float, started_s: float) -> None:
+        self.speed = speed
+        self.started_s = started_s
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.started_s + (time.time() - self.started_s) * self.speed, UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self.speed
