@@ -137,6 +137,7 @@ class Capability:
     sandbox      prepares the local stand-in of the provider when the hub starts, under ``HUB_SANDBOX``
     measures     what Prometheus is told of the capability's own state; asked every half minute
     checks       what ``hub doctor <capability>`` asks
+    reports      name → the command ``hub report <name>``
     reconcile    the command ``hub reconcile <capability>``: the provider's statement against the books
     settings     its class of settings, read once at start
     first_steps  what ``hub run`` proposes to try first
@@ -159,5 +160,6 @@ class Capability:
     measures: Callable[[HubApi], Awaitable[Sequence[Metric]]] | None = None
     checks: Callable[[HubApi], Awaitable[Sequence[CheckResult]]] | None = None
     reconcile: Callable[..., None] | None = None
+    reports: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     settings: type[EnvironmentSettings] | None = None
     first_steps: Sequence[str] = ()

@@ -38,6 +38,8 @@ STATUSES: Final[Mapping[str, int]] = {
     "NOT_CAPTURABLE": 409,
     "NOT_CANCELABLE": 409,
     "NOT_REFUNDABLE": 409,
+    "NOT_STORED": 409,
+    "WINDOW_OVER": 409,
     "AMOUNT_TOO_HIGH": 422,
     "NOT_LINKED": 422,
     "AUTHORIZATION_EXPIRED": 422,
@@ -57,7 +59,7 @@ STATUSES: Final[Mapping[str, int]] = {
 COMMON_CODES: Final = ("INVALID_REQUEST", "UNAUTHENTICATED", "FORBIDDEN", "TEMPORARILY_UNAVAILABLE")
 """What any endpoint may answer."""
 
-Endpoint: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+Endpoint: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ErrorReply(BaseModel):
@@ -103,7 +105,7 @@ def answered(endpoint: Endpoint) -> Endpoint:
     """Turn what an endpoint raises into a response of this API's shape."""
 
     @wraps(endpoint)
-    async def respond(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.StreamResponse:
         try:
             return await endpoint(request)
         except RefusedCommand as error:

@@ -10,6 +10,7 @@ import typer
 
 from handlers.paypay import operating
 from handlers.paypay.cli_running import ask, order, read
+from handlers.paypay.files_cli import files_cli
 from handlers.paypay.operating import Kind
 from handlers.paypay.payment_cli import payments_cli
 from hub.cli.options import ByOption, LimitOption, NoteOption, actor, as_uuid
@@ -27,6 +28,7 @@ paypay_cli.add_typer(cashback_cli, name="cashback")
 paypay_cli.add_typer(reversals_cli, name="reversals")
 paypay_cli.add_typer(members_cli, name="members")
 paypay_cli.add_typer(payments_cli, name="payments")
+paypay_cli.add_typer(files_cli, name="files")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the exchange.")]
 ReversalArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of the reversal.")]

@@ -47,7 +47,7 @@ CREATE, CREATE_CODE = "paypay.payment.create", "paypay.code.create"
 CAPTURE, REVERT = "paypay.payment.capture", "paypay.payment.revert"
 CANCEL, REFUND = "paypay.payment.cancel", "paypay.payment.refund"
 
-Endpoint = Callable[[web.Request], Awaitable[web.Response]]
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 V = TypeVar("V", bound=BaseModel)
 
 

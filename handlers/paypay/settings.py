@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from hub.settings import GENERATED, EnvironmentSettings
+from hub.environment import HOME_DEFAULT
+from hub.settings import GENERATED, MIB, EnvironmentSettings
 
 SANDBOX_PATH: Final = "/sandbox/paypay"
 """Where the hub itself plays PayPay under ``HUB_SANDBOX``."""
@@ -53,9 +55,20 @@ class PayPaySettings(EnvironmentSettings):
     """How many looks at PayPay all notifications together may cause, per second."""
     file_hosts: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """The hosts that transaction files may be fetched from; empty = none."""
+    file_bytes_max: int = Field(default=200 * MIB, ge=1, le=2_000 * MIB)
+    """The largest transaction file that is fetched."""
+    file_store: str = Field(default="", pattern=r"^(|s3://[a-z0-9][a-z0-9.-]{1,62}(/.*)?|/.*)$")
+    """Where transaction files are kept: a folder, or s3://BUCKET/PREFIX; empty = the folder ``files`` of HUB_HOME."""
+    file_store_endpoint: str = ""
+    """Where S3 is, for a store that is not Amazon's."""
+    file_store_region: str = ""
+    file_store_access_key_id: str = ""
+    """Empty = what the environment gives (``AWS_…``, or the role of the machine)."""
+    file_store_secret_access_key: SecretStr = SecretStr("")
     timezone: str = "Asia/Tokyo"
     sandbox: bool = Field(default=False, validation_alias=AliasChoices("HUB_SANDBOX"))
     hub_port: int = Field(default=8080, validation_alias=AliasChoices("HUB_PORT"))
+    hub_home: Path = Field(default=Path(HOME_DEFAULT), validation_alias=AliasChoices("HUB_HOME"))
 
     @field_validator("timezone")
     @classmethod
@@ -97,6 +110,11 @@ class PayPaySettings(EnvironmentSettings):
         if self.sandbox and not self.api_key:
             return f"http://127.0.0.1:{self.hub_port}{SANDBOX_PATH}"
         return None
+
+    @property
+    def store(self) -> str:
+        """Where transaction files are kept: ``s3://…``, or an absolute folder."""
+        return self.file_store or str(self.hub_home.expanduser().absolute() / "files")
 
     @property
     def credits(self) -> str:

@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Money": {
         "ledger": ("hub.cli.ledger:group", "Ask the books: accounts, entries, and the proof that they add up."),
         "reconcile": ("hub.cli.reconcile:build_group", "Compare a provider's statement with the books."),
+        "report": ("hub.cli.report:build_group", "Figures for finance, as files."),
     },
     CAPABILITIES_PANEL: {
         "sandbox": ("hub.cli.sandbox:build_group", "Play a provider, to try things without one."),

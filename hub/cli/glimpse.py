@@ -30,6 +30,7 @@ class Glimpse:
     has_sandbox: bool = True
     has_checks: bool = True
     has_reconcile: bool = True
+    has_reports: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def _glimpse(module: str) -> Glimpse | None:
     written = given.get("name")
     if isinstance(written, ast.Constant) and isinstance(written.value, str):
         name = written.value
-    brings = (part in given for part in ("cli", "sandbox_cli", "checks", "reconcile"))
+    brings = (part in given for part in ("cli", "sandbox_cli", "checks", "reconcile", "reports"))
     return Glimpse(module, name, summary, *brings)
 
 
