@@ -26,10 +26,13 @@ class Message(BaseModel):
 class WebhookVerified(Message):
     """``paypal.webhook.verified``: PayPal has said this. ``event`` is its body, ``webhook_event_id`` the hub's event.
 
+    ``account`` is which of our accounts it was said to; absent for the main one.
+
     ``simulated`` ones come from PayPal's simulator: they are recorded, and nothing follows from them.
     """
 
     webhook_event_id: UUID
+    account: str | None = None
     verdict: Literal["valid", "simulated"]
     received_at: datetime
     transmission_id: str
@@ -160,7 +163,10 @@ class PaymentView(Message):
 
 
 class SubscriptionView(Message):
-    """A subscription as a shop asks for it. ``status`` is PayPal's word, absent while nothing is known."""
+    """A subscription as a shop asks for it. ``status`` is PayPal's word, absent while nothing is known.
+
+    ABANDONED, which is ours: it was not approved within three days.
+    """
 
     subscription_id: str
     custom_id: str | None = None
@@ -182,6 +188,94 @@ class PaymentChanged(Message):
     amount_minor: int
     currency: str
     reference: str
+
+
+class UnownedPayment(Message):
+    """A change of a payment whose owner nobody has named: PayPal is asked before ``change`` is told as ``type``."""
+
+    type: Literal["paypal.payment.settled", "paypal.payment.refunded"]
+    account: str | None = None
+    change: PaymentChanged
+
+
+class PaymentCheck(Message):
+    """A payment that PayPal had not decided for days is looked at again."""
+
+    payment_id: str
+    subscription_id: str
+    account: str | None = None
+    since: datetime
+
+
+class TransactionFound(Message):
+    """``paypal.transaction.found``: a payment as PayPal lists it, which no webhook has told, or not all of it."""
+
+    payment_id: str
+    subscription_id: str
+    account: str | None = None
+    status: Literal["COMPLETED", "DECLINED", "PARTIALLY_REFUNDED", "PENDING", "REFUNDED"]
+    amount_minor: int
+    currency: str
+    fee_minor: int | None = None
+    at: datetime
+
+
+class EventFetched(Message):
+    """``paypal.event.fetched``: an event that was read from PayPal's API, as no webhook has brought it."""
+
+    account: str | None = None
+    event: Mapping[str, Any]
+
+
+class SubscriptionShown(Message):
+    """``paypal.subscription.shown``: a subscription as PayPal has it at ``asked_at``."""
+
+    subscription_id: str
+    account: str | None = None
+    status: str
+    custom_id: str | None = None
+    plan_id: str | None = None
+    changed_at: datetime | None = None
+    asked_at: datetime
+
+
+class ReversalUnresolved(Message):
+    """PayPal took money back and did not say of which payment. ``review_event_id`` is whose review is open."""
+
+    event_id: str
+    refund_id: str
+    account: str | None = None
+    amount_minor: int
+    currency: str
+    fee_minor: int | None = None
+    reason_code: str | None = None
+    review_event_id: UUID
+
+
+class SubscriptionAbandoned(Message):
+    """``paypal.subscription.abandoned``: its buyer has not approved it for three days. It may still come to life."""
+
+    subscription_id: str
+    custom_id: str | None = None
+    plan_id: str | None = None
+
+
+class WebhookFailed(Message):
+    """``paypal.webhook.failed``: proven, and the hub could not handle it; it is parked until somebody mends the cause.
+
+    Headers and body are as they came; ``delivery_id`` is what ``hub parked`` lists.
+    """
+
+    webhook_event_id: UUID
+    event_id: UUID
+    delivery_id: int
+    route: str
+    verdict: Literal["valid", "undecided"]
+    reason: str
+    received_at: datetime
+    headers: Mapping[str, str]
+    body: str | None
+    body_encoding: Literal["utf-8", "base64", "left_out"]
 
 
 class PaymentRelease(Message):

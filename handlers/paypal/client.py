@@ -17,7 +17,7 @@ import structlog
 
 from handlers.paypal.cooling import Cooling, is_rate_limit
 from handlers.paypal.settings import PaypalSettings
-from hub.errors import HubError, RetryableError, UnreadableError
+from hub.errors import HubError, RetryableError, UnreachableError, UnreadableError
 from hub.jsonbody import parse_json, write_json
 
 CONNECT_S_MAX: Final = 5.0
@@ -145,7 +145,7 @@ class PaypalClient:
                 self.cooling.went_well()
                 return Answer(response.status, body, debug_id)
         except aiohttp.ClientConnectorError as error:
-            raise RetryableError(f"PayPal cannot be reached: {type(error).__name__}") from error
+            raise UnreachableError(f"PayPal cannot be reached: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(f"PayPal did not answer {call.endpoint}: {type(error).__name__}") from error
 

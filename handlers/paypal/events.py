@@ -7,6 +7,7 @@ Branches on ``event_type`` alone: ``resource_type`` is not reliable, ``summary``
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +22,14 @@ SALE_REFUNDED: Final = "PAYMENT.SALE.REFUNDED"
 SALE_REVERSED: Final = "PAYMENT.SALE.REVERSED"
 SALES: Final = ("PAYMENT.SALE.COMPLETED", "PAYMENT.SALE.PENDING", "PAYMENT.SALE.DENIED")
 UNKNOWN_TYPE: Final = "unknown"
+_SALE_LINK: Final = re.compile(r"/v1/payments/sale/([A-Za-z0-9-]{1,127})\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaypalEvent:
     """What an event says. ``payment_id`` is a sale's, ``refund_of`` the sale that a refund or reversal names.
 
+    ``account`` is whose webhook told it (None: the main account's), ``country`` the buyer's where it is said.
     ``state`` is the sale's or refund's own, which may be another than the type of the event says.
     ``changed_at`` orders the news of one subscription; None where the event does not say.
     """
@@ -38,6 +41,8 @@ class PaypalEvent:
     custom_id: str | None = None
     plan_id: str | None = None
     status: str | None = None
+    account: str | None = None
+    country: str | None = None
     changed_at: datetime | None = None
     email: str | None = None
     payment_id: str | None = None
@@ -63,10 +68,10 @@ class PaypalEvent:
 
 def read_event(body: Mapping[str, Any], payload: bytes = b"") -> PaypalEvent:
     """Read a body. One without an id of its own, which PayPal never sends, is named by its bytes."""
-    type_ = _text(body, "event_type") or UNKNOWN_TYPE
+    type_ = text_of(body, "event_type") or UNKNOWN_TYPE
     resource = body.get("resource")
     resource = resource if isinstance(resource, Mapping) else {}
-    id_ = _text(body, "id") or f"sha256:{hashlib.sha256(payload).hexdigest()}"
+    id_ = text_of(body, "id") or f"sha256:{hashlib.sha256(payload).hexdigest()}"
     if type_.startswith(SUBSCRIPTION):
         return _subscription(id_, type_, resource)
     if type_ in SALES:
@@ -76,24 +81,33 @@ def read_event(body: Mapping[str, Any], payload: bytes = b"") -> PaypalEvent:
     return PaypalEvent(id=id_, type=type_, resource=resource)
 
 
+def said(event: PaypalEvent) -> dict[str, Any]:
+    """What an event says, without what a delivery or the API puts around it: the same however it was had."""
+    return {"event_type": event.type, "resource": event.resource}
+
+
 def _subscription(id_: str, type_: str, resource: Mapping[str, Any]) -> PaypalEvent:
     # The older form has `state` in mixed case, and the payer's address elsewhere.
-    status = _text(resource, "status") or _text(resource, "state")
-    email = _text(resource, "subscriber", "email_address", most=254) or _text(
+    status = text_of(resource, "status") or text_of(resource, "state")
+    email = text_of(resource, "subscriber", "email_address", most=254) or text_of(
         resource, "payer", "payer_info", "email", most=254
     )
-    times = (_time(resource, name) for name in ("update_time", "status_update_time", "create_time"))
+    country = text_of(resource, "subscriber", "shipping_address", "address", "country_code", most=2) or text_of(
+        resource, "payer", "payer_info", "shipping_address", "country_code", most=2
+    )
+    times = (time_of(resource, name) for name in ("update_time", "status_update_time", "create_time"))
     return PaypalEvent(
         id=id_,
         type=type_,
         resource=resource,
-        subscription_id=_text(resource, "id"),
-        custom_id=_text(resource, "custom_id"),
-        plan_id=_text(resource, "plan_id"),
+        subscription_id=text_of(resource, "id"),
+        custom_id=text_of(resource, "custom_id"),
+        plan_id=text_of(resource, "plan_id"),
         status=status.upper() if status else None,
         changed_at=next((time for time in times if time is not None), None),
         email=email,
-        reason_code=_text(resource, "billing_info", "last_failed_payment", "reason_code"),
+        country=country,
+        reason_code=text_of(resource, "billing_info", "last_failed_payment", "reason_code"),
     )
 
 
@@ -102,37 +116,47 @@ def _sale(id_: str, type_: str, resource: Mapping[str, Any]) -> PaypalEvent:
         id=id_,
         type=type_,
         resource=resource,
-        subscription_id=_text(resource, "billing_agreement_id"),
-        custom_id=_text(resource, "custom"),
-        payment_id=_text(resource, "id"),
-        state=_text(resource, "state"),
-        amount=_money(resource.get("amount"), "total"),
-        fee=_money(resource.get("transaction_fee"), "value"),
-        is_held=_text(resource, "payment_hold_status") == "HELD",
-        reason_code=_text(resource, "reason_code"),
-        changed_at=_time(resource, "update_time") or _time(resource, "create_time"),
+        subscription_id=text_of(resource, "billing_agreement_id"),
+        custom_id=text_of(resource, "custom"),
+        payment_id=text_of(resource, "id"),
+        state=text_of(resource, "state"),
+        amount=money_of(resource.get("amount"), "total"),
+        fee=money_of(resource.get("transaction_fee"), "value"),
+        is_held=text_of(resource, "payment_hold_status") == "HELD",
+        reason_code=text_of(resource, "reason_code"),
+        changed_at=time_of(resource, "update_time") or time_of(resource, "create_time"),
     )
 
 
 def _refund(id_: str, type_: str, resource: Mapping[str, Any]) -> PaypalEvent:
-    amount = _money(resource.get("amount"), "total", "value")
-    fee = _money(resource.get("refund_from_transaction_fee"), "total", "value")
+    amount = money_of(resource.get("amount"), "total", "value")
+    fee = money_of(resource.get("refund_from_transaction_fee"), "total", "value")
     return PaypalEvent(
         id=id_,
         type=type_,
         resource=resource,
-        refund_id=_text(resource, "id"),
-        refund_of=_text(resource, "sale_id"),
-        state=_text(resource, "state"),
+        refund_id=text_of(resource, "id"),
+        refund_of=text_of(resource, "sale_id") or _linked_sale(resource),
+        state=text_of(resource, "state"),
         # A reversal says a negative amount.
         amount=abs(amount) if amount is not None else None,
         fee=abs(fee) if fee is not None else None,
-        reason_code=_text(resource, "reason_code") or _text(resource, "refund_reason_code"),
-        changed_at=_time(resource, "update_time") or _time(resource, "create_time"),
+        reason_code=text_of(resource, "reason_code") or text_of(resource, "refund_reason_code"),
+        changed_at=time_of(resource, "update_time") or time_of(resource, "create_time"),
     )
 
 
-def _text(data: Mapping[str, Any], *path: str, most: int = ID_CHARS_MAX) -> str | None:
+def _linked_sale(resource: Mapping[str, Any]) -> str | None:
+    """The sale that a link names; the address itself is data, and nobody calls it."""
+    links = resource.get("links")
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, Mapping) and link.get("rel") == "sale" and isinstance(link.get("href"), str):
+            found = _SALE_LINK.search(link["href"])
+            return found[1] if found else None
+    return None
+
+
+def text_of(data: Mapping[str, Any], *path: str, most: int = ID_CHARS_MAX) -> str | None:
     """The text at a path; absent where it is blank, no text, or longer than any that PayPal gives."""
     here: Any = data
     for name in path:
@@ -140,7 +164,7 @@ def _text(data: Mapping[str, Any], *path: str, most: int = ID_CHARS_MAX) -> str 
     return here if isinstance(here, str) and here.strip() and len(here) <= most and "\x00" not in here else None
 
 
-def _money(data: object, *members: str) -> Money | None:
+def money_of(data: object, *members: str) -> Money | None:
     """The amount under the first of these names that is there: the generations of bodies differ in it."""
     if not isinstance(data, Mapping):
         return None
@@ -154,8 +178,8 @@ def _money(data: object, *members: str) -> Money | None:
         return None
 
 
-def _time(data: Mapping[str, Any], name: str) -> datetime | None:
-    text = _text(data, name)
+def time_of(data: Mapping[str, Any], name: str) -> datetime | None:
+    text = text_of(data, name)
     try:
         found = datetime.fromisoformat(text) if text else None
         return None if found is None else (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)

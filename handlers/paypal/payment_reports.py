@@ -94,7 +94,7 @@ async def release_payment(order: PaymentRelease, ctx: Context) -> Money:
         raise RefusedCommand("not_held", f"the money of payment {order.payment_id} is not held")
     rest = held_back(row)
     if rest:
-        clearing, held = books.clearing(row.currency), books.held(row.currency)
+        clearing, held = books.clearing(row.currency, row.account), books.held(row.currency, row.account)
         # A refund that left its fee with PayPal took more than was held: the clearing account makes up for it.
         move = Move(clearing, held, rest) if rest.amount_minor > 0 else Move(held, clearing, abs(rest))
         await ctx.ledger.post(books.release_reference(row.payment_id), books.RELEASE, [move], note=order.note)

@@ -9,24 +9,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
+from prometheus_client import Counter
 
 from handlers.paypal import books
 from handlers.paypal.events import SALE_COMPLETED, PaypalEvent
+from handlers.paypal.fees import is_unusual
+from handlers.paypal.settings import TAIWAN, PaypalSettings, fee_estimate
 from handlers.paypal.states import subscription_of
 from handlers.paypal.tables import PaypalHold, PaypalPayment
 from hub.ledger import Account, Move
 from hub.money import Money
 from hub.store.upserts import insert_for
-from schemas.paypal import PaymentChanged
+from schemas.paypal import PaymentChanged, UnownedPayment
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 SETTLED_TYPE: Final = "paypal.payment.settled"
+UNOWNED_TYPE: Final = "paypal.payment.unowned"
 PENDING, COMPLETED, DENIED = "pending", "completed", "denied"
 STATE_OF: Final = {"PAYMENT.SALE.PENDING": PENDING, "PAYMENT.SALE.DENIED": DENIED}
 OURS_TO_ACCEPT: Final = "RECEIVING_PREFERENCE_MANDATES_MANUAL_ACTION"
 """A payment that PayPal keeps until somebody accepts it in our account."""
+
+UNUSUAL_FEES: Final = Counter(
+    "paypal_fee_unusual_total", "Fees more than a fifth off PayPal's price list, by currency", ["currency"]
+)
 
 Result: TypeAlias = "tuple[str, str | None]"
 """The outcome, and whose it is as far as that is known."""
@@ -71,21 +79,22 @@ async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: 
             return "payment_unclear"
         row.state, row.updated_at = COMPLETED, ctx.now
         return "one_off_sale" if found.subscription_id is None else "nothing_paid"
-    funds = books.clearing(amount.currency)
+    funds = books.clearing(amount.currency, row.account)
     if found.is_held:
-        funds = books.held(amount.currency)
+        funds = books.held(amount.currency, row.account)
         ctx.session.add(PaypalHold(payment_id=row.payment_id, held_at=ctx.now, released_at=None))
     fee = _fee(found, amount)
     await ctx.ledger.post(
         reference,
         books.PAYMENT,
-        books.payment_moves(amount, fee, funds),
+        books.payment_moves(amount, fee, funds, row.account),
         data={"subscription_id": found.subscription_id, "event_id": found.id},
     )
     if row.state == DENIED:
         ctx.review("payment_denied_after_all", f"payment {row.payment_id} was denied, and now PayPal completes it")
     row.state, row.amount_minor, row.currency = COMPLETED, amount.amount_minor, amount.currency
     row.fee_minor, row.updated_at = fee.amount_minor if fee else None, ctx.now
+    _look_at_fee(row, amount, ctx)
     await tell(ctx, SETTLED_TYPE, row, amount, row.payment_id)
     return "payment_held" if found.is_held else "payment_settled"
 
@@ -99,21 +108,40 @@ async def _again(found: PaypalEvent, row: PaypalPayment, ctx: Context) -> str:
     fee = _fee(found, booked)
     if row.fee_minor is not None or not fee:
         return "payment_known"
-    move = Move(books.fees(row.currency), await funds_of(row, ctx), fee)
+    move = Move(books.fees(row.currency, row.account), await funds_of(row, ctx), fee)
     await ctx.ledger.post(books.fee_reference(row.payment_id), books.FEE, [move])
     row.fee_minor, row.updated_at = fee.amount_minor, ctx.now
+    _look_at_fee(row, booked, ctx)
     return "fee_known"
+
+
+def _look_at_fee(row: PaypalPayment, gross: Money, ctx: Context) -> None:
+    """Warn of a fee that is far from PayPal's price list, which is one for sellers in Taiwan; it is booked as it is."""
+    settings: PaypalSettings = ctx.settings
+    expected = fee_estimate(gross, settings)
+    if settings.merchant_country != TAIWAN or row.fee_minor is None or expected is None:
+        return
+    if is_unusual(Money(row.fee_minor, row.currency), expected):
+        ctx.tag("fee_unusual", row.payment_id)
+        UNUSUAL_FEES.labels(row.currency).inc()
+        log.warning(
+            "paypal_fee_unusual",
+            payment_id=row.payment_id,
+            fee_minor=row.fee_minor,
+            expected_minor=expected.amount_minor,
+            currency=row.currency,
+        )
 
 
 async def funds_of(row: PaypalPayment, ctx: Context) -> Account:
     """Where the money of a booked payment is: held back, or ours to have."""
     hold = await ctx.session.get(PaypalHold, row.payment_id)
     is_held = hold is not None and hold.released_at is None
-    return books.held(row.currency) if is_held else books.clearing(row.currency)
+    return books.held(row.currency, row.account) if is_held else books.clearing(row.currency, row.account)
 
 
 async def tell(ctx: Context, type_: str, row: PaypalPayment, amount: Money, reference: str) -> None:
-    """An internal event, for whoever acts on money that came or went."""
+    """An internal event, for whoever acts on money that came or went; its owner is asked for where nobody has said."""
     message = PaymentChanged(
         payment_id=row.payment_id,
         subscription_id=row.subscription_id,
@@ -122,13 +150,21 @@ async def tell(ctx: Context, type_: str, row: PaypalPayment, amount: Money, refe
         currency=amount.currency,
         reference=reference,
     )
-    await ctx.emit(type_, message, key=row.subscription_id or row.payment_id, dedupe_id=reference)
+    key = row.subscription_id or row.payment_id
+    settings: PaypalSettings = ctx.settings
+    can_ask = bool(settings.account(row.account).client_id.get_secret_value())
+    if row.custom_id is None and row.subscription_id is not None and can_ask:
+        unowned = UnownedPayment.model_validate({"type": type_, "account": row.account, "change": message.model_dump()})
+        await ctx.emit(UNOWNED_TYPE, unowned, key=key, dedupe_id=reference)
+    else:
+        await ctx.emit(type_, message, key=key, dedupe_id=reference)
 
 
 async def _row(found: PaypalEvent, amount: Money, custom_id: str | None, ctx: Context) -> tuple[PaypalPayment, bool]:
     """The sale's row, locked, and whether it is new; what one event left out is filled in from another."""
     new = insert_for(ctx.session.get_bind().dialect.name, PaypalPayment).values(
         payment_id=found.payment_id,
+        account=found.account,
         subscription_id=found.subscription_id,
         custom_id=custom_id,
         state=STATE_OF.get(found.type, PENDING),
@@ -145,7 +181,9 @@ async def _row(found: PaypalEvent, amount: Money, custom_id: str | None, ctx: Co
     row = await ctx.session.get(PaypalPayment, found.payment_id, with_for_update=True, populate_existing=True)
     assert row is not None
     row.subscription_id = row.subscription_id or found.subscription_id
-    row.custom_id = row.custom_id or custom_id
+    if row.state in STATE_OF.values():
+        # Booked already, its news may be on the way to be told under its owner's name; later ones must not overtake it.
+        row.custom_id = row.custom_id or custom_id
     return row, is_new
 
 

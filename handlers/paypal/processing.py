@@ -5,14 +5,16 @@ Source: docs/providers/paypal.md, "Processing".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from handlers.paypal.events import SALE_REFUNDED, SALE_REVERSED, SALES, SUBSCRIPTION, PaypalEvent, read_event
 from handlers.paypal.payments import apply_sale
 from handlers.paypal.recording import record
 from handlers.paypal.refunds import apply_refund
-from handlers.paypal.states import apply_status
-from handlers.paypal.tables import PLANS, PaypalPlanChange
+from handlers.paypal.settings import TAIWAN, PaypalSettings
+from handlers.paypal.states import PAYMENT_FAILED, apply_status
+from handlers.paypal.tables import PLANS, PaypalPlanChange, PaypalSubscription
 from hub.capability import handler
 from hub.store.upserts import insert_for
 from schemas.paypal import WebhookVerified
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 PLAN: Final = "BILLING.PLAN."
+FAILURES: Final = (PAYMENT_FAILED, "PAYMENT.SALE.DENIED")
+HINT_TAIWAN: Final = "domestic_not_supported: PayPal processes no payment between two accounts in Taiwan"
 
 
 @handler
@@ -29,7 +33,7 @@ async def process_webhook(verified: WebhookVerified, ctx: Context) -> None:
 
     Running it again changes nothing: older news never win, and a payment or refund is booked once.
     """
-    found = read_event(verified.event)
+    found = replace(read_event(verified.event), account=verified.account)
     if found.subscription_id is not None:
         ctx.tag("subscription", found.subscription_id)
     outcome, custom_id = "simulated", None
@@ -41,7 +45,7 @@ async def process_webhook(verified: WebhookVerified, ctx: Context) -> None:
         found,
         verified.webhook_event_id,
         verdict=verified.verdict,
-        reason=found.reason_code or "signed by PayPal",
+        reason=await _reason(found, verified, ctx),
         outcome=outcome,
         custom_id=custom_id,
     )
@@ -59,6 +63,20 @@ async def _process(found: PaypalEvent, ctx: Context) -> tuple[str, str | None]:
         await _drop_plans(ctx)
         return "plans_changed", None
     return "recorded", None
+
+
+async def _reason(found: PaypalEvent, verified: WebhookVerified, ctx: Context) -> str:
+    said = found.reason_code or ("signed by PayPal" if verified.transmission_id else "read from PayPal's API")
+    return f"{said}; {HINT_TAIWAN}" if await _is_domestic(found, ctx) else said
+
+
+async def _is_domestic(found: PaypalEvent, ctx: Context) -> bool:
+    """Whether a payment failed whose buyer is in Taiwan, as the seller is: PayPal processes no such payment."""
+    settings: PaypalSettings = ctx.settings
+    if settings.merchant_country != TAIWAN or found.type not in FAILURES or found.subscription_id is None:
+        return False
+    row = await ctx.session.get(PaypalSubscription, found.subscription_id)
+    return (found.country or (row.country if row is not None else None)) == TAIWAN
 
 
 async def _drop_plans(ctx: Context) -> None:

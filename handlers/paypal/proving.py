@@ -32,12 +32,15 @@ FETCH_CALL_S_MAX: Final = 10.0
 
 
 class Proof:
-    """Proving the event of one delivery. ``fetched`` is a certificate that others should not have to fetch again."""
+    """Proving the event of one delivery to one of our accounts.
 
-    def __init__(self, event: Event, ctx: Context) -> None:
+    ``fetched`` is a certificate that others should not have to fetch again.
+    """
+
+    def __init__(self, event: Event, settings: PaypalSettings, ctx: Context) -> None:
         self._event = event
         self._ctx = ctx
-        self._settings: PaypalSettings = ctx.settings
+        self._settings = settings
         self._office: Office = office_of(self._settings)
         self.fetched: Kept | None = None
 

@@ -27,7 +27,7 @@ REASON_CHARS_MAX: Final = 500
 @handler
 async def record_refused(refused: WebhookRefused, ctx: Context) -> None:
     """Tell everybody of what was refused; ids and type are only what its sender said."""
-    found = read_event(_claimed_body(refused))
+    found = read_event(claimed_body(refused.body, refused.body_encoding))
     await record(
         ctx, found, refused.webhook_event_id, verdict=refused.verdict, reason=refused.reason, outcome="refused"
     )
@@ -65,12 +65,11 @@ async def record(
     await ctx.publish(message, routing_key=RECORDED_TYPE, key=found.subscription_id or found.id)
 
 
-def _claimed_body(refused: WebhookRefused) -> Mapping[str, Any]:
+def claimed_body(body: str | None, encoding: str) -> Mapping[str, Any]:
     """What the body says, for people to find it by; nothing where it cannot be read."""
     try:
-        text = refused.body or ""
-        body = base64.b64decode(text) if refused.body_encoding == "base64" else text.encode()
-        data = parse_json(body)
+        text = body or ""
+        data = parse_json(base64.b64decode(text) if encoding == "base64" else text.encode())
     except UnreadableError:
         return {"event_type": UNKNOWN_TYPE}
     return data if isinstance(data, Mapping) else {"event_type": UNKNOWN_TYPE}

@@ -13,11 +13,13 @@ from handlers.paypal.payments import COMPLETED, Result, funds_of, tell
 from handlers.paypal.tables import PaypalPayment
 from hub.errors import NotYet
 from hub.money import Money
+from schemas.paypal import ReversalUnresolved
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 REFUNDED_TYPE: Final = "paypal.payment.refunded"
+UNRESOLVED_TYPE: Final = "paypal.reversal.unresolved"
 SALE_AWAITED_S: Final = 96 * 3_600.0
 """PayPal repeats a webhook for three days: a sale may come that late after its refund."""
 NOT_REFUNDED: Final = ("cancelled", "failed")
@@ -28,10 +30,11 @@ BOOKED: Final = (COMPLETED, PARTIALLY_REFUNDED, REFUNDED, REVERSED)
 
 async def apply_refund(found: PaypalEvent, ctx: Context) -> Result:
     """Book the refund against its payment. Raises NotYet while the payment is not known."""
-    if found.refund_id is None or found.amount is None or found.refund_of is None:
-        # PayPal's own sample of a reversal names no sale.
-        ctx.review("refund_unreadable", f"{found.type} {found.id} names no sale or no amount: look at PayPal")
+    if found.refund_id is None or not found.amount:
+        ctx.review("refund_unreadable", f"{found.type} {found.id} names no refund or no amount: look at PayPal")
         return "refund_unreadable", None
+    if found.refund_of is None:
+        return await _ask_of_which(found, found.refund_id, found.amount, ctx), None
     ctx.tag("payment", found.refund_of)
     row = await ctx.session.get(PaypalPayment, found.refund_of, with_for_update=True, populate_existing=True)
     is_booked = row is not None and await ctx.ledger.find(books.sale_reference(row.payment_id)) is not None
@@ -50,6 +53,25 @@ async def apply_refund(found: PaypalEvent, ctx: Context) -> Result:
     return await _book(found, found.amount, row, ctx), row.custom_id
 
 
+async def _ask_of_which(found: PaypalEvent, refund_id: str, amount: Money, ctx: Context) -> str:
+    """PayPal's own sample of a reversal names no sale: its lists may tell, and until then it is for a person."""
+    if await ctx.ledger.find(books.refund_reference(refund_id)) is not None:
+        return "refund_known"
+    unresolved = ReversalUnresolved(
+        event_id=found.id,
+        refund_id=refund_id,
+        account=found.account,
+        amount_minor=amount.amount_minor,
+        currency=amount.currency,
+        fee_minor=found.fee.amount_minor if found.fee is not None else None,
+        reason_code=found.reason_code,
+        review_event_id=ctx.event.id,
+    )
+    await ctx.emit(UNRESOLVED_TYPE, unresolved, dedupe_id=refund_id)
+    ctx.review("reversal_unresolved", f"{found.type} {found.id} of {amount} names no sale: PayPal's lists are asked")
+    return "reversal_unresolved"
+
+
 async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Context) -> str:
     assert found.refund_id is not None
     reference = books.refund_reference(found.refund_id)
@@ -65,7 +87,7 @@ async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Cont
         return "refund_exceeds"
     fee = found.fee if found.fee is not None and found.fee.currency == row.currency else Money.zero(row.currency)
     fee = min(fee, back, Money((row.fee_minor or 0) - (row.fee_refunded_minor or 0), row.currency))
-    await ctx.ledger.post(reference, books.REFUND, books.refund_moves(back, fee, await funds_of(row, ctx)))
+    await ctx.ledger.post(reference, books.REFUND, books.refund_moves(back, fee, await funds_of(row, ctx), row.account))
     row.refunded_minor += back.amount_minor
     row.fee_refunded_minor = (row.fee_refunded_minor or 0) + fee.amount_minor
     if row.state != REVERSED:

@@ -17,7 +17,7 @@ from uuid import uuid4
 import aiohttp
 
 from handlers.paypal.authority import Authority
-from handlers.paypal.sandbox_book import Row
+from handlers.paypal.sandbox_book import BookKeeper, Row
 
 SEND_S_MAX: Final = 30.0
 DELIVERIES_MAX: Final = 25
@@ -33,15 +33,40 @@ late: after the next one."""
 
 @dataclass(slots=True)
 class Postman:
-    """Sends events to one hub's webhook. ``speed`` makes the waits between repeats shorter."""
+    """Sends events to one hub's webhook. ``speed`` makes the waits between repeats shorter.
+
+    ``keeper`` has the book in which events lie that are to come late.
+    """
 
     authority: Authority
     url: str
     webhook_id: str
     speed: float = 1.0
+    keeper: BookKeeper | None = None
 
     async def deliver(self, body: Row, fault: str | None = None) -> list[int]:
         """Send an event once, or as the fault says; answers with the statuses (0: nobody answered)."""
+        if fault == "late":
+            self._put_off(body)
+            return []
+        statuses = await self._deliver(body, fault)
+        for waiting in self._late_ones():
+            await self._deliver(waiting, None)
+        return statuses
+
+    def _put_off(self, body: Row) -> None:
+        assert self.keeper is not None, "who delivers late has a book to keep it in"
+        with self.keeper.opened() as book:
+            book.late.append(body)
+
+    def _late_ones(self) -> list[Row]:
+        if self.keeper is None:
+            return []
+        with self.keeper.opened() as book:
+            found, book.late = book.late, []
+        return found
+
+    async def _deliver(self, body: Row, fault: str | None) -> list[int]:
         payload = json.dumps(body, ensure_ascii=False).encode()
         headers = self.headers(payload)
         match fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
@@ -9,9 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from handlers.paypal.accounts import AccountSecrets, UnknownAccountError, read_accounts
+from handlers.paypal.fees import estimate, fixed_fees
 from handlers.paypal.invoice_template import InvoiceTemplate
 from hub.environment import HOME_DEFAULT
 from hub.errors import ConfigError
+from hub.money import Money
 from hub.settings import GENERATED, EnvironmentSettings
 
 Environment = Literal["sandbox", "live"]
@@ -20,6 +24,7 @@ API_HOSTS: Final = {"sandbox": "api-m.sandbox.paypal.com", "live": "api-m.paypal
 SIMULATOR_WEBHOOK_ID: Final = "WEBHOOK_ID"
 """The literal text that PayPal's simulator signs for, whoever's URL it is told to call."""
 SANDBOX_PATH: Final = "/sandbox/paypal"
+TAIWAN: Final = "TW"
 TRUST_DIR: Final = Path(__file__).parent / "trust"
 
 
@@ -32,6 +37,8 @@ class PaypalSettings(EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="HUB_PAYPAL_")
 
     environment: Environment = "sandbox"
+    accounts: SecretStr = SecretStr("")
+    """Further accounts, as JSON: source of routing.yaml → its client_id, secret and webhook_id."""
     client_id: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
     secret: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
     webhook_id: SecretStr = Field(default=SecretStr(""), json_schema_extra=GENERATED)
@@ -49,6 +56,9 @@ class PaypalSettings(EnvironmentSettings):
     brand_name: str = Field(default="", max_length=127)
     locale: str = Field(default="en-US", pattern=r"^[a-z]{2}-[A-Z]{2}$")
     merchant_country: str = Field(default="", pattern=r"^([A-Z]{2})?$")
+    fee_share: Decimal = Field(default=Decimal("0.044"), ge=0, lt=1)
+    fee_fixed: str = "USD=0.30,TWD=10,EUR=0.35,JPY=40"
+    """PayPal's price list for payments from abroad: a share, and a fixed part by currency. For estimates only."""
 
     invoice_enabled: bool = True
     """Make an invoice of every payment of a subscription, marked as paid."""
@@ -75,6 +85,7 @@ class PaypalSettings(EnvironmentSettings):
     hub_home: Path = Field(default=Path(HOME_DEFAULT), validation_alias=AliasChoices("HUB_HOME"))
 
     _kept: dict[str, object] = PrivateAttr(default_factory=dict)
+    _others: dict[str, PaypalSettings] = PrivateAttr(default_factory=dict)
     _texts: InvoiceTemplate = PrivateAttr(default_factory=InvoiceTemplate)
 
     @field_validator("trust_dir", "hub_home")
@@ -116,6 +127,34 @@ class PaypalSettings(EnvironmentSettings):
             raise ValueError("HUB_MAIL_FROM: expected an address, as HUB_MAIL_TO is set")
         return self
 
+    @model_validator(mode="after")
+    def _read_accounts(self) -> Self:
+        fixed_fees(self.fee_fixed)
+        for name, secrets in read_accounts(self.accounts.get_secret_value()).items():
+            changes = {field: getattr(secrets, field) for field in AccountSecrets.model_fields}
+            other = self._others[name] = self.model_copy(update={**changes, "accounts": SecretStr("")})
+            other._kept, other._others = {}, {}
+            if SIMULATOR_WEBHOOK_ID in other.webhook_ids:
+                raise ValueError(f"HUB_PAYPAL_ACCOUNTS: {name}: WEBHOOK_ID is what PayPal's simulator signs for")
+        return self
+
+    def account(self, name: str | None) -> PaypalSettings:
+        """The settings of one of our accounts; None is the main one. Raises UnknownAccountError."""
+        if name is None:
+            return self
+        if name not in self._others:
+            raise UnknownAccountError(name)
+        return self._others[name]
+
+    def account_of(self, source: str) -> str | None:
+        """Whose webhook a source of routing.yaml is; one that is not named belongs to the main account."""
+        return source if source in self._others else None
+
+    @property
+    def account_names(self) -> tuple[str | None, ...]:
+        """All of our accounts, the main one first."""
+        return (None, *self._others)
+
     @property
     def is_live(self) -> bool:
         return self.environment == "live"
@@ -153,3 +192,8 @@ class PaypalSettings(EnvironmentSettings):
     def kept(self) -> dict[str, object]:
         """What this process holds towards PayPal (token, certificates); it lives and dies with one hub's settings."""
         return self._kept
+
+
+def fee_estimate(gross: Money, settings: PaypalSettings) -> Money | None:
+    """What PayPal's price list says that this payment costs; None where it has no such currency."""
+    return estimate(gross, share=settings.fee_share, fixed=fixed_fees(settings.fee_fixed))

@@ -12,6 +12,7 @@ import structlog
 from handlers.paypal.events import PaypalEvent
 from handlers.paypal.tables import STATUSES, PaypalSubscription
 from hub.store.upserts import insert_for
+from schemas.paypal import SubscriptionShown
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
@@ -28,7 +29,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypal")
 async def subscription_of(found: PaypalEvent, ctx: Context) -> PaypalSubscription:
     """The subscription's row, locked; a stub where nobody has heard of it."""
     stub = insert_for(ctx.session.get_bind().dialect.name, PaypalSubscription).values(
-        subscription_id=found.subscription_id, created_at=ctx.now, updated_at=ctx.now
+        subscription_id=found.subscription_id, account=found.account, created_at=ctx.now, updated_at=ctx.now
     )
     await ctx.session.execute(stub.on_conflict_do_nothing())
     row = await ctx.session.get(PaypalSubscription, found.subscription_id, with_for_update=True, populate_existing=True)
@@ -57,6 +58,7 @@ async def apply_status(found: PaypalEvent, ctx: Context) -> tuple[str, str | Non
     # Whoever says it first: an older event may be the only one that names them.
     row.plan_id = row.plan_id or found.plan_id
     row.email = row.email or found.email
+    row.country = row.country or found.country
     if is_older or is_final:
         return ("payment_failed" if found.type == PAYMENT_FAILED else "older_news"), row.custom_id
     if found.status in STATUSES and found.status != row.status:
@@ -66,6 +68,31 @@ async def apply_status(found: PaypalEvent, ctx: Context) -> tuple[str, str | Non
     row.plan_id = found.plan_id or row.plan_id
     row.email = found.email or row.email
     return outcome, row.custom_id
+
+
+async def apply_shown(shown: SubscriptionShown, ctx: Context) -> str:
+    """Take over what PayPal's API says now: also out of a final status, which no event but one leaves.
+
+    An event whose time is later than PayPal's answer stands.
+    """
+    key = PaypalEvent(
+        id="",
+        type="",
+        resource={},
+        account=shown.account,
+        subscription_id=shown.subscription_id,
+        custom_id=shown.custom_id,
+    )
+    row = await subscription_of(key, ctx)
+    row.plan_id = row.plan_id or shown.plan_id
+    said_at = shown.changed_at or shown.asked_at
+    if shown.status not in STATUSES or (row.status_at is not None and said_at < row.status_at):
+        return "older_news"
+    outcome = "status_known"
+    if shown.status != row.status:
+        row.status, row.abandoned_at, outcome = shown.status, None, "status_changed"
+    row.status_at, row.updated_at = said_at, ctx.now
+    return outcome
 
 
 def _rank(status: str | None) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import func
 
 from handlers.paypal.client import CALL_S_MAX, Answer, Call, NoAnswerError
 from handlers.paypal.office import office_of
-from handlers.paypal.settings import PaypalSettings
+from handlers.paypal.settings import TAIWAN, PaypalSettings
 from handlers.paypal.tables import (
     APPROVAL_PENDING,
     CREATED,
@@ -80,7 +80,7 @@ async def create_subscription(request: SubscriptionRequested, ctx: Context) -> N
 
 def is_domestic(payer_country: str | None, settings: PaypalSettings) -> bool:
     """PayPal does not process payments between two Taiwanese accounts."""
-    return settings.merchant_country == "TW" and payer_country == "TW"
+    return settings.merchant_country == TAIWAN and payer_country == TAIWAN
 
 
 def body_of(request: SubscriptionRequested, settings: PaypalSettings) -> dict[str, Any]:

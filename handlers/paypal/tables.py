@@ -95,6 +95,7 @@ class PaypalSubscription(Base):
     """A subscription and whose it is. One that an event names before anybody asked for it begins as a stub.
 
     ``status_at`` is PayPal's time of the status: what is older changes nothing. ``status`` is unknown in a stub.
+    ``account`` is which of our accounts it is of (None: the main one), ``country`` the buyer's as PayPal says it.
     ``abandoned_at`` is when its buyer had not approved it for so long that nobody waits any more.
     """
 
@@ -108,9 +109,11 @@ class PaypalSubscription(Base):
     )
 
     subscription_id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
+    account: Mapped[str | None] = mapped_column(String(50))
     custom_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     plan_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     email: Mapped[str | None] = mapped_column(String(254))
+    country: Mapped[str | None] = mapped_column(String(2))
     status: Mapped[str | None] = mapped_column(String(20))
     status_at: Mapped[datetime | None]
     abandoned_at: Mapped[datetime | None]
@@ -137,6 +140,7 @@ class PaypalPayment(Base):
     )
 
     payment_id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
+    account: Mapped[str | None] = mapped_column(String(50))
     subscription_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     custom_id: Mapped[str | None] = mapped_column(String(ID_CHARS))
     state: Mapped[str] = mapped_column(String(20))
@@ -158,6 +162,15 @@ class PaypalHold(Base):
     payment_id: Mapped[str] = mapped_column(String(ID_CHARS), primary_key=True)
     held_at: Mapped[datetime]
     released_at: Mapped[datetime | None]
+
+
+class PaypalToldFailure(Base):
+    """A delivery that was parked, and that the error queue has been told of."""
+
+    __tablename__ = "paypal_told_failures"
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    told_at: Mapped[datetime]
 
 
 PLANS: Final = "plans"

@@ -14,24 +14,26 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import delete, select
 
 from handlers.paypal.certificates import URLS_MAX, Kept
-from handlers.paypal.events import PaypalEvent, read_event
+from handlers.paypal.events import PaypalEvent, read_event, said
 from handlers.paypal.keys import key_of
 from handlers.paypal.proving import Proof, body_text
+from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalCertificate
 from handlers.paypal.transmission import KEPT, NotSignedError, Transmission
 from handlers.paypal.verifying import Judgement
-from hub.capability import calls
+from hub.capability import calls, handler
 from hub.errors import NotYet
 from hub.event import Event, Verdict, stable_hash
 from hub.flow.priority import Priority
 from hub.ingress.authentication import Decision, Request, Scheme, refused
 from hub.ingress.parameters import Parameters
 from hub.store.upserts import insert_for
-from schemas.paypal import WebhookRefused, WebhookVerified
+from schemas.paypal import EventFetched, WebhookRefused, WebhookVerified
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
+RECEIVED_TYPE: Final = "paypal.webhook.received"
 VERIFIED_TYPE: Final = "paypal.webhook.verified"
 REFUSED_TYPE: Final = "paypal.webhook.refused"
 UNDECIDED_S_MAX: Final = 72 * 3_600.0
@@ -76,7 +78,9 @@ async def verify_webhook(event: Event, ctx: Context) -> None:
     Running it again is safe: PayPal's event id is claimed in the same transaction. What cannot be decided is tried for
     72 hours and then refused; a refused one can be replayed once the cause is mended.
     """
-    proof = Proof(event, ctx)
+    settings: PaypalSettings = ctx.settings
+    account = settings.account_of(event.source)
+    proof = Proof(event, settings.account(account), ctx)
     judgement = await proof.judgement()
     match judgement.verdict:
         case "undecided" if ctx.waited_s < UNDECIDED_S_MAX:
@@ -86,14 +90,14 @@ async def verify_webhook(event: Event, ctx: Context) -> None:
             await ctx.begin()
             if proof.fetched is not None:
                 await _keep(ctx, event.headers["paypal-cert-url"], proof.fetched)
-            await _pass_on(event, judgement, ctx)
+            await _pass_on(event, judgement, account, ctx)
         case "invalid":
             await _refuse(event, judgement.verdict, judgement.reason, "invalid", ctx)
         case "undecided":
             await _refuse(event, judgement.verdict, f"{GIVEN_UP}: {judgement.reason}", GIVEN_UP, ctx)
 
 
-async def _pass_on(event: Event, judgement: Judgement, ctx: Context) -> None:
+async def _pass_on(event: Event, judgement: Judgement, account: str | None, ctx: Context) -> None:
     found = read_event(event.data, event.payload)
     ctx.tag("paypal_event", found.id)
     # The simulator sends the same samples under the same ids to everybody: they hold none, and are told each time.
@@ -101,6 +105,7 @@ async def _pass_on(event: Event, judgement: Judgement, ctx: Context) -> None:
         return
     verified = WebhookVerified(
         webhook_event_id=event.id,
+        account=account,
         verdict="simulated" if judgement.verdict == "simulated" else "valid",
         received_at=event.received_at,
         transmission_id=event.headers["paypal-transmission-id"],
@@ -114,8 +119,31 @@ async def _pass_on(event: Event, judgement: Judgement, ctx: Context) -> None:
     ctx.conclude(judgement.verdict)
 
 
+@handler
+async def take_fetched(fetched: EventFetched, ctx: Context) -> str:
+    """Take an event that was read from PayPal's API, which has proven it; one that has come before is a duplicate."""
+    found = read_event(fetched.event)
+    ctx.tag("paypal_event", found.id)
+    if await _is_first(found, ctx):
+        verified = WebhookVerified(
+            webhook_event_id=ctx.event.id,
+            account=fetched.account,
+            verdict="valid",
+            received_at=ctx.event.received_at,
+            transmission_id="",
+            event_id=found.id,
+            event_type=found.type,
+            event={},
+        )
+        message = {**verified.model_dump(mode="json"), "event": ctx.event.data["event"]}
+        await ctx.emit(VERIFIED_TYPE, message, key=await key_of(ctx.session, found))
+        ctx.conclude("valid")
+    return ctx.effects.outcome or ""
+
+
 async def _is_first(found: PaypalEvent, ctx: Context) -> bool:
-    claim = await ctx.claim("event", found.id)
+    # Read back from PayPal's API it has more around it; what it says is this.
+    claim = await ctx.claim("event", found.id, same=said(found))
     if claim.is_ours:
         return True
     if claim.is_same:
