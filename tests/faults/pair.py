@@ -106,7 +106,8 @@ class Pair:
                 "SELECT substr(key, 1, 1), count(*) FROM outbox"
                 " WHERE destination = 'sold' AND state = 'sent' GROUP BY 1"
             )
-            return {str(way): min(int(number), wanted[str(way)]) for way, number in rows}
+            found = {str(way): int(number) for way, number in rows}
+            return {way: min(found.get(way, 0), number) for way, number in wanted.items()}
 
         async def is_told() -> bool:
             return await told() == wanted
