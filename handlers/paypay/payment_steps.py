@@ -194,10 +194,11 @@ async def _do(
         case Act.POLL | Act.LOOK:
             if is_timed:
                 await ask(row, "details", ctx, delay_s=_look_s(act, row, ctx), reason="timer")
-        case Act.DELETE_CODE:
-            await ask(row, "delete_code", ctx, delay_s=nth(CANCELS_S, row.cancels))
-        case Act.CANCEL:
-            await ask(row, "cancel", ctx, delay_s=nth(CANCELS_S, row.cancels))
+        case Act.DELETE_CODE | Act.CANCEL:
+            # One try, or a look that leads to it, is on its way already where somebody only asked for a look.
+            if is_timed:
+                operation: Operation = "cancel" if act is Act.CANCEL else "delete_code"
+                await ask(row, operation, ctx, delay_s=nth(CANCELS_S, row.cancels))
         case Act.REVERT:
             await _revert(row, ctx)
         case Act.CAPTURE_AGAIN if isinstance(part, PayPayCapture):

@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from handlers.paypay import payment_desk
 from handlers.paypay.sandbox_books import Payment, Refund
+from schemas.paypay import CancelOrder, PaymentDecided, RefundOrder
 from tests.scenarios.paypay_exchange import API, CLIENT_KEY, REDIRECT, RESULTS, Shop, paypay_shop
 from tests.support.clock import SettableClock
 from tests.support.running import API_KEY
@@ -138,6 +140,99 @@ async def test_codes_that_end_unpaid_are_switched_off_and_a_late_payment_is_kept
     assert await state(shop, late["payment_id"]) == "COMPLETED"
     assert await state(shop, unpaid["payment_id"]) == "EXPIRED"
     assert sorted(await results(shop)) == [("canceled", 1_200), ("completed", 1_200), ("expired", 1_200)]
+
+
+async def test_money_after_an_end_is_held_until_a_person_gives_it_back_or_keeps_it(shop: Shop) -> None:
+    shown = [await code_for(shop, key) for key in ("given-back", "kept")]
+    ids, api = [UUID(one["payment_id"]) for one in shown], shop.hub.hub.api
+    await waited(shop, (400, *LOOKS_S))
+    assert [await state(shop, one["payment_id"]) for one in shown] == ["EXPIRED", "EXPIRED"]
+
+    async def tell(one: dict[str, Any], state: str) -> None:
+        said = {"notification_type": "Transaction", "merchant_order_id": one["merchant_payment_id"], "state": state}
+        await shop.notified(said, f"{API}/webhook")
+        await shop.settled()
+
+    for one in shown:
+        await tell(one, "FAILED")
+        # PayPay takes the money although the code was off, right after a look, and tells of it once.
+        code = shop.sandbox.payments.code(one["code_id"])
+        assert code is not None
+        shop.sandbox.payments._take(code.id, "", code.body, shop.clock.now().timestamp(), is_authorization=False)
+        await tell(one, "COMPLETED")
+    await waited(shop, (5, 5))
+    assert [await state(shop, one["payment_id"]) for one in shown] == ["MANUAL", "MANUAL"]
+    assert (await shop.balances())["paypay:yen:suspense"] == 2_400
+    assert await shop.reviews() == ["payment_taken_after_end"] * 2
+    listed = await payment_desk.payments(api, status="manual", member=None, is_in_trouble=True, limit=9)
+    assert {one.payment_id for one in listed} == set(ids)
+
+    # What a look does not learn settles nothing.
+    shop.order("html-502", path="/v2/codes/payments")
+    await payment_desk.look(api, ids[0])
+    await shop.settled()
+    assert len(await shop.reviews()) == 2
+    order = {"payment_id": ids[0], "reason": "too late", "operator": "ann", "idempotency_key": "cli-1"}
+    await payment_desk.refund(api, RefundOrder.model_validate(order))
+    decided = {"payment_id": ids[1], "decision": "completed", "by": "ann", "note": "we deliver"}
+    assert await payment_desk.settle(api, PaymentDecided.model_validate(decided)) == "COMPLETED"
+    await shop.settled()
+    await waited(shop, (4, 60))
+
+    assert [await state(shop, one["payment_id"]) for one in shown] == ["REFUNDED", "COMPLETED"]
+    assert (await shop.reviews(), (await shop.balances())["paypay:yen:suspense"]) == ([], 0)
+    ends = [("completed", 1_200), ("expired", 1_200), ("expired", 1_200), ("refunded", 1_200)]
+    assert sorted(await results(shop)) == ends
+
+
+async def test_an_old_authorization_can_be_cancelled_and_what_was_captured_is_booked(shop: Shop) -> None:
+    session_id = await agreed(shop)
+    keys = ("old", "captured", "told")
+    old, captured, told = [await debit(shop, session_id, key, is_authorization=True) for key in keys]
+    await shop.passes(2 * 86_400)
+    await payment_desk.cancel(
+        shop.hub.hub.api, CancelOrder(payment_id=UUID(old), operator="ann", note="the guest has left")
+    )
+    now = shop.clock.now().timestamp()
+    for payment_id in (captured, told):
+        view = await ask(shop, "GET", f"payments/{payment_id}")
+        body = {"merchantPaymentId": view["merchant_payment_id"], "merchantCaptureId": payment_id, "requestedAt": 1}
+        shop.sandbox.payments.capture(
+            {**body, "amount": {"amount": 700, "currency": "JPY"}, "orderDescription": "elsewhere"}, now
+        )
+    # PayPay says that it is captured, and then nothing for a while.
+    await ask(shop, "POST", f"payments/{captured}/capture", {"idempotency_key": "c-1"})
+    shop.order(
+        "html-502",
+        times=1,
+        path=f"/v2/payments/{(await ask(shop, 'GET', f'payments/{captured}'))['merchant_payment_id']}",
+    )
+    # Of the other one it tells, under its own id alone.
+    said = {"notification_type": "Transaction", "merchant_order_id": "", "order_id": view["paypay_payment_id"]}
+    await shop.notified(said, f"{API}/webhook")
+    await shop.settled()
+    await waited(shop, (1, 9, 15))
+
+    assert [await state(shop, one) for one in (old, captured, told)] == ["CANCELED", "COMPLETED", "COMPLETED"]
+    views = [await ask(shop, "GET", f"payments/{one}") for one in (captured, told)]
+    assert [view["captured_jpy"] for view in views] == [700, 700]
+    assert [key for key, _ in sorted(await results(shop))] == ["authorized"] * 3 + ["canceled"] + ["completed"] * 2
+
+
+async def test_what_is_cancelled_in_doubt_is_refunded_after_the_window_and_never_told_as_completed(
+    shop: Shop, clock: SettableClock
+) -> None:
+    tomorrow = datetime.now(JAPAN).date() + timedelta(days=1)
+    clock.set(datetime(tomorrow.year, tomorrow.month, tomorrow.day, 23, 50, tzinfo=JAPAN).astimezone(UTC))
+    session_id = await agreed(shop)
+    shop.order("reset-after-commit", path="/v2/payments")
+    payment_id = await debit(shop, session_id, "in-doubt")
+    shop.order("error-500", times=3, path="/v2/payments")
+    await ask(shop, "POST", f"payments/{payment_id}/cancel")
+    await waited(shop, (5, 2_000, *LOOKS_S))
+
+    assert await state(shop, payment_id) == "REFUNDED"
+    assert await results(shop) == [("refunded", 1_000)]
 
 
 async def test_an_authorization_is_captured_in_part_reverted_or_runs_out(shop: Shop) -> None:
