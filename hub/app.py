@@ -238,7 +238,9 @@ class Hub:
         for key in sorted(wanted.keys() - self._reading.keys()):
             stopping = asyncio.Event()
             self._reading[key] = _Reading(wanted[key], stopping)
-            loop = partial(QueueConsumer(*key, self.transport, self.acceptor).run, stopping)
+            pace = partial(self.around.pace.wait, self.around.recent_events.__len__)
+            consumer = QueueConsumer(*key, self.transport, self.acceptor, pace=pace)
+            loop = partial(consumer.run, stopping)
             name = f"queue {key[1]} of {key[0]}"
             self._spawn(name, _after(self._loops.get(name), loop), until=stopping)
 

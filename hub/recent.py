@@ -6,13 +6,19 @@ much of it means that it is read. Source: docs/performance.md.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 BYTES_MAX = 8 * 1024 * 1024
-"""Beyond it the oldest are forgotten, such as those whose lanes another process has."""
-ROW_BYTES = 1_000
+"""Beyond it nothing more is kept: readers begin with the oldest, which so are still here when their turn comes."""
+AGE_S_MAX = 10.0
+"""One that nobody has read for so long makes room: it waits for something, or its lane is another process's."""
+ROW_BYTES = 1_500
 """About what a row takes apart from its payload."""
+READ_SHARE = 3
+"""What was read of a payload, as objects and as a model, takes about so many times its bytes."""
 
 T = TypeVar("T")
 
@@ -22,23 +28,34 @@ class _Kept(Generic[T]):
     value: T
     size: int
     readers: int
+    until_s: float
 
 
 class Recent(Generic[T]):
     """Committed rows by their number, each for as many readers as it will have."""
 
-    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int = BYTES_MAX, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bytes_max = bytes_max
+        self._monotonic = monotonic
         self._kept: dict[int, _Kept[T]] = {}
         self._bytes = 0
 
-    def keep(self, number: int, value: T, *, payload: bytes, readers: int = 1) -> None:
-        """Keep what has been committed; nothing where nobody will read it, or it is here already."""
-        if readers and number not in self._kept:
-            self._kept[number] = _Kept(value, len(payload) + ROW_BYTES, readers)
-            self._bytes += self._kept[number].size
-        while self._bytes > self._bytes_max:
-            self._forget(next(iter(self._kept)))
+    def keep(self, number: int, value: T, *, payload: bytes, readers: int = 1, is_read: bool = False) -> None:
+        """Keep what has been committed; nothing where nobody will read it, or it is here already.
+
+        ``is_read``: the value also holds what its payload says.
+        """
+        if not readers or number in self._kept:
+            return
+        size, now_s = ROW_BYTES + len(payload) * (1 + READ_SHARE if is_read else 1), self._monotonic()
+        while self._bytes + size > self._bytes_max and self._kept:
+            oldest = next(iter(self._kept))
+            if self._kept[oldest].until_s > now_s:
+                return
+            self._forget(oldest)
+        if size <= self._bytes_max:
+            self._kept[number] = _Kept(value, size, readers, now_s + AGE_S_MAX)
+            self._bytes += size
 
     def take(self, number: int) -> T | None:
         """The row for one of its readers; None when it is not here."""

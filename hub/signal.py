@@ -56,6 +56,10 @@ class LaneSignal:
         if self._returning:
             self._event.set()
 
+    def is_mine(self, lane: int) -> bool:
+        """Whether whoever takes lanes here may work on this one."""
+        return True
+
     def take(self, most: int) -> list[int]:
         """Up to ``most`` lanes, which are forgotten here."""
         kept = min(len(self._returning), max(1, most // RETURNING_SHARE)) if most > 1 else 0
@@ -95,14 +99,17 @@ class SharedSignal(LaneSignal):
 
     def __init__(self, is_mine: Callable[[int], bool], elsewhere: Callable[[set[int]], None]) -> None:
         super().__init__()
-        self._is_mine = is_mine
+        self._owns = is_mine
         self._elsewhere = elsewhere
+
+    def is_mine(self, lane: int) -> bool:
+        return self._owns(lane)
 
     def add(self, lanes: Iterable[int]) -> None:
         named = list(dict.fromkeys(lanes))
         self.note(named)
-        if others := {lane for lane in named if not self._is_mine(lane)}:
+        if others := {lane for lane in named if not self.is_mine(lane)}:
             self._elsewhere(others)
 
     def note(self, lanes: Iterable[int]) -> None:
-        super().note(lane for lane in lanes if lane == ANY_LANE or self._is_mine(lane))
+        super().note(lane for lane in lanes if lane == ANY_LANE or self.is_mine(lane))

@@ -21,6 +21,7 @@ from hub.calls.record import CALL_S_MAX, CallRecorder, Key, Lookup, Send, Step
 from hub.clock import Clock
 from hub.deliver.books import LedgerUnit
 from hub.deliver.effects import Effects, OutgoingMessage, ReviewAnswer, Timer
+from hub.deliver.pace import Pace
 from hub.errors import PermanentError
 from hub.event import Event, Verdict, route_id_of, stable_uuid_text
 from hub.flow.flow import Flow
@@ -68,6 +69,7 @@ class Surroundings:
     flow: Flow
     recent_events: Recent[Event] = field(default_factory=Recent)
     recent_messages: Recent[OutboundMessage] = field(default_factory=Recent)
+    pace: Pace = field(default_factory=Pace)
 
 
 class Context:

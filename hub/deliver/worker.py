@@ -103,6 +103,7 @@ class Worker:
         try:
             await self._loop()
         finally:
+            self._around.pace.tell(is_behind=False)
             self._ended.set()
 
     async def _loop(self) -> None:
@@ -124,6 +125,7 @@ class Worker:
                 pause_s = 0.0
             except StoreUnavailableError as error:
                 pause_s = min(PAUSE_S_MAX, max(PAUSE_S_FIRST, pause_s * 2))
+                self._around.pace.tell(is_behind=False)
                 log.warning("delivery_paused", error=str(error), pause_s=pause_s)
                 await is_set_within(self._stopping, pause_s)
 
@@ -190,6 +192,8 @@ class Worker:
             self._to_deliver.again(lanes)
             raise
         self._after(done)
+        # A full batch: what was left for the next one is more than can be told.
+        self._around.pace.tell(is_behind=len(done.works) >= self._limit)
         if done.found:
             self._to_deliver.again(lanes)
         elif self._is_leaving:

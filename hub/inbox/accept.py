@@ -174,8 +174,9 @@ class GroupCommit:
         if self._recent is not None:
             drafts = (draft for one in group for draft in one.drafts)
             for draft, (accepted, event) in zip(drafts, answers, strict=True):
-                if accepted.kind == "event":
-                    self._recent.keep(event.seq, event, payload=event.payload, readers=len(draft.matches))
+                if accepted.kind == "event" and self._to_deliver.is_mine(event.lane):
+                    readers = len(draft.matches)
+                    self._recent.keep(event.seq, event, payload=event.payload, readers=readers, is_read=True)
         given = iter(answers)
         counts: Counter[tuple[str, str]] = Counter()
         for one in group:

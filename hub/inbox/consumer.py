@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -24,11 +24,21 @@ log = structlog.get_logger(__name__)
 class QueueConsumer:
     """Reads one queue into the inbox, as the source that declared it."""
 
-    def __init__(self, source: str, queue: str, transport: Transport, inbox: GroupCommit) -> None:
+    def __init__(
+        self,
+        source: str,
+        queue: str,
+        transport: Transport,
+        inbox: GroupCommit,
+        *,
+        pace: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``pace`` is awaited before each batch: whatever works on what is accepted may be behind."""
         self._source = source
         self._queue = queue
         self._transport = transport
         self._inbox = inbox
+        self._pace = pace
         self._has_stable_tags = Ability.STABLE_TAGS in transport.abilities
         self._is_unsure = not self._has_stable_tags and Ability.REDELIVERED_FLAG in transport.abilities
         self._in_doubt: dict[int, HandedOut] = {}
@@ -47,6 +57,8 @@ class QueueConsumer:
 
     async def _accept(self, batch: Sequence[Delivered]) -> None:
         await self._forget(())
+        if self._pace is not None:
+            await self._pace()
         accepted = await self._inbox.accept_all([self._received(delivered) for delivered in batch])
         for delivered, answer in zip(batch, accepted, strict=True):
             if answer.in_doubt and delivered.handed_out is not None:

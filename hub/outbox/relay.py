@@ -64,7 +64,7 @@ class Relay:
         holding: Holding,
         signal: LaneSignal,
         flow: Flow,
-        batch_size: int = 200,
+        batch_size: int = 500,
         sweep_s: float = 0.5,
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
         recent: Recent[OutboundMessage] | None = None,

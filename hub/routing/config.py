@@ -35,7 +35,7 @@ from hub.routing.sources import QUEUE_TYPE_DEFAULT, QueueArguments, QueueType, S
 
 ATTEMPTS_DEFAULT: Final = 12
 ATTEMPTS_LIMIT: Final = 1_000
-IN_FLIGHT_DEFAULT: Final = 256
+IN_FLIGHT_DEFAULT: Final = 500
 IN_FLIGHT_LIMIT: Final = 10_000
 CONDITION_CHARS_MAX: Final = 4_096
 ROUTES_MAX: Final = 10_000

@@ -27,14 +27,15 @@ async def draw(conn: AsyncConnection, name: str, count: int) -> list[int]:
     if count == 0:
         return []
     if conn.dialect.name == "postgresql":
-        rows = await conn.execute(_NEXT_VALUES, {"name": name, "count": count})
-        return [row[0] for row in rows]
+        numbers: list[int] = await conn.scalar(_NEXT_VALUES, {"name": name, "count": count})
+        return numbers
     last = await conn.scalar(_ADVANCE, {"name": name, "count": count})
     assert last is not None
     return list(range(last - count + 1, last + 1))
 
 
-_NEXT_VALUES = text("SELECT nextval(CAST(:name AS regclass)) FROM generate_series(1, :count)")
+# One array and not so many rows, of each of which an object would be made here.
+_NEXT_VALUES = text("SELECT array_agg(nextval(CAST(:name AS regclass))) FROM generate_series(1, :count)")
 _ADVANCE = text(
     "INSERT INTO sequences (name, value) VALUES (:name, :count)"
     " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value RETURNING value"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.recent import ROW_BYTES, Recent
+from hub.recent import AGE_S_MAX, READ_SHARE, ROW_BYTES, Recent
 
 
 def test_a_row_is_there_for_each_of_its_readers_and_then_gone() -> None:
@@ -21,13 +21,35 @@ def test_what_nobody_will_read_is_not_kept() -> None:
     assert recent.take(7) is None
 
 
-def test_the_oldest_go_when_it_is_too_much() -> None:
+def test_what_is_too_much_is_not_kept_so_that_the_oldest_are_there_for_their_readers() -> None:
     recent: Recent[int] = Recent(bytes_max=3 * (ROW_BYTES + 10))
 
     for number in range(5):
         recent.keep(number, number, payload=bytes(10))
 
-    assert [recent.take(number) for number in range(5)] == [None, None, 2, 3, 4]
+    assert [recent.take(number) for number in range(5)] == [0, 1, 2, None, None]
+
+
+def test_what_nobody_has_read_for_long_makes_room() -> None:
+    now_s = 0.0
+    recent: Recent[int] = Recent(bytes_max=2 * (ROW_BYTES + 10), monotonic=lambda: now_s)
+    recent.keep(0, 0, payload=bytes(10))
+    now_s = AGE_S_MAX
+    recent.keep(1, 1, payload=bytes(10))
+
+    recent.keep(2, 2, payload=bytes(10))
+    recent.keep(3, 3, payload=bytes(10))
+
+    assert [recent.take(number) for number in range(4)] == [None, 1, 2, None]
+
+
+def test_what_was_read_of_a_payload_counts_as_well() -> None:
+    recent: Recent[int] = Recent(bytes_max=2 * (ROW_BYTES + 10 * (1 + READ_SHARE)))
+
+    for number in range(3):
+        recent.keep(number, number, payload=bytes(10), is_read=True)
+
+    assert [recent.take(number) for number in range(3)] == [0, 1, None]
 
 
 def test_a_row_larger_than_the_bound_is_read_back() -> None:

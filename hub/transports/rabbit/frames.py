@@ -11,7 +11,7 @@ import asyncio
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiormq
 import pamqp.frame
@@ -21,6 +21,7 @@ from pamqp import commands as spec
 
 from hub.errors import PermanentError
 from hub.transports.base import OutboundMessage
+from hub.transports.rabbit.confirms import Confirmation, Confirms, Countdown
 from hub.transports.rabbit.intake import Take, attach
 from hub.transports.rabbit.messages import arrived, properties_of
 from hub.transports.rabbit.properties import header_frame
@@ -80,24 +81,24 @@ def _publish_frame(exchange: str, routing_key: str, number: int) -> bytes:
     return pamqp.frame.marshal(frame, number)
 
 
-async def publish_block(
-    channel: aiormq.Channel, messages: Sequence[tuple[OutboundMessage, bytes]]
-) -> list[asyncio.Future[Any]]:
-    """Write all frames in one piece; a future per message ends with the broker's word on it.
+async def publish_block(channel: aiormq.Channel, messages: Sequence[tuple[OutboundMessage, bytes]]) -> Confirms:
+    """Write all frames in one piece; what is answered waits for the broker's word on each message.
 
     No two of them may have one id: the broker's return names nothing else.
     """
     if not can_write_blocks(channel):
-        return [asyncio.ensure_future(_publish_plainly(channel, message)) for message, _ in messages]
-    futures = []
+        futures = [asyncio.ensure_future(_publish_plainly(channel, message)) for message, _ in messages]
+        return Confirms(futures, futures)
+    countdown = Countdown(channel.create_future(), len(messages))
+    each: list[Confirmation] = []
     for message, _ in messages:
         channel.delivery_tag += 1
-        future = channel.create_future()
-        channel.confirmations[channel.delivery_tag] = future
+        confirmation = Confirmation(countdown)
+        each.append(confirmation)
+        channel.confirmations[channel.delivery_tag] = cast(Any, confirmation)
         channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
-        futures.append(future)
     await channel.write_queue.put(ChannelFrame(payload=b"".join(frames for _, frames in messages), should_close=False))
-    return futures
+    return Confirms(each, [countdown.end])
 
 
 def forget_ids(channel: aiormq.Channel, messages: Sequence[OutboundMessage]) -> None:

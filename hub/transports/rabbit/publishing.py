@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import aiormq
 import structlog
@@ -30,6 +30,7 @@ from hub.transports.base import (
 )
 from hub.transports.keyorder import believed
 from hub.transports.rabbit import metrics
+from hub.transports.rabbit.confirms import Awaited
 from hub.transports.rabbit.frames import OversizeError, encode, forget_ids, publish_block
 from hub.transports.rabbit.link import Link, words_of
 
@@ -62,6 +63,7 @@ class Lost:
 
 Answer: TypeAlias = Confirmed | NotConfirmed | Unroutable | Returned | Closed | Lost | None
 """What is known of one message; None until the broker has answered."""
+CONFIRMED: Final = Confirmed()
 
 
 class Publisher:
@@ -115,13 +117,13 @@ class Publisher:
         if not encoded:
             return
         async with self._link.guarded():
-            futures = await publish_block(channel, encoded)
+            confirms = await publish_block(channel, encoded)
         try:
-            await asyncio.wait(futures)
+            await confirms.wait()
         finally:
             forget_ids(channel, [message for message, _ in encoded])
-            for place, future in zip(sent, futures, strict=True):
-                answers[place] = _answer(future)
+            for place, confirmation in zip(sent, confirms.each, strict=True):
+                answers[place] = _answer(confirmation)
 
     async def _send_apart(
         self, messages: Sequence[OutboundMessage], places: Sequence[int], answers: list[Answer]
@@ -184,7 +186,7 @@ def _in_doubt(messages: Sequence[OutboundMessage], answers: Sequence[Answer]) ->
     return places
 
 
-def _answer(future: asyncio.Future[Any]) -> Answer:
+def _answer(future: Awaited) -> Answer:
     if not future.done():
         future.cancel()
         return None
@@ -203,7 +205,7 @@ def _answer(future: asyncio.Future[Any]) -> Answer:
     result = future.result()
     if isinstance(result, DeliveredMessage) and isinstance(result.delivery, spec.Basic.Return):
         return Returned(_why(result.delivery))
-    return Confirmed()
+    return CONFIRMED
 
 
 def _why(returned: spec.Basic.Return) -> str:
