@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -41,9 +41,21 @@ from hub.store.words import words_for_logs
 SETTLE_PAUSE_S = 1.0
 RERUN_DELAY_S = 0.1
 LANES_PER_END = 8
-"""So many lanes are looked at again when a call has ended: there is room for one delivery, wherever it is."""
+"""So many lanes are looked at again for each call that has ended: there is room for one delivery, wherever it is."""
+GATHER_SHARE = 0.1
+GATHER_S_MAX = 0.05
+"""Where a provider is full, a place stays free for this part of what a call took: then several are filled at once."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Out:
+    """A delivery that has a task."""
+
+    work: Work
+    provider: Provider | None
+    begun_s: float
 
 
 class Callers:
@@ -66,9 +78,10 @@ class Callers:
         self._to_deliver = to_deliver
         self._to_publish = to_publish
         self._calls_max = calls_max
-        self._tasks: dict[asyncio.Task[None], Work] = {}
-        self._providers: dict[asyncio.Task[None], Provider] = {}
+        self._tasks: dict[asyncio.Task[None], _Out] = {}
         self._left_out: dict[int, None] = {}
+        self._gathered: list[int] = []
+        self._look: asyncio.TimerHandle | None = None
 
     @property
     def room(self) -> int:
@@ -82,12 +95,12 @@ class Callers:
     @property
     def in_flight(self) -> frozenset[int]:
         """The deliveries that have a task."""
-        return frozenset(work.id for work in self._tasks.values())
+        return frozenset(out.work.id for out in self._tasks.values())
 
     @property
     def lanes(self) -> frozenset[int]:
         """The lanes of those deliveries."""
-        return frozenset(work.lane for work in self._tasks.values())
+        return frozenset(out.work.lane for out in self._tasks.values())
 
     def leave_out(self, lanes: Iterable[int]) -> None:
         """These lanes may have deliveries for which there was no room; they are looked at again when there is."""
@@ -97,25 +110,42 @@ class Callers:
     def start(self, work: Work) -> None:
         """Run this delivery, which is marked as calling, in a task of its own."""
         task = asyncio.create_task(self._run(work), name=f"call-{work.id}")
-        # The task is held here: one that nobody holds can vanish.
-        self._tasks[task] = work
+        provider = None
         if (spec := self._rules().handler_of(work.route_id)) is not None:
-            self._providers[task] = provider = self._around.flow.provider(spec.provider or "")
+            provider = self._around.flow.provider(spec.provider or "")
             provider.in_hand += 1
+        # The task is held here: one that nobody holds can vanish.
+        self._tasks[task] = _Out(work, provider, time.perf_counter())
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        if (provider := self._providers.pop(task, None)) is not None:
-            provider.in_hand -= 1
+        out = self._tasks.pop(task)
+        if out.provider is not None:
+            out.provider.in_hand -= 1
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
-        again = list(self._left_out)[:LANES_PER_END]
-        for lane in again:
-            del self._left_out[lane]
-        self._to_deliver.again(again)
+        self._gathered.append(out.work.lane)
+        if not self._tasks or not self._left_out:
+            self._look_again()
+        elif self._look is None:
+            # Others wait for a place. Were each taken as soon as one is free, each would have a transaction of its own.
+            took_s = time.perf_counter() - out.begun_s
+            loop = asyncio.get_running_loop()
+            self._look = loop.call_later(min(GATHER_S_MAX, GATHER_SHARE * took_s), self._look_again)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("calling_task_failed", error=words_for_logs(error), exc_info=error)
+
+    def _look_again(self) -> None:
+        """At the lanes of the calls that have ended, and at some of those for which there was no room."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        again = list(self._left_out)[: LANES_PER_END * len(self._gathered)]
+        for lane in again:
+            del self._left_out[lane]
+        self._to_deliver.add(self._gathered)
+        self._to_deliver.again(again)
+        self._gathered.clear()
 
     async def finish(self, deadline_s: float) -> None:
         """Let calls in flight end within the deadline; the rest is left on record as started, to be asked about."""
@@ -139,7 +169,6 @@ class Callers:
             log.warning("call_outcome_left_to_successor", delivery_id=work.id)
         finally:
             await transaction.abandon()
-            self._to_deliver.add([work.lane])
 
     async def _handle(self, work: Work, rules: Rules, transaction: LazyTransaction) -> tuple[Ending, Context | None]:
         try:

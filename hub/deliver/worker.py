@@ -313,19 +313,21 @@ class Worker:
         return left
 
     def _within_call_bounds(self, works: list[Work], rules: Rules) -> list[Work]:
-        """Leave out what calls a provider when as many calls as allowed are out; it stays where it is."""
+        """Leave out what calls a provider when as many calls as allowed are out; it stays where it is.
+
+        Places go by priority, then in order: several may have become free at once.
+        """
+        calling = [one for one in works if one.route_id in rules.calling]
         begun: Counter[str | None] = Counter()
-        allowed: list[Work] = []
-        for one in works:
-            spec = rules.calling.get(one.route_id)
-            if spec is not None:
-                room = min(self.callers.room - begun.total(), self.callers.room_for(spec) - begun[spec.provider])
-                if room <= 0:
-                    self.callers.leave_out([one.lane])
-                    continue
+        left_out: set[int] = set()
+        for one in sorted(calling, key=lambda one: rules.calling[one.route_id].priority):
+            spec = rules.calling[one.route_id]
+            if min(self.callers.room - begun.total(), self.callers.room_for(spec) - begun[spec.provider]) > 0:
                 begun[spec.provider] += 1
-            allowed.append(one)
-        return allowed
+            else:
+                left_out.add(one.id)
+                self.callers.leave_out([one.lane])
+        return [one for one in works if one.id not in left_out]
 
     async def _count_suspects(self, lanes: Sequence[int], only: set[int] | None) -> frozenset[int]:
         """After an unclean take-over: count the attempts of suspects before they run, in case one kills again."""
