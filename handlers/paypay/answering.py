@@ -5,25 +5,33 @@ Errors are ``{"error": code, "message": text}``. Source: docs/providers/paypay.m
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import wraps
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from hub.apidoc import Operation, Parameter, documented
-from hub.errors import RefusedCommand, RetryableError, UnreadableError, UsageError
-from hub.ingress.tokens import RefusedError
-from hub.jsonbody import parse_json
+from hub.apidoc import Parameter
+from hub.ingress import answering
+from hub.ingress.answering import AnswerShape, Endpoint, Responder, Said, as_json
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypay")
+__all__ = [
+    "BASE",
+    "SHAPE",
+    "STATUSES",
+    "Endpoint",
+    "ErrorReply",
+    "Responder",
+    "as_json",
+    "as_model",
+    "described",
+    "path_id",
+    "read_body",
+]
 
 M = TypeVar("M", bound=BaseModel)
 BASE: Final = "/api/v1/paypay"
-RETRY_AFTER_S: Final = 5
 STATUSES: Final[Mapping[str, int]] = {
     "INVALID_REQUEST": 400,
     "TOKEN_REFUSED": 400,
@@ -59,8 +67,6 @@ STATUSES: Final[Mapping[str, int]] = {
 COMMON_CODES: Final = ("INVALID_REQUEST", "UNAUTHENTICATED", "FORBIDDEN", "TEMPORARILY_UNAVAILABLE")
 """What any endpoint may answer."""
 
-Endpoint: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 class ErrorReply(BaseModel):
     """Every error: a word for programs and a sentence for people."""
@@ -69,6 +75,26 @@ class ErrorReply(BaseModel):
 
     error: str
     message: str
+
+
+def _body(code: str, text: str, more: Mapping[str, object]) -> Mapping[str, object]:
+    return {"error": code, "message": text}
+
+
+SHAPE: Final = AnswerShape(
+    name="paypay",
+    statuses=STATUSES,
+    status_otherwise=422,
+    body=_body,
+    problem=ErrorReply,
+    common=COMMON_CODES,
+    invalid="INVALID_REQUEST",
+    unauthenticated=Said(code="UNAUTHENTICATED", text="A known API key is needed: Authorization: Bearer KEY."),
+    forbidden=Said(code="FORBIDDEN", text="This API key may not do that."),
+    unavailable=Said(code="TEMPORARILY_UNAVAILABLE", text="Temporarily unavailable, please try again."),
+    internal=Said(code="INTERNAL_ERROR", text="Unexpected failure."),
+    challenge="Bearer",
+)
 
 
 def described(
@@ -80,99 +106,30 @@ def described(
     body: type[BaseModel] | None = None,
     parameters: tuple[Parameter, ...] = (),
     statuses: tuple[int, ...] = (200,),
-) -> Endpoint:
-    """An endpoint that answers in this API's shape and says in the API's description what it does.
-
-    ``codes`` are its own errors, beside those that any endpoint may answer; its docstring becomes its summary.
-    """
-    summary, _, more = (endpoint.__doc__ or "").strip().partition("\n")
-    operation = Operation(
-        summary=summary,
-        description=" ".join(more.split()),
+) -> Responder:
+    """An endpoint that answers in this API's shape and says in the API's description what it does."""
+    return SHAPE.described(
+        endpoint,
         tag=tag,
+        codes=codes,
         body=body,
         reply=reply,
         parameters=parameters,
-        errors=_by_status((*COMMON_CODES, *codes)),
-        problem=ErrorReply,
         statuses=statuses,
         security="key",
     )
-    return documented(answered(endpoint), operation)
-
-
-def answered(endpoint: Endpoint) -> Endpoint:
-    """Turn what an endpoint raises into a response of this API's shape."""
-
-    @wraps(endpoint)
-    async def respond(request: web.Request) -> web.StreamResponse:
-        try:
-            return await endpoint(request)
-        except RefusedCommand as error:
-            return error_response(error.code, error.detail)
-        except RefusedError as error:
-            if error.status == 403:
-                return error_response("FORBIDDEN", "This API key may not do that.")
-            return error_response("UNAUTHENTICATED", "A known API key is needed: Authorization: Bearer KEY.")
-        except UnreadableError as error:
-            return error_response("INVALID_REQUEST", str(error))
-        except RetryableError as error:
-            log.warning("paypay_request_postponed", error=type(error).__name__)
-            return error_response("TEMPORARILY_UNAVAILABLE", "Temporarily unavailable, please try again.")
-        except UsageError as error:
-            log.error("paypay_request_not_routed", error=str(error))
-            return error_response("INTERNAL_ERROR", "Unexpected failure.")
-        except web.HTTPException:
-            raise
-        except Exception:
-            log.exception("paypay_request_failed")
-            return error_response("INTERNAL_ERROR", "Unexpected failure.")
-
-    return respond
-
-
-def error_response(code: str, message: str) -> web.Response:
-    """An error in this API's shape, under the status of its code."""
-    status = STATUSES.get(code, 422)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return web.json_response({"error": code, "message": message}, status=status, headers=headers)
-
-
-def as_json(body: BaseModel, status: int = 200) -> web.Response:
-    """A JSON body."""
-    return web.Response(text=body.model_dump_json(), status=status, content_type="application/json")
 
 
 async def read_body(request: web.Request, model: type[M], **more: object) -> M:
     """The body as a model, with members that the caller adds. Raises RefusedCommand, UnreadableError."""
-    body = parse_json(await request.read())
-    if not isinstance(body, dict):
-        raise RefusedCommand("INVALID_REQUEST", "expected a JSON object")
-    return as_model(model, {**body, **more})
+    return as_model(model, {**await SHAPE.read_object(request), **more})
 
 
 def as_model(model: type[M], fields: Mapping[str, Any]) -> M:
     """The fields as a model. Raises RefusedCommand, which says which field is wrong."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RefusedCommand("INVALID_REQUEST", f"{place}: {first['msg']}") from error
+    return SHAPE.as_model(model, fields)
 
 
 def path_id(request: web.Request, name: str) -> UUID:
     """The UUID in the path. What cannot be one is like one that is not there: RefusedCommand (NOT_FOUND)."""
-    try:
-        return UUID(request.match_info[name])
-    except ValueError:
-        raise RefusedCommand("NOT_FOUND", "nothing has this id") from None
-
-
-def _by_status(codes: Iterable[str]) -> dict[int, str]:
-    found: dict[int, list[str]] = {}
-    for code in dict.fromkeys(codes):
-        found.setdefault(STATUSES[code], []).append(code)
-    return {status: ", ".join(names) for status, names in found.items()}
+    return answering.path_id(request, name, code="NOT_FOUND", detail="nothing has this id")

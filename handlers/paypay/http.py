@@ -13,7 +13,7 @@ from aiohttp import web
 
 from handlers.paypay.answering import (
     BASE,
-    answered,
+    SHAPE,
     as_json,
     as_model,
     described,
@@ -96,7 +96,7 @@ def exchange_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
             statuses=(202, 200),
         ),
     )
-    yield web.post(ALIAS, answered(door.exchange))
+    yield web.post(ALIAS, SHAPE.answered(door.exchange))
     yield web.get(
         f"{BASE}/cashback/{{request_id}}",
         described(door.show, tag=EXCHANGES, reply=CashbackView, codes=("NOT_FOUND",), parameters=(REQUEST_ID,)),

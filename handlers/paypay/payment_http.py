@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from handlers.paypay.answering import BASE, as_json, as_model, described, path_id, read_body
+from handlers.paypay.answering import BASE, Endpoint, Responder, as_json, as_model, described, path_id, read_body
 from handlers.paypay.payment_views import find_code, find_payment, find_refund
 from hub.apidoc import Parameter
 from hub.deliver.command import RepeatedCommandError
@@ -47,7 +47,6 @@ CREATE, CREATE_CODE = "paypay.payment.create", "paypay.code.create"
 CAPTURE, REVERT = "paypay.payment.capture", "paypay.payment.revert"
 CANCEL, REFUND = "paypay.payment.cancel", "paypay.payment.refund"
 
-Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 V = TypeVar("V", bound=BaseModel)
 
 
@@ -57,11 +56,11 @@ def payment_routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
     ids, same = (ID,), ("IDEMPOTENCY_CONFLICT",)
     accepted, found = (202, 200), ("NOT_FOUND",)
 
-    def order(endpoint: Endpoint, reply: type[BaseModel], body: type[BaseModel] | None, *codes: str) -> Endpoint:
+    def order(endpoint: Endpoint, reply: type[BaseModel], body: type[BaseModel] | None, *codes: str) -> Responder:
         codes = ("NOT_FOUND", *codes)
         return described(endpoint, tag=PAYMENTS, body=body, reply=reply, codes=codes, parameters=ids, statuses=(202,))
 
-    def view(endpoint: Endpoint, reply: type[BaseModel]) -> Endpoint:
+    def view(endpoint: Endpoint, reply: type[BaseModel]) -> Responder:
         return described(endpoint, tag=PAYMENTS, reply=reply, codes=found, parameters=ids)
 
     create_code = described(

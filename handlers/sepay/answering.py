@@ -5,25 +5,32 @@ Errors are ``{"detail": text, "code": code}``. Source: docs/providers/sepay.md, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import wraps
-from typing import Any, Final, TypeAlias, TypeVar
-from uuid import UUID
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
-import structlog
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from hub.apidoc import Operation, Parameter, documented
-from hub.errors import RefusedCommand, RetryableError, UnreadableError
-from hub.ingress.tokens import RefusedError
-from hub.jsonbody import parse_json
+from hub.apidoc import Parameter
+from hub.errors import RefusedCommand
+from hub.ingress.answering import AnswerShape, Endpoint, Responder, Said, path_id
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.sepay")
+__all__ = [
+    "BASE",
+    "STATUSES",
+    "ErrorReply",
+    "Responder",
+    "as_json",
+    "described",
+    "path_id",
+    "query_choice",
+    "query_number",
+    "read_model",
+    "read_object",
+]
 
 M = TypeVar("M", bound=BaseModel)
 BASE: Final = "/api/seapay"
-RETRY_AFTER_S: Final = 5
 STATUSES: Final[Mapping[str, int]] = {
     "invalid_request": 400,
     "invalid_amount": 400,
@@ -56,9 +63,6 @@ STATUSES: Final[Mapping[str, int]] = {
 COMMON_CODES: Final = ("invalid_request", "unauthenticated", "too_many_requests", "temporarily_unavailable")
 """What any endpoint may answer."""
 
-Endpoint: TypeAlias = Callable[[web.Request], Awaitable[BaseModel | web.Response]]
-Responder: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
-
 
 class ErrorReply(BaseModel):
     """Every error: a sentence for people and a word for programs; some carry further members."""
@@ -67,6 +71,26 @@ class ErrorReply(BaseModel):
 
     detail: str
     code: str
+
+
+def _body(code: str, text: str, more: Mapping[str, object]) -> Mapping[str, object]:
+    return {"detail": text, "code": code, **more}
+
+
+_NOBODY: Final = Said(code="unauthenticated", text="Authentication credentials were not provided or are invalid.")
+SHAPE: Final = AnswerShape(
+    name="sepay",
+    statuses=STATUSES,
+    status_otherwise=400,
+    body=_body,
+    problem=ErrorReply,
+    common=COMMON_CODES,
+    invalid="invalid_request",
+    unauthenticated=_NOBODY,
+    forbidden=_NOBODY,
+    unavailable=Said(code="temporarily_unavailable", text="Temporarily unavailable, please try again."),
+    internal=Said(code="internal_error", text="Unexpected failure."),
+)
 
 
 def described(
@@ -80,59 +104,17 @@ def described(
     is_list: bool = False,
     reply_headers: Mapping[str, str] | None = None,
 ) -> Responder:
-    """An endpoint that answers in this API's shape and says in the API's description what it does.
-
-    ``codes`` are its own errors, beside those that any endpoint may answer; its docstring becomes its summary.
-    """
-    summary, _, more = (endpoint.__doc__ or "").strip().partition("\n")
-    operation = Operation(
-        summary=summary,
-        description=" ".join(more.split()),
+    """An endpoint that answers in this API's shape and says in the API's description what it does."""
+    return SHAPE.described(
+        endpoint,
         tag=tag,
+        codes=codes,
         body=body,
         reply=reply,
         is_list=is_list,
         reply_headers=reply_headers or {},
         parameters=parameters,
-        errors=_by_status((*COMMON_CODES, *codes)),
-        problem=ErrorReply,
     )
-    return documented(answered(endpoint), operation)
-
-
-def answered(endpoint: Endpoint) -> Responder:
-    """Turn what an endpoint returns or raises into a response of this API's shape."""
-
-    @wraps(endpoint)
-    async def respond(request: web.Request) -> web.Response:
-        try:
-            reply = await endpoint(request)
-            return reply if isinstance(reply, web.Response) else as_json(reply.model_dump_json())
-        except RefusedCommand as error:
-            return error_response(error.code, error.detail, error.extra)
-        except RefusedError:
-            return error_response("unauthenticated", "Authentication credentials were not provided or are invalid.")
-        except UnreadableError as error:
-            return error_response("invalid_request", str(error))
-        except RetryableError as error:
-            log.warning("wallet_request_postponed", error=type(error).__name__)
-            return error_response("temporarily_unavailable", "Temporarily unavailable, please try again.")
-        except web.HTTPException:
-            raise
-        except Exception:
-            log.exception("wallet_request_failed")
-            return error_response("internal_error", "Unexpected failure.")
-
-    return respond
-
-
-def error_response(code: str, detail: str, extra: Mapping[str, object] | None = None) -> web.Response:
-    """An error in this API's shape, under the status of its code."""
-    status = STATUSES.get(code, 400)
-    response = web.json_response({"detail": detail, "code": code, **(extra or {})}, status=status)
-    if status in (429, 503):
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return response
 
 
 def as_json(body: str, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -142,28 +124,12 @@ def as_json(body: str, headers: Mapping[str, str] | None = None) -> web.Response
 
 async def read_object(request: web.Request) -> Mapping[str, Any]:
     """The body, which must be a JSON object. Raises RefusedCommand, UnreadableError."""
-    body = parse_json(await request.read())
-    if not isinstance(body, dict):
-        raise RefusedCommand("invalid_request", "expected a JSON object")
-    return body
+    return await SHAPE.read_object(request)
 
 
 def read_model(model: type[M], fields: Mapping[str, object]) -> M:
     """The fields as a model. Raises RefusedCommand (invalid_request), which says which field is wrong."""
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise RefusedCommand("invalid_request", f"{place}: {first['msg']}") from error
-
-
-def path_id(request: web.Request, name: str, *, code: str, detail: str) -> UUID:
-    """The UUID in the path. What cannot be one is like one that is not there: RefusedCommand with ``code``."""
-    try:
-        return UUID(request.match_info[name])
-    except ValueError:
-        raise RefusedCommand(code, detail) from None
+    return SHAPE.as_model(model, fields)
 
 
 def query_number(request: web.Request, name: str, *, default: int, most: int) -> int:
@@ -184,10 +150,3 @@ def query_choice(request: web.Request, name: str, choices: Iterable[str], *, cod
     if text not in choices:
         raise RefusedCommand(code, f"{name} must be one of {', '.join(choices)}")
     return text
-
-
-def _by_status(codes: Iterable[str]) -> dict[int, str]:
-    found: dict[int, list[str]] = {}
-    for code in dict.fromkeys(codes):
-        found.setdefault(STATUSES[code], []).append(code)
-    return {status: ", ".join(names) for status, names in found.items()}
