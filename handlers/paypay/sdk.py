@@ -140,8 +140,8 @@ def _load() -> Any:
             with warnings.catch_warnings():
                 # It leans on pkg_resources, which says at each import that it will go.
                 warnings.simplefilter("ignore")
-                import paypayopa  # noqa: PLC0415 - see the module's first lines
-                from paypayopa import client as module  # noqa: PLC0415
+                import paypayopa  # noqa: PLC0415 - it blocks, and is slow to load
+                from paypayopa import client as module  # noqa: PLC0415 - it blocks, and is slow to load
         except ImportError as error:
             raise SdkMissingError(
                 f"paypayopa cannot be imported ({error}): it needs the package setuptools below version 81 beside it"
@@ -152,7 +152,7 @@ def _load() -> Any:
 
 
 def _session_class() -> Any:
-    import requests  # noqa: PLC0415
+    import requests  # noqa: PLC0415 - with the SDK, and in the thread: both take a while
 
     class RecordingSession(requests.Session):
         """Keeps the answer to its last request, and sees to what the SDK leaves open."""
@@ -189,7 +189,7 @@ def _session_class() -> Any:
 
 def _bounded(response: Any, deadline: float) -> bytes:
     """The body, unless it is too long or dribbles: an answer that was not read whole is none."""
-    import requests  # noqa: PLC0415
+    import requests  # noqa: PLC0415 - with the SDK, and in the thread: both take a while
 
     body = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
@@ -203,7 +203,7 @@ def _bounded(response: Any, deadline: float) -> bytes:
 
 def _is_before_sending(error: Exception) -> bool:
     """Whether the connection itself did not come about (refused, no such host), so that nothing can have been sent."""
-    from urllib3.exceptions import NewConnectionError  # noqa: PLC0415
+    from urllib3.exceptions import NewConnectionError  # noqa: PLC0415 - with the SDK, and in the thread: both take a while
 
     cause = error.args[0] if error.args else None
     return isinstance(getattr(cause, "reason", cause), NewConnectionError)
