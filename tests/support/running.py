@@ -14,6 +14,7 @@ from hub.app import ROLES, Hub
 from hub.clock import Clock
 from hub.event import LANES
 from hub.store import tables as t
+from tests.support.clock import SettableClock
 from tests.support.patience import until
 
 __all__ = ["API_KEY", "PROJECT", "WEBHOOK_KEY", "RunningHub", "environment", "running", "until"]
@@ -61,13 +62,18 @@ class RunningHub:
             return response.status, (await response.json() if "json" in response.content_type else text)
 
     async def settled(self, *, also: frozenset[str] = frozenset()) -> None:
-        """Wait until no delivery can run and no message is to be sent; states in ``also`` may stay."""
+        """Wait until no delivery can run and no message is to be sent; states in ``also`` may stay.
+
+        Where the hub's clock stands, what waits for a later time, and what waits behind it, cannot run: it may stay.
+        """
         busy = {"ready", "waiting", "calling", "retrying"} - also
         self.hub.to_deliver.add(range(LANES))
 
         async def is_settled() -> bool:
             assert not self.hub.failed.is_set(), "a loop of the hub has ended"
-            return not await self._has(t.deliveries, busy) and not await self._has(t.outbox, {"ready", "waiting"})
+            return not await self._has(t.deliveries, t.blocked, busy) and not await self._has(
+                t.outbox, t.outbox_blocked, {"ready", "waiting"}
+            )
 
         await until(is_settled, "everything to be settled", pause_s=0.02, moves=self.progress)
 
@@ -82,10 +88,13 @@ class RunningHub:
                 for table in (t.deliveries, t.outbox)
             ]
 
-    async def _has(self, table: Any, states: set[str]) -> bool:
+    async def _has(self, table: Any, blocked: Any, states: set[str]) -> bool:
+        unfinished = select(table.c.state).where(table.c.state.in_(states))
+        if isinstance(self.hub.clock, SettableClock):
+            later = select(blocked.c.chain).where(blocked.c.next_at > self.hub.clock.now())
+            unfinished = unfinished.where(~(table.c.state.in_(["waiting", "retrying"]) & table.c.chain.in_(later)))
         async with self.hub.store.reading() as conn:
-            found = await conn.execute(select(table.c.state).where(table.c.state.in_(states)).limit(1))
-            return found.first() is not None
+            return (await conn.execute(unfinished.limit(1))).first() is not None
 
     async def queue(self, name: str) -> list[Any]:
         """The messages of an embedded queue, in order."""
