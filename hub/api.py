@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from hub.clock import Clock
 from hub.deliver.command import CommandDone, run_command
-from hub.deliver.context import encode
+from hub.deliver.publishing import encode
 from hub.deliver.telling import tell_commands
 from hub.event import Event
 from hub.flow.priority import Priority

@@ -12,7 +12,7 @@ from handlers.sepay.polling import SOURCE, missing_of, note, remember_differing,
 from handlers.sepay.reconciling import Reconciliation
 from handlers.sepay.settings import SepaySettings
 from handlers.sepay.statement_api import StatementApi, Window
-from hub.deliver.context import encode
+from hub.deliver.publishing import encode
 from hub.errors import UsageError
 from hub.event import Verdict
 from hub.inbox.received import Received

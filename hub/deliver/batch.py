@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub import tracing
 from hub.capability import LockAhead
-from hub.deliver.context import Context, Surroundings, message_id
+from hub.deliver.context import Context, Surroundings
 from hub.deliver.drive import HandlerStuckError, drive
 from hub.deliver.effects import Effects, OutgoingMessage
+from hub.deliver.publishing import message_id
 from hub.deliver.registry import Rules
 from hub.deliver.settle import Attempt
 from hub.deliver.unit import BatchTransaction, Owned, UnitOfWork

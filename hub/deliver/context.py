@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from hub.calls.outcome import Outcome
 from hub.calls.record import CALL_S_MAX, CallRecorder, Key, Lookup, Send, Step
 from hub.clock import Clock
 from hub.deliver.books import LedgerUnit
-from hub.deliver.effects import Effects, OutgoingMessage, ReviewAnswer, Timer
+from hub.deliver.effects import Effects, ReviewAnswer, Timer
 from hub.deliver.pace import Pace
+from hub.deliver.publishing import Payload, encode, message_id, outgoing
 from hub.errors import PermanentError
-from hub.event import Event, Verdict, route_id_of, stable_uuid_text
+from hub.event import Event, Verdict, route_id_of
 from hub.flow.flow import Flow
 from hub.flow.priority import Priority
 from hub.inbox.claims import Claim, claim
@@ -37,11 +37,9 @@ from hub.routing import CompiledRoute, DestinationConfig, sameness_hash
 from hub.store.store import Store
 from hub.transports.base import OutboundMessage
 
-Payload: TypeAlias = BaseModel | Mapping[str, Any] | bytes
 DELAY_S_MAX = 400 * 86_400.0
 CALM_S_MIN = 1.0
 """A timer of at least this long is no step of a loop."""
-PAYLOAD_BYTES_MAX = 1_048_576
 
 
 class Transaction(Protocol):
@@ -232,37 +230,21 @@ class Context:
         self._refuse_late_use()
         self._published += 1
         identity, payload = message_id(self.event.id, self.delivery_id, self._published), encode(message)
-        for name in names:
-            self.effects.messages.append(
-                self._message(name, identity, payload, routing_key=routing_key, key=key, headers=headers or {})
+        destinations = self._around.destinations()
+        self.effects.messages += [
+            outgoing(
+                self.event,
+                destinations,
+                name,
+                identity=identity,
+                payload=payload,
+                routing_key=routing_key,
+                key=key,
+                headers=headers or {},
             )
+            for name in names
+        ]
         return identity
-
-    def _message(
-        self,
-        name: str,
-        identity: str,
-        payload: bytes,
-        *,
-        routing_key: str | None,
-        key: str | None,
-        headers: Mapping[str, str],
-    ) -> OutgoingMessage:
-        destination = self._around.destinations().get(name)
-        if destination is None:
-            raise PermanentError(f"no destination is called {name!r}")
-        event = self.event
-        return OutgoingMessage(
-            message_id=identity,
-            destination=name,
-            routing_key=destination.routing_key_for(
-                type_=routing_key or event.type, key=key or event.key, source=event.source
-            ),
-            key=key or event.chain_key,
-            content_type="application/json",
-            payload=payload,
-            headers={"traceparent": event.traceparent, **headers},
-        )
 
     async def after(
         self,
@@ -399,27 +381,3 @@ class Context:
         if self._readings:
             raise PermanentError(f"{what}: leave `async with ctx.reading()` before the call")
         return self._recorder
-
-
-def message_id(event_id: UUID, delivery_id: int, number: int) -> str:
-    """The id of a published message: stable, so that a consumer recognises a repeat.
-
-    A route is meant by its number, which a rename does not change.
-    """
-    route = str(route_id_of(delivery_id))
-    return stable_uuid_text("message", str(event_id), route, str(number))
-
-
-def encode(payload: Payload) -> bytes:
-    """A message's bytes: a model by its aliases, a mapping as compact JSON, bytes as they are."""
-    match payload:
-        case bytes():
-            data = payload
-        case BaseModel():
-            data = payload.model_dump_json(by_alias=True, exclude_none=True).encode()
-        case _:
-            # A number that came with a fraction is a Decimal, and goes out with every digit.
-            data = write_json(payload, is_compact=True).encode()
-    if len(data) > PAYLOAD_BYTES_MAX:
-        raise PermanentError(f"a message of {len(data)} bytes is larger than {PAYLOAD_BYTES_MAX}")
-    return data
