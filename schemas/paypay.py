@@ -22,7 +22,7 @@ Operation = Literal[
     "create", "details", "delete_code", "cancel", "capture", "revert", "refund", "refund_details"
 ]  # fmt: skip
 """What PayPay is asked about a payment."""
-StepReason = Literal["asked", "timer", "notified", "operator"]
+StepReason = Literal["asked", "timer", "notified", "operator", "last"]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 
 

@@ -43,17 +43,21 @@ async def end_promise(row: PayPayPayment, ctx: Context) -> None:
         await ctx.ledger.reverse(original, reference=ended)
 
 
-async def book(row: PayPayPayment, amount_jpy: int, ctx: Context) -> None:
-    """The money is ours and wanted: a sale, from suspense where it was there."""
+async def book(row: PayPayPayment, amount_jpy: int, ctx: Context, *, wanted_jpy: int | None = None) -> None:
+    """The money is ours and wanted: a sale, from suspense where it was there.
+
+    ``wanted_jpy`` is what a capture asked for; of an authorization no more than all may be taken.
+    """
     if row.booked_as == SALES:
         return
     if row.booked_as == SUSPENSE:
         assert row.captured_jpy is not None
         left_jpy = row.captured_jpy - row.refunded_jpy
-        await ctx.ledger.post(f"{_reference(row)}:kept", "payment", [books.kept(left_jpy)])
+        if left_jpy:
+            await ctx.ledger.post(f"{_reference(row)}:kept", "payment", [books.kept(left_jpy)])
         row.booked_as = SALES
     else:
-        await _take(row, amount_jpy, SALES, ctx)
+        await _take(row, amount_jpy, SALES, ctx, wanted_jpy=wanted_jpy)
     row.completed_at = ctx.now
     close_troubles(row, BOOKED, ctx, only=SETTLED_BY_MONEY)
     await tell(row, "completed", row.captured_jpy or amount_jpy, "", ctx)
@@ -121,8 +125,11 @@ async def tell(
     await ctx.emit(f"paypay.payment.{result}", told, key=str(row.id))
 
 
-async def _take(row: PayPayPayment, amount_jpy: int, where: str, ctx: Context) -> None:
-    if amount_jpy != row.amount_jpy and not row.is_authorization:
+async def _take(
+    row: PayPayPayment, amount_jpy: int, where: str, ctx: Context, *, wanted_jpy: int | None = None
+) -> None:
+    is_part = row.is_authorization and wanted_jpy is None and amount_jpy <= row.amount_jpy
+    if not is_part and amount_jpy != (wanted_jpy or row.amount_jpy):
         ask_person(row, Trouble.AMOUNT_DIFFERS, ctx)
     row.bookings += 1
     row.captured_jpy, row.booked_as = amount_jpy, where

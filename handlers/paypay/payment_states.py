@@ -56,6 +56,9 @@ _NOTHING_ELSE: Final = Known()
 
 def after_create(status: PaymentStatus, outcome: Outcome) -> Step:
     """PayPay has answered to a payment or a code that was asked for, or has not."""
+    if status is S.CANCELING and isinstance(outcome, Declined):
+        # Somebody has asked to cancel it meanwhile, and there is nothing to cancel.
+        return Step(S.CANCELLED_BY_US)
     if status is not S.NEW:
         # A look was quicker.
         return Step(status)

@@ -55,13 +55,16 @@ AUTHORIZED_POLL_S: Final = 60.0
 EXPIRY_SLACK: Final = timedelta(seconds=60)
 UNDATED_LOOK_S: Final = 21_600.0
 """How often an authorization is read whose end PayPay has not told."""
+LAST_LOOK_S: Final = 3_600.0
+"""After an end without money PayPay is asked once more: what was still on its way there may have arrived."""
 CLOCKS: Final = timedelta(seconds=0.5)
 """How far the clocks of two processes may be apart."""
 PAUSE_S: Final = 60.0
 """Before something is tried under a new id."""
 ATTEMPTS_MAX: Final = 4
 REFUND_REASON: Final = "cancelled"
-REFUND_KEY: Final = "cancelled"
+REFUND_KEY: Final = "of the hub"
+"""No key that a shop may give is like this one."""
 
 
 async def ask(
@@ -165,6 +168,7 @@ async def _entered(row: PayPayPayment, before: PaymentStatus, reason: str, ctx: 
         lost_jpy = row.captured_jpy
         await undo(row, "PayPay has cancelled it", ctx)
         await tell(row, RESULT_OF[row.state], lost_jpy or row.amount_jpy, reason, ctx)
+        await ask(row, "details", ctx, delay_s=LAST_LOOK_S, reason="last")
 
 
 def _close_settled(row: PayPayPayment, ctx: Context) -> None:
@@ -188,7 +192,8 @@ async def _do(
     """Whatever an act asks for."""
     match act:
         case Act.BOOK:
-            await book(row, amount_jpy or row.amount_jpy, ctx)
+            wanted_jpy = part.amount_jpy if isinstance(part, PayPayCapture) else None
+            await book(row, amount_jpy or wanted_jpy or row.amount_jpy, ctx, wanted_jpy=wanted_jpy)
         case Act.HOLD:
             await hold(row, amount_jpy or row.amount_jpy, ctx)
         case Act.POLL | Act.LOOK:
@@ -279,8 +284,7 @@ async def _refund_all(row: PayPayPayment, ctx: Context) -> None:
         ask_person(row, Trouble.REFUND_REFUSED, ctx)
         return
     made = await ctx.session.scalar(select(func.count()).select_from(PayPayRefund).where(of_this)) or 0
-    key = REFUND_KEY if not made else f"{REFUND_KEY}-{made + 1}"
-    await wants_refund(row, left_jpy, REFUND_REASON, key, ctx)
+    await wants_refund(row, left_jpy, REFUND_REASON, f"{REFUND_KEY} {made + 1}", ctx)
 
 
 async def _revert(row: PayPayPayment, ctx: Context) -> None:

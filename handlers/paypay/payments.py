@@ -56,8 +56,8 @@ APPLIES: Final[Mapping[str, frozenset[PaymentStatus]]] = {
     "refund_details": frozenset({S.REFUND_UNKNOWN, S.REFUND_ACCEPTED}),
 }
 """The states in which an operation still makes sense; details are read in all of them."""
-UNTIMED: Final = ("notified", "operator")
-"""Looks that somebody asked for: they follow no timer, and set none where they change nothing."""
+UNTIMED: Final = ("notified", "operator", "last")
+"""Looks beside the timers of a payment: they set none where they change nothing, and are taken of an end, too."""
 PRIORITY: Final = {"notified": Priority.READ, "operator": Priority.READ}
 HINT_TRIES_S: Final = (60.0, 300.0, 1_800.0, 3_600.0)
 HINT_TRIES_MAX: Final = 24

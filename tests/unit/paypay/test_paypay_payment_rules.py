@@ -16,6 +16,7 @@ from handlers.paypay.payment_looks import with_overdue
 from handlers.paypay.payment_money import book, book_refund, hold, state_of_money, undo
 from handlers.paypay.payment_notes import note, note_part
 from handlers.paypay.payment_requests import CODE_SLACK, Work
+from handlers.paypay.payment_states import after_create
 from handlers.paypay.payment_steps import ask, is_superseded, look_at_expiry, next_step, take_step
 from handlers.paypay.payment_words import UNPAID, Act, PaymentStatus, Step, Trouble
 from handlers.paypay.settings import PayPaySettings
@@ -345,3 +346,33 @@ def test_a_pending_refund_is_success_on_its_way(ctx: Any) -> None:
     note_part("refund_details", refund, answered(Pending, "refund_details", status="CREATED"), ctx)
 
     assert refund.status == "PENDING"
+
+
+@pytest.mark.parametrize(
+    ("wanted_jpy", "taken_jpy", "troubles"), [(700, 700, 0), (700, 1_200, 1), (None, 700, 0), (None, 1_300, 1)]
+)
+async def test_what_is_captured_is_what_was_asked_for_and_never_more_than_all(
+    wanted_jpy: int | None, taken_jpy: int, troubles: int, ctx: Any
+) -> None:
+    row = payment(S.AUTHORIZED, is_authorization=True)
+
+    await book(row, taken_jpy, ctx, wanted_jpy=wanted_jpy)
+
+    assert (ctx.ledger.balances["sales"], len(ctx.reviews)) == (taken_jpy, troubles)
+
+
+@pytest.mark.parametrize("status", sorted(UNPAID))
+async def test_an_end_without_money_is_looked_at_once_more(status: PaymentStatus, ctx: Any) -> None:
+    row = payment(S.UNKNOWN)
+
+    await take_step(row, Step(status), ctx)
+    await take_step(row, Step(status), ctx)
+
+    assert [(delay_s, step.reason) for delay_s, step in ctx.timers] == [(3_600, "last")]
+
+
+def test_a_refused_payment_that_somebody_has_cancelled_meanwhile_has_ended() -> None:
+    refused = answered(Declined, "create_payment", verdict=Verdict.FAILED)
+
+    assert after_create(S.CANCELING, refused) == Step(S.CANCELLED_BY_US)
+    assert after_create(S.CANCELING, Unknown("no answer")) == Step(S.CANCELING)
