@@ -108,6 +108,7 @@ class SubscriptionBody(Message):
     surname: Name
     email_address: Email
     payer_country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    account: Annotated[str, Field(min_length=1, max_length=50, description="One of HUB_PAYPAL_ACCOUNTS.")] | None = None
 
     @model_validator(mode="before")
     @classmethod

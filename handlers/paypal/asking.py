@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import quote
 
-from handlers.paypal.client import CALL_S_MAX, Answer, Call, NoAnswerError
+from handlers.paypal.client import CALL_S_MAX, Answer, Ask, Call, NoAnswerError
 from handlers.paypal.events import money_of, text_of, time_of
 from handlers.paypal.office import office_of
 from handlers.paypal.proving import harmless
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 SUBSCRIPTIONS: Final = "/v1/billing/subscriptions"
 EVENTS: Final = "/v1/notifications/webhooks-events"
 PAGE_SIZE: Final = 300
+LOOK_BACK: Final = timedelta(days=3)
+"""How much earlier a payment may be at PayPal than its first webhook here."""
 PAGES_MAX: Final = 1_000
 PROVIDER: Final = "paypal"
-Ask: TypeAlias = Callable[[Call], Awaitable[Answer]]
-"""How a question gets to PayPal: within a handler's recorded call, or in a turn of its own."""
 TransactionStatus = Literal["COMPLETED", "DECLINED", "PARTIALLY_REFUNDED", "PENDING", "REFUNDED"]
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from handlers.paypal.client import Call, NoAnswerError
-from handlers.paypal.office import Office, office_of
+from handlers.paypal.asking import in_turns
+from handlers.paypal.client import Ask, Call
+from handlers.paypal.office import office_of
 from handlers.paypal.settings import PaypalSettings
 from hub.capability import CheckResult
 from hub.errors import ConfigError, RetryableError
@@ -46,25 +47,30 @@ async def checks(api: HubApi) -> Sequence[CheckResult]:
     return [
         CheckResult("trust anchors", ok=True, detail=anchors),
         CheckResult("environment", ok=True, detail=f"{settings.environment}, {settings.api_url}"),
-        await _plans(office),
-        await _webhook(office, settings),
+        *[one for name in settings.account_names for one in await _account(api, settings, name)],
     ]
 
 
-async def _plans(office: Office) -> CheckResult:
+async def _account(api: HubApi, settings: PaypalSettings, name: str | None) -> Sequence[CheckResult]:
+    own, label = settings.account(name), f" of {name}" if name is not None else ""
+    ask = in_turns(api, own)
+    return [await _plans(ask, label), await _webhook(ask, own, label)]
+
+
+async def _plans(ask: Ask, label: str) -> CheckResult:
     query = {"page_size": "1", "page": "1", "total_required": "true"}
-    found = await _ask(office, Call("GET", "/v1/billing/plans", "list-plans", query=query))
+    found = await _ask(ask, Call("GET", "/v1/billing/plans", "list-plans", query=query))
     if isinstance(found, str):
-        return CheckResult("credentials and plans", ok=False, detail=found)
-    return CheckResult("credentials and plans", ok=True, detail=f"{found.get('total_items', '?')} plans")
+        return CheckResult(f"credentials and plans{label}", ok=False, detail=found)
+    return CheckResult(f"credentials and plans{label}", ok=True, detail=f"{found.get('total_items', '?')} plans")
 
 
-async def _webhook(office: Office, settings: PaypalSettings) -> CheckResult:
-    name = "webhook"
+async def _webhook(ask: Ask, settings: PaypalSettings, label: str) -> CheckResult:
+    name = f"webhook{label}"
     if not settings.webhook_ids:
         return CheckResult(name, ok=False, detail="HUB_PAYPAL_WEBHOOK_ID is not set: every webhook is refused")
     path = f"/v1/notifications/webhooks/{quote(settings.webhook_ids[0], safe='')}"
-    found = await _ask(office, Call("GET", path, "show-webhook"))
+    found = await _ask(ask, Call("GET", path, "show-webhook"))
     if isinstance(found, str):
         return CheckResult(name, ok=False, detail=found)
     types = found.get("event_types")
@@ -75,11 +81,11 @@ async def _webhook(office: Office, settings: PaypalSettings) -> CheckResult:
     return CheckResult(name, ok=True, detail=f"{found.get('url')} is told of everything that matters")
 
 
-async def _ask(office: Office, call: Call) -> Mapping[str, Any] | str:
+async def _ask(ask: Ask, call: Call) -> Mapping[str, Any] | str:
     """The body of a good answer, or in words what is wrong."""
     try:
-        answer = await office.client.ask(call)
-    except (RetryableError, NoAnswerError) as error:
+        answer = await ask(call)
+    except RetryableError as error:
         return str(error)
     if not answer.is_ok or not isinstance(answer.body, Mapping):
         return f"PayPal answers {answer.status} {answer.issue}"

@@ -24,6 +24,7 @@ paypal_cli.add_typer(invoices_cli, name="invoices")
 paypal_cli.add_typer(subscriptions_cli, name="subscriptions")
 paypal_cli.command("pending")(payments_cli.pending)
 paypal_cli.command("held")(payments_cli.held)
+paypal_cli.command("fee")(payments_cli.fee)
 paypal_cli.command("release")(payments_cli.release)
 
 

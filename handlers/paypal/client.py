@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 import structlog
@@ -75,6 +75,10 @@ class Call:
     text: bytes | None = field(default=None, repr=False)
     request_id: str = ""
     prefer: str = ""
+
+
+Ask: TypeAlias = Callable[[Call], Awaitable[Answer]]
+"""How a question gets to PayPal: within a handler's recorded call, or in a turn of its own."""
 
 
 class PaypalClient:

@@ -156,6 +156,11 @@ def _linked_sale(resource: Mapping[str, Any]) -> str | None:
     return None
 
 
+def is_id(text: str) -> bool:
+    """Whether a text can be an id of PayPal's."""
+    return 0 < len(text) <= ID_CHARS_MAX and text.isascii() and text.isprintable()
+
+
 def text_of(data: Mapping[str, Any], *path: str, most: int = ID_CHARS_MAX) -> str | None:
     """The text at a path; absent where it is blank, no text, or longer than any that PayPal gives."""
     here: Any = data

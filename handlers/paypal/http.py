@@ -15,9 +15,12 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import select
 
+from handlers.paypal.accounts import UnknownAccountError
+from handlers.paypal.asking import in_turns
+from handlers.paypal.events import is_id
 from handlers.paypal.office import office_of
 from handlers.paypal.settings import PaypalSettings
-from handlers.paypal.subscribing import is_domestic
+from handlers.paypal.subscribing import account_name, is_domestic
 from handlers.paypal.subscription_view import subscription_view
 from handlers.paypal.tables import PLANS, PaypalPlanChange, PaypalSubscriptionRequest
 from hub.apidoc import Operation, Parameter, documented
@@ -25,7 +28,7 @@ from hub.errors import RetryableError, UnreadableError
 from hub.event import Verdict, stable_hash
 from hub.inbox.identity import identity_hash
 from hub.inbox.received import Received
-from hub.ingress.problems import problem
+from hub.ingress.problems import CONTENT_TYPE, problem
 from hub.ingress.tokens import Role
 from hub.jsonbody import parse_json
 from hub.store.tables import identities, inbox
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from hub.api import HubApi
 
 BASE: Final = "/api/paypal"
+NO_ACCOUNT: Final = "expected one of HUB_PAYPAL_ACCOUNTS, or none"
 SOURCE: Final = "paypal-commands"
 REQUESTED_TYPE: Final = "paypal.subscription.requested"
 WAIT_S_MAX: Final = 25.0
@@ -69,8 +73,11 @@ def routes(api: HubApi) -> Iterable[web.AbstractRouteDef]:
     plans = _described(
         shop.plans,
         PlanList,
-        {503: "PayPal cannot be asked now"},
-        parameters=(Parameter(name="status", schema={"type": "string", "enum": ["all"]}),),
+        {400: "the query is wrong: `field`", 503: "PayPal cannot be asked now"},
+        parameters=(
+            Parameter(name="status", schema={"type": "string", "enum": ["all"]}),
+            Parameter(name="account", description="One of HUB_PAYPAL_ACCOUNTS; unset: the main one."),
+        ),
     )
     subscribe = _described(
         shop.subscribe,
@@ -110,13 +117,19 @@ class ShopApi:
     async def plans(self, request: web.Request) -> BaseModel | web.Response:
         """List the plans that can be subscribed to; `status=all` lists the others, too."""
         self._api.holder(request, Role.CLIENT)
+        settings = self._account(request.query.get("account", ""))
+        if settings is None:
+            return problem(400, NO_ACCOUNT, field="account")
         status = request.query.get("status", "")
         if status not in ("", "all"):
             return problem(400, "expected status=all, or none", field="status")
         async with self._api.reading() as session:
             change = await session.get(PaypalPlanChange, PLANS)
-        found = await office_of(self._settings).plans.listed(
-            self._api.clock.now(), changed_at=change.changed_at if change else None, is_all=status == "all"
+        found = await office_of(settings).plans.listed(
+            in_turns(self._api, settings),
+            self._api.clock.now(),
+            changed_at=change.changed_at if change else None,
+            is_all=status == "all",
         )
         return PlanList(plans=found, total_items=len(found))
 
@@ -136,6 +149,8 @@ class ShopApi:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "give_name"
             return problem(400, f"{field}: {first['msg']}", field=field)
+        if self._account(body.account or "") is None:
+            return problem(400, NO_ACCOUNT, field="account")
         if is_domestic(body.payer_country, self._settings):
             detail = "PayPal does not process payments between two accounts in Taiwan"
             return problem(422, detail, issue="domestic_not_supported")
@@ -143,11 +158,22 @@ class ShopApi:
         command = SubscriptionRequested(**body.model_dump(), request_id=request_id)
         return await self._asked(command)
 
+    def _account(self, name: str) -> PaypalSettings | None:
+        """The settings of the account that a caller names; the main one where none is named."""
+        try:
+            return self._settings.account(account_name(name))
+        except UnknownAccountError:
+            return None
+
     async def show(self, request: web.Request) -> BaseModel | web.Response:
         """Look at a subscription: its status, its last payment, and the invoice of that."""
         self._api.holder(request, Role.CLIENT)
+        subscription_id = request.match_info["subscription_id"]
+        if not is_id(subscription_id):
+            # No database stores such a text, and some do not take it in a question.
+            return problem(404, "there is no such subscription")
         async with self._api.reading() as session:
-            view = await subscription_view(session, request.match_info["subscription_id"])
+            view = await subscription_view(session, subscription_id)
         return view if view is not None else problem(404, "there is no such subscription")
 
     async def _asked(self, command: SubscriptionRequested) -> BaseModel | web.Response:
@@ -179,7 +205,7 @@ class ShopApi:
         """The id of the same wish within ten minutes, so that a double click is one subscription."""
         now_s = int(self._api.clock.now().timestamp())
         window = now_s // SAME_WITHIN_S
-        wish = (holder, body.plan_id, body.custom_id, body.email_address)
+        wish = (holder, body.plan_id, body.custom_id, body.email_address, *([body.account] if body.account else []))
         before = self._own_id(*wish, str(window - 1))
         # The inbox knows it from the moment it was accepted, also while PayPal is still thinking.
         holder_of = select(identities.c.event_id).where(identities.c.id_hash == identity_hash(SOURCE, before))
@@ -209,6 +235,7 @@ def _described(
         parameters=parameters,
         errors={401: "no API key, or none that is known", 403: "the key lacks the role `client`", **errors},
         problem=Problem,
+        problem_media=CONTENT_TYPE,
         security="key",
     )
     return documented(_answered(endpoint), operation)

@@ -229,7 +229,7 @@ class InvoiceCalls:
     async def _plan(self, plan_id: str) -> Mapping[str, Any]:
         if not plan_id:
             return {}
-        plans = await self.office.plans.listed(self.now, changed_at=None, is_all=True)
+        plans = await self.office.plans.listed(self.office.client.ask, self.now, changed_at=None, is_all=True)
         return next((plan for plan in plans if plan.get("id") == plan_id), {})
 
 

@@ -46,7 +46,7 @@ def _opened(settings: PaypalSettings) -> Office:
     client = PaypalClient(settings)
     return Office(
         client=client,
-        plans=Plans(client),
+        plans=Plans(),
         certificates=Certificates(fetch),
         believed=Believed(settings.environment, settings.webhook_ids, trust, settings.accept_simulator),
         verification_pace=Pace(

@@ -13,10 +13,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypal import books
+from handlers.paypal.accounts import UnknownAccountError
+from handlers.paypal.asking import LOOK_BACK, in_turns, transactions
 from handlers.paypal.payments import PENDING
+from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalHold, PaypalPayment
 from hub.capability import handler
-from hub.errors import RefusedCommand
+from hub.errors import RefusedCommand, RetryableError
 from hub.ledger import Move
 from hub.money import Money
 from schemas.paypal import PaymentRelease, PaymentView
@@ -59,6 +62,19 @@ async def list_pending(api: HubApi, *, since: datetime | None = None, limit: int
         query = query.where(PaypalPayment.created_at <= since)
     async with api.reading() as session:
         return list(await session.scalars(query.limit(min(limit, LINES_MAX))))
+
+
+async def said_of(api: HubApi, row: PaypalPayment) -> str:
+    """What PayPal says of a payment now, in a word of its own or in ours where it does not say."""
+    if row.subscription_id is None:
+        return "of no subscription"
+    settings: PaypalSettings = api.settings_of("paypal")
+    try:
+        ask = in_turns(api, settings.account(row.account))
+        listed = await transactions(ask, row.subscription_id, row.created_at - LOOK_BACK, api.clock.now())
+    except (RetryableError, UnknownAccountError) as error:
+        return f"not asked: {error}"
+    return next((one.status for one in listed if one.payment_id == row.payment_id), "not listed")
 
 
 async def list_held(api: HubApi, *, limit: int = 100) -> Sequence[tuple[PaypalPayment, datetime]]:

@@ -8,29 +8,67 @@ from typing import Annotated
 import typer
 
 from handlers.paypal import payment_reports
+from handlers.paypal.settings import fee_estimate
 from handlers.paypal.tables import PaypalPayment
 from hub.cli.opening import opened
 from hub.cli.options import ByOption, LimitOption, NoteOption, actor
 from hub.cli.output import JsonOption, print_json, print_table, run, say
 from hub.errors import UsageError
-from hub.money import Money
+from hub.money import Money, MoneyError
 from schemas.paypal import PaymentRelease
 
 
 def pending(
     days: Annotated[int, typer.Option(min=0, max=3_650, help="Only those that are at least so old.")] = 3,
+    *,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask PayPal about each, and show what it says now.")] = False,
     limit: LimitOption = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """List payments that PayPal has not decided, oldest first, with PayPal's reason."""
+    """List payments that PayPal has not decided, oldest first, with PayPal's reason.
 
-    async def work() -> list[PaypalPayment]:
-        async with opened(needs_secrets=False) as hub:
+    Example: hub paypal pending --ask
+    """
+
+    async def work() -> list[tuple[PaypalPayment, str]]:
+        async with opened(needs_secrets=ask) as hub:
             since = datetime.now(UTC) - timedelta(days=days)
-            return list(await payment_reports.list_pending(hub.api, since=since, limit=limit))
+            rows = await payment_reports.list_pending(hub.api, since=since, limit=limit)
+            return [(row, await payment_reports.said_of(hub.api, row) if ask else "") for row in rows]
 
-    rows = [(row, row.created_at) for row in run(work)]
-    _print("Payments that PayPal has not decided", rows, as_json, empty="none is pending that long")
+    found = run(work)
+    rows = [(row, row.created_at) for row, _ in found]
+    said = [said for _, said in found] if ask else None
+    _print("Payments that PayPal has not decided", rows, as_json, empty="none is pending that long", said=said)
+
+
+def fee(
+    amount: Annotated[str, typer.Argument(help="As PayPal writes it, such as 20.00.")],
+    currency: Annotated[str, typer.Argument(help="ISO 4217, such as USD.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate PayPal's fee by its price list for payments from abroad. What is booked is what PayPal really keeps.
+
+    Example: hub paypal fee 20.00 USD
+    """
+    try:
+        gross = Money.parse(amount, currency.upper())
+    except MoneyError as error:
+        raise UsageError(str(error)) from error
+
+    async def work() -> Money | None:
+        async with opened(needs_secrets=False) as hub:
+            return fee_estimate(gross, hub.api.settings_of("paypal"))
+
+    found = run(work)
+    if found is None:
+        raise UsageError(f"the price list has no fixed part for {gross.currency}: HUB_PAYPAL_FEE_FIXED")
+    if as_json:
+        print_json(
+            {"fee_minor": found.amount_minor, "net_minor": (gross - found).amount_minor, "currency": found.currency}
+        )
+        return
+    say(f"about {found.format()}, which leaves {(gross - found).format()}")
 
 
 def held(limit: LimitOption = 100, as_json: JsonOption = False) -> None:
@@ -65,7 +103,15 @@ def release(
     say(f"{run(work).format()} of payment {payment} are ours to have")
 
 
-def _print(title: str, rows: list[tuple[PaypalPayment, datetime]], as_json: bool, *, empty: str) -> None:
+def _print(
+    title: str,
+    rows: list[tuple[PaypalPayment, datetime]],
+    as_json: bool,
+    *,
+    empty: str,
+    said: list[str] | None = None,
+) -> None:
+    words = said if said is not None else [""] * len(rows)
     if as_json:
         print_json(
             [
@@ -77,14 +123,23 @@ def _print(title: str, rows: list[tuple[PaypalPayment, datetime]], as_json: bool
                     "currency": row.currency,
                     "reason_code": row.reason_code,
                     "since": since,
+                    **({"at_paypal": word} if said is not None else {}),
                 }
-                for row, since in rows
+                for (row, since), word in zip(rows, words, strict=True)
             ]
         )
         return
     print_table(
         title,
-        ["since", "payment", "amount", "subscription", "custom id", "reason"],
+        [
+            "since",
+            "payment",
+            "amount",
+            "subscription",
+            "custom id",
+            "reason",
+            *(["at PayPal"] if said is not None else []),
+        ],
         [
             [
                 since,
@@ -93,8 +148,9 @@ def _print(title: str, rows: list[tuple[PaypalPayment, datetime]], as_json: bool
                 row.subscription_id,
                 row.custom_id,
                 row.reason_code,
+                *([word] if said is not None else []),
             ]
-            for row, since in rows
+            for (row, since), word in zip(rows, words, strict=True)
         ],
         empty=empty,
     )

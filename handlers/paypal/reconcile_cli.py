@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handlers.paypal.accounts import MAIN, UnknownAccountError
-from handlers.paypal.asking import Ask, in_turns
-from handlers.paypal.client import Answer, Call
+from handlers.paypal.asking import in_turns
+from handlers.paypal.client import Answer, Ask, Call
 from handlers.paypal.reconciling import FED, Reconciliation, Window
 from handlers.paypal.reconciling import reconcile as compare_with_paypal
 from handlers.paypal.settings import PaypalSettings

@@ -16,11 +16,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypal import books
-from handlers.paypal.asking import Ask, Shown, Transaction, past_events, show, transactions
+from handlers.paypal.asking import LOOK_BACK, Shown, Transaction, past_events, show, transactions
+from handlers.paypal.client import Ask
 from handlers.paypal.events import PaypalEvent, read_event
 from handlers.paypal.payments import DENIED, PENDING
 from handlers.paypal.tables import PaypalPayment, PaypalSubscription
-from handlers.paypal.transactions import LOOK_BACK
 from hub.inbox.identity import claimed_identity
 from hub.ledger.tables import accounts, entries, moves
 from hub.money import Money

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
-from handlers.paypal.asking import recorded, transactions
+from handlers.paypal.asking import LOOK_BACK, recorded, transactions
 from handlers.paypal.events import SALE_REVERSED, PaypalEvent
 from handlers.paypal.office import office_of
 from handlers.paypal.payments import COMPLETED
 from handlers.paypal.refunds import PARTIALLY_REFUNDED, apply_refund
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalPayment
-from handlers.paypal.transactions import LOOK_BACK
 from hub.capability import calls
 from hub.errors import NotYet
 from hub.event import stable_hash

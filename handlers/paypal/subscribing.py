@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from sqlalchemy import func
 
+from handlers.paypal.accounts import MAIN
 from handlers.paypal.client import CALL_S_MAX, Answer, Call, NoAnswerError
 from handlers.paypal.office import office_of
 from handlers.paypal.settings import TAIWAN, PaypalSettings
@@ -53,7 +54,8 @@ async def create_subscription(request: SubscriptionRequested, ctx: Context) -> N
         return
     if ctx.waited_s > REPEATABLE_S:
         raise PermanentError("PayPal may have forgotten this request's id: look there before it is sent again")
-    client = office_of(settings).client
+    account = account_name(request.account)
+    client = office_of(settings.account(account)).client
 
     async def create(body: Mapping[str, Any], key: str) -> Outcome:
         try:
@@ -76,6 +78,11 @@ async def create_subscription(request: SubscriptionRequested, ctx: Context) -> N
             raise RetryableError(f"the subscription may have been made: {reason}")
         case _:
             assert_never(outcome)
+
+
+def account_name(named: str | None) -> str | None:
+    """The name under which rows have an account: none for the main one."""
+    return None if named in (None, "", MAIN) else named
 
 
 def is_domestic(payer_country: str | None, settings: PaypalSettings) -> bool:
@@ -175,6 +182,7 @@ async def _keep(request: SubscriptionRequested, subscription_id: str, ctx: Conte
     """Whose it is. An event may have been quicker and left a stub, which knows no plan and perhaps no owner."""
     new = insert_for(ctx.session.get_bind().dialect.name, PaypalSubscription).values(
         subscription_id=subscription_id,
+        account=account_name(request.account),
         custom_id=request.custom_id,
         plan_id=request.plan_id,
         email=request.email_address,
@@ -183,6 +191,6 @@ async def _keep(request: SubscriptionRequested, subscription_id: str, ctx: Conte
         created_at=ctx.now,
         updated_at=ctx.now,
     )
-    mine = {name: getattr(new.excluded, name) for name in ("custom_id", "plan_id", "email", "updated_at")}
+    mine = {name: getattr(new.excluded, name) for name in ("account", "custom_id", "plan_id", "email", "updated_at")}
     mine["status"] = func.coalesce(PaypalSubscription.status, new.excluded.status)
     await ctx.session.execute(new.on_conflict_do_update(index_elements=["subscription_id"], set_=mine))

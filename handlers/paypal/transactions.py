@@ -6,10 +6,9 @@ Source: Subscriptions v1, "List transactions"; docs/providers/paypal.md, "Asking
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from handlers.paypal.asking import Transaction, recorded, transactions
+from handlers.paypal.asking import LOOK_BACK, Transaction, recorded, transactions
 from handlers.paypal.events import SALE_COMPLETED, PaypalEvent
 from handlers.paypal.office import office_of
 from handlers.paypal.payments import apply_sale
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 FOUND_TYPE: Final = "paypal.transaction.found"
 EVENT_OF: Final = {"PENDING": "PAYMENT.SALE.PENDING", "DECLINED": "PAYMENT.SALE.DENIED"}
-LOOK_BACK: Final = timedelta(days=3)
-"""How much earlier a payment may be at PayPal than its first webhook here."""
 
 
 @calls("paypal", priority=Priority.SWEEP)

@@ -115,5 +115,5 @@ def _success(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 def _errors(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if operation.problem is not None:
-        content = {"content": {"application/json": {"schema": schemas.of(operation.problem, "serialization")}}}
+        content = {"content": {operation.problem_media: {"schema": schemas.of(operation.problem, "serialization")}}}
     return {str(status): {"description": text, **content} for status, text in sorted(operation.errors.items())}

@@ -31,7 +31,8 @@ class Operation:
     """One operation: what it does, takes and answers.
 
     ``reply`` is the model of a success (``is_list``: an array of it) or a media type such as ``image/png``, under each
-    of ``statuses``; ``errors`` maps each other status to a sentence, and ``problem`` is the model of their bodies.
+    of ``statuses``; ``errors`` maps each other status to a sentence, and ``problem`` is the model of their bodies,
+    which are of the type ``problem_media``.
     ``security`` names who may call it: a user's token, a program's API key, or nobody in particular.
     """
 
@@ -46,6 +47,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     errors: Mapping[int, str] = field(default_factory=dict)
     problem: type[BaseModel] | None = None
+    problem_media: str = "application/json"
     security: Literal["user", "key", "none"] = "user"
 
 

@@ -79,9 +79,14 @@ async def balances(paypal: Paypal) -> dict[str, int]:
         return {one.account.code: one.balance.amount_minor for one in await list_accounts(conn)}
 
 
-async def send(paypal: Paypal, bodies: Sequence[Mapping[str, Any]]) -> None:
+async def send(paypal: Paypal, bodies: Sequence[Mapping[str, Any]], clock: SettableClock | None = None) -> None:
+    """Deliver all; what goes beyond a minute's allowance of unproven senders comes again in the next one."""
     for body in bodies:
-        assert await paypal.deliver(json.dumps(body).encode()) == 200
+        status = await paypal.deliver(json.dumps(body).encode())
+        if status == 503 and clock is not None:
+            clock.advance(60)
+            status = await paypal.deliver(json.dumps(body).encode())
+        assert status == 200
 
 
 async def processed(paypal: Paypal, clock: SettableClock, count: int) -> list[str | None]:
@@ -105,7 +110,7 @@ async def test_any_order_of_a_life_ends_the_same(paypal: Paypal, clock: Settable
         chance.shuffle(events)
         told += events
 
-    await send(paypal, told)
+    await send(paypal, told, clock)
     await processed(paypal, clock, len(told))
 
     rows = await paypal.entities(PaypalSubscription)
