@@ -17,7 +17,7 @@ from handlers.paypal.invoice_calls import InvoiceCalls
 from handlers.paypal.office import office_of
 from handlers.paypal.payments import SETTLED_TYPE
 from handlers.paypal.settings import PaypalSettings
-from handlers.paypal.tables import PaypalSubscription
+from handlers.paypal.tables import PaypalPayment, PaypalSubscription
 from handlers.paypal.tables_invoices import DRAFTED, NONE, OPEN_STATES, PAID, SENT, WAIVED, PaypalInvoice
 from hub.calls.outcome import Declined, Outcome, Pending, Settled, Unknown
 from hub.capability import calls, handler
@@ -108,10 +108,12 @@ async def advance_invoice(wanted: InvoiceDue, ctx: Context) -> None:
         row = await session.get(PaypalInvoice, wanted.payment_id)
         assert row is not None, "a step is due only for an invoice that has its row"
         kept = await session.get(PaypalSubscription, row.subscription_id) if row.subscription_id else None
+        payment = await session.get(PaypalPayment, row.payment_id)
+        assert payment is not None, "an invoice is of a payment"
     if not _is_due(row, wanted):
         ctx.conclude("waived" if row.state == WAIVED else "step_known")
         return
-    outcome = await _called(wanted, row, kept, ctx)
+    outcome = await _called(wanted, row, kept, payment.account, ctx)
     match outcome:
         case Settled(data=data):
             await _went_well(wanted, data, ctx)
@@ -125,8 +127,10 @@ async def advance_invoice(wanted: InvoiceDue, ctx: Context) -> None:
             assert_never(outcome)
 
 
-async def _called(wanted: InvoiceDue, row: PaypalInvoice, kept: PaypalSubscription | None, ctx: Context) -> Outcome:
-    settings: PaypalSettings = ctx.settings
+async def _called(
+    wanted: InvoiceDue, row: PaypalInvoice, kept: PaypalSubscription | None, account: str | None, ctx: Context
+) -> Outcome:
+    settings: PaypalSettings = ctx.settings.account(account)
     asked = InvoiceCalls(office_of(settings), settings, row, kept, wanted, ctx.now)
     steps = {
         DRAFT: (asked.draft, asked.draft_happened),
