@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
@@ -19,6 +22,7 @@ ONE_DATABASE_WILL_DO = frozenset(
     {"test_sepay_authentication", "test_sepay_callback", "test_sepay_errors", "test_sepay_fuzz", "test_bad_handlers"}
 )
 """Modules about what comes in over HTTP, or about handlers: on PostgreSQL they run with the long ones."""
+HAS_CRASHED = pytest.StashKey[bool]()
 
 # How long an example takes is the machine's affair.
 hypothesis.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +37,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             repeats = item.path.stem in ONE_DATABASE_WILL_DO and "[postgresql" in item.name
             if repeats or item.get_closest_marker("long") is not None:
                 item.add_marker(left_out)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """A test that failed may hang in its clean-up: end its process then too, which pytest has just given up."""
+    timeout_s = float(node.config.getini("faulthandler_timeout") or 0)
+    if isinstance(node, pytest.Item) and timeout_s > 0:
+        stderr = node.config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(timeout_s, file=stderr, exit=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A test process has ended too early: nobody knows which tests have not been run."""
+    node.config.stash[HAS_CRASHED] = node.config.stash.get(HAS_CRASHED, False) or bool(error)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(HAS_CRASHED, False):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 @pytest.fixture(scope="session")

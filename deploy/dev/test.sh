@@ -13,16 +13,20 @@ CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a di
 
 failed=()
 summary=()
+alone=$(mktemp) # the tests that passed only when nothing ran beside them
+trap 'rm -f "$alone"' EXIT
 
 section() { # HEADING COMMAND…
-    local heading=$1 started=$SECONDS verdict=ok
+    local heading=$1 started=$SECONDS verdict=ok name
     shift
     printf '\n== %s\n' "$heading"
+    : >"$alone"
     if ! "$@"; then
         verdict=FAILED
         failed+=("$heading")
     fi
     summary+=("$(printf '%-6s %4d s  %s' "$verdict" "$((SECONDS - started))" "$heading")")
+    while IFS= read -r name; do summary+=("                !! passed alone: $name"); done <"$alone"
 }
 
 finish() {
@@ -47,9 +51,11 @@ start_servers() { # and export where they answer; a test skips what has no addre
     while IFS= read -r line; do export "${line?}"; done <<<"$addresses"
 }
 
-tests() { # PATH…
-    .venv/bin/pytest -q -p randomly --randomly-seed="$SEED" --numprocesses "$WORKERS" --dist loadfile \
-        --durations 5 --durations-min 5 "$@"
+tests() { # WORKERS PYTEST-ARGUMENT…
+    local workers=$1
+    shift
+    .venv/bin/python deploy/dev/again.py --workers "$workers" --report "$alone" \
+        -q -p randomly --randomly-seed="$SEED" "$@"
 }
 
 forget_the_callers_hub
@@ -61,12 +67,15 @@ case ${1:-all} in
         section 'mypy --strict' .venv/bin/mypy --no-error-summary
         section 'import contracts' .venv/bin/lint-imports --no-logo
         section 'routing rules' .venv/bin/hub routes test
-        section 'tests' tests tests --ignore=tests/faults
-        section 'faults, a sample' env HUB_FAULTS="${HUB_FAULTS:-sample}" .venv/bin/pytest -q \
-            -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults
+        export HUB_FAULTS=${HUB_FAULTS:-sample}
+        section 'tests' tests "$WORKERS" --dist loadfile --durations 5 --durations-min 5 tests --ignore=tests/faults
+        section 'faults, a sample' tests "$CRASH_WORKERS" -o faulthandler_timeout=2400 tests/faults
         ;;
-    faults) section 'faults, all' env HUB_FAULTS=all .venv/bin/pytest -q \
-        -p randomly --randomly-seed="$SEED" --numprocesses "$CRASH_WORKERS" tests/faults ;;
+    faults)
+        export HUB_FAULTS=all
+        # A grid takes hours here, in one test: nothing ends its process from outside.
+        section 'faults, all' tests "$CRASH_WORKERS" -o faulthandler_timeout=0 tests/faults
+        ;;
     bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
         # shellcheck disable=SC2086
         section 'benchmarks' .venv/bin/python -m benchmarks --save ${HUB_BENCH_ARGS:-} ;;
