@@ -1,7 +1,8 @@
 """The hub's own tables: what was received, what is to be done with it, what was done, what is to be sent.
 
 ``inbox``, ``deliveries``, ``calls`` and ``outbox`` carry no unique key across time, so that months can be archived;
-``identities`` is kept for ever. The ledger's tables are in ``hub/ledger/tables.py``.
+``identities`` is kept for ever. What is to be sent is in ``tables_sending.py``, who works in ``tables_workers.py``, the
+ledger in ``hub/ledger/tables.py``.
 """
 
 from __future__ import annotations
@@ -28,11 +29,47 @@ from sqlalchemy import (
 
 from hub.store.metadata import metadata
 from hub.store.sequences import define_sequence
+from hub.store.tables_sending import local_bindings, local_messages, message_seq, outbox, outbox_blocked, outbox_seq
+from hub.store.tables_workers import lanes, leases, workers
 from hub.store.types import BigInt, Json, UtcTime
 
+__all__ = [
+    "BEHIND_STATES",
+    "DELIVERY_STATES",
+    "OFF_CHAIN_STATES",
+    "OPEN_STATES",
+    "attempts",
+    "barriers",
+    "blocked",
+    "calls",
+    "conflicts",
+    "corrections",
+    "deliveries",
+    "duplicates",
+    "identities",
+    "in_state",
+    "inbox",
+    "inbox_seq",
+    "lanes",
+    "leases",
+    "local_bindings",
+    "local_messages",
+    "message_seq",
+    "operations",
+    "outbox",
+    "outbox_blocked",
+    "outbox_seq",
+    "received_totals",
+    "reviews",
+    "routes",
+    "schedules",
+    "tags",
+    "timers",
+    "trace_id",
+    "workers",
+]
+
 inbox_seq = define_sequence("inbox_seq")
-outbox_seq = define_sequence("outbox_seq")
-message_seq = define_sequence("local_message_seq")
 
 trace_id: ColumnElement[str] = literal_column("substr(traceparent, 4, 32)", String)
 """The trace id in a row's W3C trace context, written out as the indexes of ``inbox`` and ``timers`` hold it."""
@@ -329,118 +366,6 @@ reviews = Table(
         "ix_reviews_open", "created_at", postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")
     ),
     comment="Deliveries that were done, but whose result a person must look at",
-)
-
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("seq", BigInt, primary_key=True, autoincrement=False),
-    Column("message_id", Text, nullable=False),
-    Column("delivery_id", BigInt, nullable=False),
-    Column("event_id", Uuid, nullable=False),
-    Column("destination", String(100), nullable=False),
-    Column("routing_key", Text, nullable=False),
-    Column("key", Text),
-    Column("lane", SmallInteger, nullable=False),
-    Column("chain", BigInt, nullable=False),
-    Column("content_type", String(200), nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("headers", Json, nullable=False),
-    Column(
-        "state",
-        String(10),
-        CheckConstraint("state IN ('ready', 'waiting', 'parked', 'sent', 'discarded')", name="state"),
-        nullable=False,
-    ),
-    Column("attempts", Integer, nullable=False),
-    Column("reason", Text),
-    Column("created_at", UtcTime, nullable=False),
-    Column("sent_at", UtcTime),
-    Index(
-        "ix_outbox_ready", "lane", "seq", postgresql_where=text("state = 'ready'"), sqlite_where=text("state = 'ready'")
-    ),
-    Index("ix_outbox_delivery_id", "delivery_id"),
-    Index(
-        "ix_outbox_behind",
-        "chain",
-        "seq",
-        postgresql_where=text("state IN ('waiting', 'parked')"),
-        sqlite_where=text("state IN ('waiting', 'parked')"),
-    ),
-    comment="Messages to send, stored with the effect they tell of",
-)
-
-outbox_blocked = Table(
-    "outbox_blocked",
-    metadata,
-    Column("chain", BigInt, primary_key=True, autoincrement=False),
-    Column("lane", SmallInteger, nullable=False),
-    Column("state", String(10), CheckConstraint("state IN ('backoff', 'parked')", name="state"), nullable=False),
-    Column("next_at", UtcTime),
-    Index("ix_outbox_blocked_next_at", "lane", "next_at"),
-    comment="(destination, key) chains whose first message could not be sent",
-)
-
-workers = Table(
-    "workers",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("epoch", BigInt, nullable=False),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("instance", Text, nullable=False),
-    Column("delivers", Boolean, nullable=False),
-    Column("relays", Boolean, nullable=False),
-    Column(
-        "state", String(10), CheckConstraint("state IN ('running', 'stopped', 'lost')", name="state"), nullable=False
-    ),
-    Column("started_at", UtcTime, nullable=False),
-    comment="The fence: every transaction of a worker's lanes reads its row under its own epoch",
-)
-
-leases = Table(
-    "leases",
-    metadata,
-    Column("worker_id", Uuid, primary_key=True),
-    Column("until", UtcTime, nullable=False),
-    comment="Heartbeats, in rows of their own so that they never wait for a batch",
-)
-
-lanes = Table(
-    "lanes",
-    metadata,
-    Column("kind", String(10), CheckConstraint("kind IN ('deliver', 'relay')", name="kind"), nullable=False),
-    Column("lane", SmallInteger, nullable=False),
-    Column("worker_id", Uuid),
-    PrimaryKeyConstraint("kind", "lane"),
-    comment="Who owns which lane: to deliver what came in, and to relay what goes out",
-)
-
-local_bindings = Table(
-    "local_bindings",
-    metadata,
-    Column("exchange", String(255), nullable=False),
-    Column("queue", String(255), nullable=False),
-    Column("pattern", String(255), nullable=False),
-    PrimaryKeyConstraint("exchange", "queue", "pattern"),
-    comment="The embedded broker: which exchange feeds which queue",
-)
-
-local_messages = Table(
-    "local_messages",
-    metadata,
-    Column("id", BigInt, primary_key=True, autoincrement=False),
-    Column("queue", String(255), nullable=False),
-    Column("message_id", Text, nullable=False),
-    Column("routing_key", Text, nullable=False),
-    Column("content_type", String(200), nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("headers", Json, nullable=False),
-    Column("published_at", UtcTime, nullable=False),
-    Column("deliveries", Integer, nullable=False),
-    Index("ix_local_messages_queue", "queue", "id"),
-    Index("uq_local_messages_queue_message_id", "queue", "message_id", unique=True),
-    comment="The embedded broker's messages: one row per (message, queue), until it is acknowledged",
 )
 
 operations = Table(
