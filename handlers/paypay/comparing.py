@@ -161,7 +161,7 @@ async def _booked(
 ) -> Mapping[str, Booked]:
     ours: dict[str, UUID] = {}
     for some in in_parts(sorted({one for one in ids if one})):
-        ours |= dict((await session.execute(query.where(column.in_(some)))).tuples().all())
+        ours |= {name: id for name, id in await session.execute(query.where(column.in_(some)))}  # noqa: C416 - rows, not pairs
     references = {name: reference_of(id) for name, id in ours.items()}
     amounts = await amounts_of(session, [*references.values(), *(f"{one}:undone" for one in references.values())])
     return {

@@ -15,6 +15,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypay.books import cashback_reference, reversal_reference
+from handlers.paypay.codes import Call
 from handlers.paypay.comparing import (
     Booked,
     Break,
@@ -96,14 +97,14 @@ class Said:
 
 _FINAL_WORDS: Final[Mapping[str, tuple[str, str, bool]]] = {
     # call → the member that names the thing, the word that says that money moved, whether its amount is exact
-    "read_cashback": ("merchantCashbackId", "SUCCESS", True),
-    "read_reversal": ("merchantCashbackReversalId", "SUCCESS", True),
-    "create_payment": ("merchantPaymentId", "COMPLETED", False),
-    "read_payment": ("merchantPaymentId", "COMPLETED", False),
-    "read_code_payment": ("merchantPaymentId", "COMPLETED", False),
-    "capture_payment": ("merchantPaymentId", "COMPLETED", False),
-    "refund_payment": ("merchantRefundId", "REFUNDED", True),
-    "read_refund": ("merchantRefundId", "REFUNDED", True),
+    Call.READ_CASHBACK: ("merchantCashbackId", "SUCCESS", True),
+    Call.READ_REVERSAL: ("merchantCashbackReversalId", "SUCCESS", True),
+    Call.CREATE_PAYMENT: ("merchantPaymentId", "COMPLETED", False),
+    Call.READ_PAYMENT: ("merchantPaymentId", "COMPLETED", False),
+    Call.READ_CODE_PAYMENT: ("merchantPaymentId", "COMPLETED", False),
+    Call.CAPTURE_PAYMENT: ("merchantPaymentId", "COMPLETED", False),
+    Call.REFUND_PAYMENT: ("merchantRefundId", "REFUNDED", True),
+    Call.READ_REFUND: ("merchantRefundId", "REFUNDED", True),
 }
 
 
@@ -216,7 +217,7 @@ async def _captured_names(session: AsyncSession, ids: Sequence[UUID]) -> Mapping
         query = select(PayPayCapture.payment_id, PayPayCapture.merchant_capture_id).where(
             PayPayCapture.payment_id.in_(some), PayPayCapture.status == DONE
         )
-        found |= dict((await session.execute(query)).tuples().all())
+        found |= {payment: name for payment, name in await session.execute(query)}  # noqa: C416 - rows, not pairs
     return found
 
 
