@@ -26,6 +26,8 @@ LOOK_S = 5.0
 """Slow enough that these looks do not fall into a run: they would move from run to run. Signals must do the work."""
 SWEEP_S = 0.1
 """What waits behind a barrier is found by the worker's sweep alone, and a trial has no half second to wait for it."""
+UNDER_WAY_S = 3.0
+"""How long a step of an invoice may take, and be under way where it is not found."""
 AGAIN_S = 0.1
 """A task that waits for one that was cut off is told again."""
 
@@ -135,6 +137,9 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[Seams]:
         stack.enter_context(watching(seams))
         stack.enter_context(patch("hub.app.load_wiring", wiring_once))
         stack.enter_context(patch("hub.schedule.scheduler.due_instants", no_instants))
+        # A trial has no two minutes until a lost request cannot be under way any more; the played provider is quick.
+        stack.enter_context(patch("handlers.paypal.invoicing.STEP_S_MAX", UNDER_WAY_S))
+        stack.enter_context(patch("hub.calls.record.UNDER_WAY_S", 0.0))
         # There is nobody to talk to, and when this connects is up to chance.
         stack.enter_context(patch("hub.ownership.wakeups.Wakeups.start"))
         stack.enter_context(patch("hub.owner.Worker", partial(Worker, sweep_s=SWEEP_S)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,16 +31,46 @@ class QueuedMessage:
     payload: bytes
 
 
+Player = Callable[[Line, Quiet], Coroutine[Any, Any, None]]
+"""The senders of a scenario."""
+
+
+async def _nobody(line: Line, quiet: Quiet) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What stands beside the hub in one trial and survives it, such as a provider.
+
+    ``environ`` is what the hub is told of it, ``play`` the senders, ``judge`` finds what must not be there in the end.
+    """
+
+    environ: Mapping[str, str]
+    play: Player
+    judge: Callable[[], Sequence[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One story. ``play`` is run once, whatever becomes of the hub meanwhile."""
+    """One story. ``play``, or that of its ``world``, is run once, whatever becomes of the hub meanwhile."""
 
     name: str
-    play: Callable[[Line, Quiet], Coroutine[Any, Any, None]]
     expected: Expected
+    play: Player = _nobody
+    world: Callable[[Mapping[str, str]], AbstractAsyncContextManager[World]] | None = None
     queued: Sequence[QueuedMessage] = ()
     exchange: str = ""
     source_queues: Sequence[str] = ()
+
+    @asynccontextmanager
+    async def opened(self, environ: Mapping[str, str]) -> AsyncIterator[World]:
+        """Its world for the hub of this environment, which is empty for most."""
+        if self.world is None:
+            yield World({}, self.play, tuple)
+            return
+        async with self.world(environ) as world:
+            yield world
 
 
 # --- A user tops a wallet up by bank transfer --------------------------------------------------------------------

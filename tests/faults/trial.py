@@ -10,7 +10,7 @@ from tests.faults.books import Books, reading
 from tests.faults.judge import Told, is_settled, judge
 from tests.faults.life import Life, LifeHere, Lives
 from tests.faults.line import Line
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import Scenario, World
 from tests.faults.seams import Point
 from tests.faults.stage import Stage
 
@@ -50,12 +50,17 @@ async def trial(stage: Stage, lives: Lives, point: Point) -> Verdict:
 async def _try(stage: Stage, point: Point | None, firsts: list[Life], lives: Lives | None = None) -> Verdict:
     environ = await stage.copy()
     try:
-        async with asyncio.timeout(TRIAL_S_MAX), reading(environ["HUB_DATABASE_URL"]) as books:
-            play = Play(stage.scenario, books)
+        async with (
+            asyncio.timeout(TRIAL_S_MAX),
+            reading(environ["HUB_DATABASE_URL"]) as books,
+            stage.scenario.opened(environ) as world,
+        ):
+            play = Play(stage.scenario, books, world)
+            told = {**environ, **world.environ}
             try:
-                was_reached = await live(play, environ, firsts[0])
+                was_reached = await live(play, told, firsts[0])
                 if was_reached and lives is not None:
-                    await live(play, environ, lives.new(None, is_quiet=False))
+                    await live(play, told, lives.new(None, is_quiet=False))
                 return await play.verdict(point, was_reached=was_reached)
             finally:
                 play.cancel()
@@ -93,11 +98,12 @@ async def _strikes_late(life: Life) -> bool:
 class Play:
     """A scenario under way: its sender goes on by itself, whether the hub lives or not."""
 
-    def __init__(self, scenario: Scenario, books: Books) -> None:
+    def __init__(self, scenario: Scenario, books: Books, world: World | None = None) -> None:
         self.line = Line()
         self._scenario = scenario
         self._books = books
-        self._sender = asyncio.create_task(scenario.play(self.line, self._quiet), name="sender")
+        self._world = world = world or World({}, scenario.play, tuple)
+        self._sender = asyncio.create_task(world.play(self.line, self._quiet), name="sender")
 
     def hub_begins(self, url: str | None) -> None:
         """A hub listens. What lies unread in its queue may be read once more by each hub."""
@@ -117,7 +123,7 @@ class Play:
     async def verdict(self, point: Point | None, *, was_reached: bool) -> Verdict:
         queued = [("loymax", one.payload) for one in self._scenario.queued]
         told = Told([*self.line.accepted, *queued], self.line.sent, self.line.answered)
-        violations = tuple(await judge(self._books, told, self._scenario.expected))
+        violations = (*await judge(self._books, told, self._scenario.expected), *self._world.judge())
         return Verdict(point, was_reached, violations, len(set(told.accepted)))
 
     def cancel(self) -> None:

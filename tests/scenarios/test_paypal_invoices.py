@@ -174,8 +174,9 @@ async def test_a_step_that_was_parked_is_looked_up_when_a_person_lets_it_go_on(
 async def test_a_refund_before_the_invoice_was_sent_is_recorded_once_it_is_paid_and_the_mail_comes_then(
     database_url: str, tmp_path: Path
 ) -> None:
-    later = {"HUB_PAYPAL_INVOICE_REFUND": "1", "HUB_PAYPAL_INVOICE_EMAIL": "after_payment"}
-    async with invoicing(tmp_path, database_url, **later) as sales:
+    async with invoicing(
+        tmp_path, database_url, HUB_PAYPAL_INVOICE_REFUND="1", HUB_PAYPAL_INVOICE_EMAIL="after_payment"
+    ) as sales:
         sales.misbehave("send-invoice", "500", times=1)
         event = sales.sale()
         await sales.tell(event, sales.refund(event, "4.00"))

@@ -265,7 +265,8 @@ def test_ids_are_found_in_each_form_of_the_answer() -> None:
     assert invoice_id_of({"rel": "self", "href": href}) == "INV2-A-B"
     assert invoice_id_of({"links": [{"rel": "send", "href": "x/y"}, {"rel": "self", "href": href}]}) == "INV2-A-B"
     assert invoice_id_of({"id": "INV2-C", "href": href}) == "INV2-C"
-    assert [invoice_id_of(body) for body in (None, {}, [], {"href": 3})] == ["", "", "", ""]
+    strange: list[Any] = [None, {}, [], {"href": 3}]
+    assert [invoice_id_of(body) for body in strange] == ["", "", "", ""]
 
 
 @pytest.mark.parametrize(
