@@ -323,6 +323,8 @@ def _of_manual(seen: Step | None, known: Known) -> Step:
     """A person is to decide on money that came too late, or that somebody wants back."""
     if seen is None or seen.status in (S.CREATED, S.AUTHORIZED):
         return Step(S.MANUAL)
+    if seen.trouble is not None:
+        return Step(S.MANUAL, (Act.HOLD, Act.PERSON), seen.trouble)
     if seen.status is S.COMPLETED:
         return Step(S.MANUAL, (Act.HOLD,))
     if known.booked_as is not None:

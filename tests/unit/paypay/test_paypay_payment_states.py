@@ -289,6 +289,9 @@ def test_what_nobody_wants_is_never_a_sale() -> None:
     for known in (Known(is_unwanted=True), Known(booked_as="suspense")):
         assert after_details(S.MANUAL, paid, ENOUGH, known) == Step(S.MANUAL, (Act.HOLD,))
     assert after_details(S.MANUAL, paid, ENOUGH) == Step(S.COMPLETED, (Act.BOOK,))
+    given_back = outcome_to(Call.READ_PAYMENT, "REFUNDED")
+    told = Step(S.MANUAL, (Act.HOLD, Act.PERSON), Trouble.CONTRADICTION)
+    assert after_details(S.MANUAL, given_back, ENOUGH, Known(booked_as="suspense")) == told
 
 
 def test_money_in_the_books_is_not_gone_because_paypay_does_not_find_the_payment() -> None:
