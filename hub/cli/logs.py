@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -35,10 +36,12 @@ def set_up_logs(*, level: str = "info", as_json: bool | None = None) -> None:
     )
     # Libraries speak through the standard library; only what is serious is let through.
     sys.excepthook = _print_told
+    threading.excepthook = lambda lost: _print_told(lost.exc_type, lost.exc_value, lost.exc_traceback)
+    sys.unraisablehook = lambda lost: _print_told(lost.exc_type, lost.exc_value, lost.exc_traceback)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
-def _print_told(kind: type[BaseException], error: BaseException, stack: TracebackType | None) -> None:
-    sys.stderr.write(told((kind, error, stack)) + "\n")
+def _print_told(kind: type[BaseException], error: BaseException | None, stack: TracebackType | None) -> None:
+    sys.stderr.write((told((kind, error, stack)) if error is not None else kind.__name__) + "\n")

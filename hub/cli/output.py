@@ -20,6 +20,7 @@ from enum import Enum
 from typing import Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
+import structlog
 import typer
 from pydantic import BaseModel
 from rich.console import Console
@@ -28,6 +29,7 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from hub.cli.lock import describe_holder
+from hub.cli.logs import set_up_logs
 from hub.environment import Environment
 from hub.errors import ConfigError, HubError, StoreUnavailableError, UsageError
 from hub.store.words import words_of
@@ -45,6 +47,9 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run one command to its end; the hub's own errors become one plain sentence and an exit code."""
+    if not structlog.is_configured():
+        # As it comes, on a terminal, structlog shows the values of local variables with an error.
+        set_up_logs(level="warning")
     try:
         return asyncio.run(work())
     except ConfigError as error:

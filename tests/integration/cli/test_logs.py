@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import pty
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -26,7 +30,8 @@ SECRET = "card 4111111111111111"
 def printed(*, as_json: bool) -> Iterator[StringIO]:
     """What goes to standard error under the logs' own configuration, which is taken back at the end."""
     before, root = structlog.get_config(), logging.getLogger()
-    handlers, level, hook, stderr = root.handlers[:], root.level, sys.excepthook, sys.stderr
+    handlers, level, stderr = root.handlers[:], root.level, sys.stderr
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     root.handlers.clear()
     sys.stderr = screen = StringIO()
     try:
@@ -35,7 +40,8 @@ def printed(*, as_json: bool) -> Iterator[StringIO]:
         yield screen
     finally:
         structlog.configure(**before)
-        root.handlers[:], sys.excepthook, sys.stderr = handlers, hook, stderr
+        root.handlers[:], sys.stderr = handlers, stderr
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
         root.setLevel(level)
 
 
@@ -111,3 +117,66 @@ def test_an_error_that_ends_the_process_is_told_alike() -> None:
 
     assert SECRET not in screen.getvalue()
     assert "LookupError" in screen.getvalue()
+
+
+ON_A_TERMINAL = """
+import asyncio, sys, threading, structlog
+{first}
+
+def deep(body):
+    raise LookupError(f"nobody has {{body}}")
+
+class Reluctant:
+    def __del__(self):
+        deep(sys.argv[1])
+
+def work():
+    try:
+        deep(sys.argv[1])
+    except LookupError:
+        structlog.get_logger().exception("request_failed", route="/x")
+
+async def command():
+    work()
+
+{then}
+thread = threading.Thread(target=deep, args=[sys.argv[1]])
+thread.start()
+thread.join()
+Reluctant()
+deep(sys.argv[1])
+"""
+WAYS = {
+    "the daemon": ("from hub.cli.logs import set_up_logs; set_up_logs()", "work()"),
+    "a command": ("from hub.cli.output import run", "run(command)"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_terminal_shows_no_local_variable(way: str) -> None:
+    first, then = WAYS[way]
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-c", ON_A_TERMINAL.format(first=first, then=then), SECRET]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        said = _read_all(master)
+    os.close(master)
+
+    assert process.returncode == 1
+    assert "request_failed" in said
+    assert "\x1b[" in said, "it is told as people like it"
+    # The log line, the thread, the object that was collected, and the end of the process.
+    assert said.count("LookupError") >= 4
+    assert said.count("in deep") >= 4
+    assert SECRET not in said
+
+
+def _read_all(master: int) -> str:
+    said = b""
+    try:
+        while part := os.read(master, 65_536):
+            said += part
+    except OSError:
+        # Linux tells the end of a terminal's other side as an error.
+        pass
+    return said.decode()
