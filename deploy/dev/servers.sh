@@ -178,5 +178,12 @@ rabbitmq_start() { # without systemd: its own script leaves it running in the ba
         fail "RabbitMQ did not start within $RABBITMQ_START_S_MAX s"
 }
 
+# --- PgBouncer --------------------------------------------------------------------------------------------------
+
+pgbouncer_install() { # the tests start it themselves, and skip what needs it where it is missing
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || ! is_root || apt_install pgbouncer
+}
+
 postgresql
 rabbitmq
+pgbouncer_install

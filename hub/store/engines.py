@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -98,7 +98,7 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str) -> None:
 def _postgresql(
     url: URL, pool_size: int, *, is_pooled: bool, timeout_s: float | None = None, name: str = "hub"
 ) -> AsyncEngine:
-    settings = {} if is_pooled else {"lock_timeout": LOCK_TIMEOUT}
+    settings = {} if is_pooled else {**BOUNDS, **KEEPALIVES}
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
@@ -120,10 +120,18 @@ def _postgresql(
 
 def _set_for_transaction(connection: Any) -> None:
     """What else is set once for a connection: a pooler takes no such setting, and would hand it on to others."""
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.execute(_SET_BOUNDS, BOUNDS)
 
 
-LOCK_TIMEOUT = "10s"
+BOUNDS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "30s"}
+"""How long a transaction may wait for another's lock, and how long nothing may happen in it.
+
+A process whose machine goes away in the middle of a transaction says no word to the server, which would keep its locks
+for as long as TCP does, two hours by default: whoever then accepts the same event waits for it.
+"""
+KEEPALIVES = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""Seconds, seconds, tries: the server gives up an idle connection whose other end is gone."""
+_SET_BOUNDS = text("SELECT " + ", ".join(f"set_config('{name}', :{name}, true)" for name in BOUNDS))
 UNPREPARED: dict[str, Any] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,

@@ -90,13 +90,16 @@ class Proxy:
                 one.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, RuntimeError):
+        try:
             while data := await reader.read(CHUNK):
                 await self._passing.wait()
                 writer.write(data)
                 await writer.drain()
             if writer.can_write_eof():
                 writer.write_eof()
+        except (OSError, RuntimeError):
+            # A process that is killed with something unread resets its connections: the other side is to learn of it.
+            writer.transport.abort()
 
 
 @asynccontextmanager
