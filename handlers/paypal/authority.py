@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -58,11 +59,7 @@ class Authority:
                 pass
             finally:
                 draft.unlink()
-        pem = file.read_bytes()
-        key = load_pem_private_key(pem, None)
-        signer, root = x509.load_pem_x509_certificates(pem)
-        assert isinstance(key, rsa.RSAPrivateKey)
-        return cls(key, signer, root)
+        return _read(file.read_bytes())
 
     @property
     def trust(self) -> Trust:
@@ -95,6 +92,15 @@ class Authority:
             "Paypal-Transmission-Time": drafted.time,
             "Paypal-Transmission-Sig": base64.b64encode(signature).decode(),
         }
+
+
+@lru_cache(maxsize=1)
+def _read(pem: bytes) -> Authority:
+    # Every part of the sandbox asks for it, and to check a key takes as long as to sign with it a hundred times.
+    key = load_pem_private_key(pem, None)
+    signer, root = x509.load_pem_x509_certificates(pem)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return Authority(key, signer, root)
 
 
 def _made() -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Final
 
 from aiohttp import web
@@ -22,15 +24,21 @@ CONTENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def documentation_routes(described: Sequence[web.AbstractRouteDef]) -> Iterable[web.RouteDef]:
-    """Two routes that describe these; both answers are made once, when the hub starts."""
-    document = openapi_document(described, version=hub_version())
-    as_bytes = json.dumps(document, ensure_ascii=False, indent=2).encode()
-    as_page = render_page(document, document_path=DOCUMENT_PATH).encode()
+    """Two routes that describe these; both answers are made once, when the first is asked for."""
 
+    @cache
+    def made() -> tuple[bytes, bytes]:
+        document = openapi_document(described, version=hub_version())
+        as_page = render_page(document, document_path=DOCUMENT_PATH)
+        return json.dumps(document, ensure_ascii=False, indent=2).encode(), as_page.encode()
+
+    # In a thread: this takes a third of the time of a whole start, and the loop has webhooks to answer.
     async def show_document(_request: web.Request) -> web.Response:
+        as_bytes, _ = await asyncio.to_thread(made)
         return web.Response(body=as_bytes, content_type="application/json")
 
     async def show_page(_request: web.Request) -> web.Response:
+        _, as_page = await asyncio.to_thread(made)
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
         return web.Response(body=as_page, content_type="text/html", charset="utf-8", headers=headers)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
 from sqlalchemy import func, select
 
+from handlers.paypal.authority import Authority
 from hub.app import ROLES, Hub
 from hub.clock import Clock
 from hub.event import LANES
@@ -37,7 +40,20 @@ def environment(home: Path, database_url: str = "", **more: str) -> dict[str, st
     }
     if database_url:
         environ["HUB_DATABASE_URL"] = database_url
+    if "HUB_ROUTING" not in more:
+        # Made once per process: two keys take as long as the rest of a start.
+        signer = home / "sandbox/paypal/signer.pem"
+        if not signer.exists():
+            signer.parent.mkdir(parents=True, exist_ok=True)
+            signer.write_bytes(_signer())
     return environ | more
+
+
+@cache
+def _signer() -> bytes:
+    with TemporaryDirectory() as folder:
+        Authority.of(Path(folder))
+        return (Path(folder) / "signer.pem").read_bytes()
 
 
 class RunningHub:

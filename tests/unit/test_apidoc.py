@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
@@ -114,6 +116,24 @@ async def test_both_are_served_and_the_page_may_run_nothing() -> None:
         assert (page.status, page.content_type) == (200, "text/html")
         assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert list((await document.json())["paths"]) == ["/tips/{tip_id}/"]
+
+
+async def test_what_nobody_asks_for_is_not_made_and_the_rest_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def noted(described: object, **given: Any) -> object:
+        made.append(described)
+        return openapi_document([route()], **given)
+
+    monkeypatch.setattr("hub.apidoc.routes.openapi_document", noted)
+    app = web.Application()
+    app.add_routes(documentation_routes([route()]))
+    assert made == []
+    async with TestClient(TestServer(app)) as client:
+        await asyncio.gather(client.get("/api/openapi.json"), client.get("/api/openapi.json"))
+        await client.get("/api/docs")
+
+    assert 1 <= len(made) <= 2, "two who ask at once may both have it made"
 
 
 async def test_messages_are_described_as_the_wiring_is_at_each_request() -> None:
