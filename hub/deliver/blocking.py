@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.store import tables as t
+from hub.store.numbers import among, as_numbers
 from hub.store.upserts import insert_for
 
 
@@ -92,6 +93,18 @@ async def release_chains(conn: AsyncConnection, chains: Iterable[int], *, now: d
     )
     await conn.execute(delete(t.blocked).where(t.blocked.c.chain.in_(held), first_behind.is_(None)))
     await conn.execute(update(t.blocked).where(t.blocked.c.chain.in_(held)).values(state="backoff", next_at=now))
+
+
+async def calling_chains(conn: AsyncConnection, lanes: Collection[int]) -> list[tuple[int, int, int]]:
+    """The chains of these lanes that wait for a call: each with its lane and the delivery that calls."""
+    b = t.blocked
+    query = select(b.c.chain, b.c.lane, b.c.head).where(t.in_state(b, "calling"))
+    dialect = conn.dialect.name
+    mine = {"lanes": as_numbers(dialect, lanes)}
+    return [
+        (row.chain, row.lane, row.head)
+        for row in await conn.execute(query.where(among(dialect, b.c.lane, "lanes")), mine)
+    ]
 
 
 async def hold_chains(conn: AsyncConnection, chains: Collection[int]) -> set[int]:

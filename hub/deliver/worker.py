@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failure
-from hub.deliver.blocking import release_chains
+from hub.deliver.blocking import calling_chains, release_chains
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
 from hub.deliver.effects import OutgoingMessage
@@ -155,17 +155,17 @@ class Worker:
     async def _give_back_lost_calls(self) -> None:
         """Deliveries marked as calling that no task runs: their batch was committed although it did not hear so."""
         in_flight = self.callers.in_flight
-        calling = select(t.blocked).where(t.blocked.c.state == "calling", t.blocked.c.lane.in_(self._holding.lanes))
         async with self._around.store.reading() as conn:
-            lost = [row for row in await conn.execute(calling) if row.head not in in_flight]
+            calling = await calling_chains(conn, self._holding.lanes)
+        lost = {chain: head for chain, _, head in calling if head not in in_flight}
         if not lost:
             return
         log.warning("calls_given_back", deliveries=len(lost))
 
         async def work(conn: AsyncConnection) -> None:
-            mine = t.deliveries.c.id.in_([row.head for row in lost]) & (t.deliveries.c.state == "calling")
+            mine = t.deliveries.c.id.in_(lost.values()) & (t.deliveries.c.state == "calling")
             await conn.execute(update(t.deliveries).where(mine).values(state="retrying"))
-            await release_chains(conn, [row.chain for row in lost], now=self._around.clock.now())
+            await release_chains(conn, lost, now=self._around.clock.now())
 
         await self._around.store.write(work, fence=self._holding.fence)
 

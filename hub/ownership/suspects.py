@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.deliver.blocking import release_chains
+from hub.deliver.blocking import calling_chains, release_chains
 from hub.deliver.picker import DEFERRED_MAX, PER_CHAIN_MAX
 from hub.store import tables as t
 
@@ -40,8 +40,8 @@ async def _first_of_chains(conn: AsyncConnection, lanes: Sequence[int], by: date
     behind = select(d.c.id, d.c.lane, place).join(b, b.c.chain == d.c.chain).where(due, t.in_state(d, *t.BEHIND_STATES))
     first = behind.subquery()
     rows = await conn.execute(select(first.c.id, first.c.lane).where(first.c.place <= PER_CHAIN_MAX))
-    calling = await conn.execute(select(b.c.head, b.c.lane).where(b.c.state == "calling", b.c.lane.in_(lanes)))
-    return {row.id: row.lane for row in rows} | {row.head: row.lane for row in calling}
+    calling = await calling_chains(conn, lanes)
+    return {row.id: row.lane for row in rows} | {head: lane for _, lane, head in calling}
 
 
 async def _deferred(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
@@ -54,8 +54,7 @@ async def _deferred(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -
 
 async def give_back_calls(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> None:
     """Deliveries that were talking to a provider are tried again: their record says what must be asked first."""
-    calling = select(t.blocked.c.chain).where(t.blocked.c.state == "calling", t.blocked.c.lane.in_(lanes))
-    chains = [row[0] for row in await conn.execute(calling)]
+    chains = [chain for chain, _, _ in await calling_chains(conn, lanes)]
     d = t.deliveries
     mine = t.in_state(d, *t.BEHIND_STATES) & t.in_state(d, "calling") & d.c.lane.in_(lanes)
     await conn.execute(update(d).where(mine).values(state="retrying"))

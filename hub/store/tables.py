@@ -263,6 +263,9 @@ blocked = Table(
     ),
     Column("next_at", UtcTime),
     Index("ix_blocked_next_at", "lane", "next_at"),
+    Index(
+        "ix_blocked_calling", "lane", postgresql_where=text("state = 'calling'"), sqlite_where=text("state = 'calling'")
+    ),
     comment="One row per chain that waits, with its head and when to look again",
 )
 

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.capability import handler
 from hub.deliver.batch import BatchRunner
+from hub.deliver.blocking import calling_chains
 from hub.deliver.context import Context
 from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.settle import Settler
@@ -82,6 +83,7 @@ async def test_the_sweep_looks_once_into_each_lane_however_long_its_backlog_is(s
         await conn.execute(text("ANALYZE"))
         with statements(store) as run:
             found = await lanes_with_work(conn, range(2, LANES), NOW)
+            assert await calling_chains(conn, range(2, LANES)) == []
         if conn.dialect.name == "postgresql":
             assert await _rows_read(conn, run) <= 3 * LANES
         else:
@@ -89,6 +91,7 @@ async def test_the_sweep_looks_once_into_each_lane_however_long_its_backlog_is(s
             steps = [row[-1] for plan in plans for row in plan]
             assert "SEARCH own USING INDEX ix_deliveries_ready (lane>?)" in steps
             assert "SEARCH blocked USING COVERING INDEX ix_blocked_next_at (lane=? AND next_at<?)" in steps
+            assert "SEARCH blocked USING INDEX ix_blocked_calling (lane=?)" in steps
         return found
 
     # Lanes 1 to 3 have ready deliveries, 11 a chain that is due; 12 has chains that are not, 1 is another's.
