@@ -23,6 +23,8 @@ from hub.store.store import FencedError
 from hub.transports import Transport
 
 JOIN_RETRY_S = 1.0
+AFTER_CALLS_S = 10.0
+"""What a stop keeps of its deadline for what comes after the calls in flight."""
 KIND_OF_ROLE: Mapping[str, Kind] = {"worker": DELIVER, "relay": RELAY}
 
 log = structlog.get_logger(__name__)
@@ -97,11 +99,15 @@ class Owner:
         return CheckResult("lanes", ok=all(counts.values()) or member.is_one_too_many, detail=words)
 
     async def stop(self, left_s: Callable[[], float]) -> None:
-        """Take nothing new and finish what is in hand; each step may take half of what is left of the deadline."""
+        """Take nothing new and finish what is in hand.
+
+        Calls in flight may take all that is left of the deadline but ``AFTER_CALLS_S``, or half of it where that is
+        more; every other step half of what is left then.
+        """
         self._stopping.set()
         if self.worker is not None:
             self.worker.stop()
-            await self.worker.callers.finish(left_s() / 2)
+            await self.worker.callers.finish(max(left_s() / 2, left_s() - AFTER_CALLS_S))
             await self.worker.ended(left_s() / 2)
         if self.relay is not None:
             # What the last deliveries caused is sent before the lanes are given up, if the broker lets it.

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -97,8 +100,11 @@ class Settings(EnvironmentSettings):
     """How long the broker may take to confirm a batch of messages."""
     lease_s: float = Field(default=15.0, ge=1, le=600)
     """How long a worker that says nothing counts as alive."""
-    stop_deadline_s: float = Field(default=20.0, gt=0, le=3_600)
-    """How long a stop may take in all."""
+    stop_deadline_s: float = Field(default=50.0, gt=0, le=3_600)
+    """How long a stop may take in all; calls in flight get all of it but ten seconds."""
+    refresh: str = ""
+    """When the hub renews itself, as five fields of cron; empty = never."""
+    refresh_zone: str = "UTC"
 
     @field_validator("home", "routing")
     @classmethod
@@ -109,6 +115,27 @@ class Settings(EnvironmentSettings):
     @classmethod
     def _driver(cls, value: SecretStr) -> SecretStr:
         return SecretStr(normal_database_url(value.get_secret_value()))
+
+    @field_validator("refresh")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        try:
+            if value and len(value.split()) != 5:
+                raise CronSimError
+            if value:
+                CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
+        except CronSimError:
+            raise ValueError("expected five fields of cron, such as 0 0 * * *") from None
+        return value
+
+    @field_validator("refresh_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("expected the name of a time zone such as Asia/Tokyo") from None
+        return value
 
     @field_validator("broker_url")
     @classmethod

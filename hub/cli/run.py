@@ -1,4 +1,7 @@
-"""``hub run``: the daemon. Says where it listens and what to try; stops in order on SIGTERM; reloads on SIGHUP."""
+"""``hub run``: the daemon. Says where it listens and what to try.
+
+It stops in order on SIGTERM, refreshes on SIGUSR1 and at the instants of HUB_REFRESH, reloads on SIGHUP.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,12 @@ from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, console, run
+from hub.cli.refresh import Refresh
 from hub.cli.supervisor import Leash, Supervisor
+from hub.clock import SystemClock
 from hub.errors import ConfigError
 from hub.ingress.processes import Processes
-from hub.ingress.server import bind
+from hub.ingress.server import bind, is_number
 from hub.settings import load_settings
 from hub.store.words import words_for_logs
 
@@ -84,11 +89,43 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     # Before anything is opened: a second daemon must not migrate the first one's tables, nor change its bindings.
     lock.take()
     tracing.start(os.environ)
+    refresh = Refresh(settings, SystemClock())
+    loop.add_signal_handler(signal.SIGUSR1, refresh.now)
+    listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
+    is_first = True
+    while True:
+        code, listening = await _live(roles, leash, stopping, refresh, listening, is_first=is_first)
+        if stopping.is_set() or code:
+            break
+        refresh.again()
+        is_first = False
+    tracing.stop()
+    lock.release()
+    log.info("hub_stopped")
+    return code
+
+
+async def _live(
+    roles: tuple[str, ...],
+    leash: Leash | None,
+    stopping: asyncio.Event,
+    refresh: Refresh,
+    listening: socket.socket | None,
+    *,
+    is_first: bool,
+) -> tuple[int, socket.socket | None]:
+    """One life of the hub, from its start until it is to stop, has failed, or is to be refreshed: each ends it alike.
+
+    Answers with the exit code, and with the socket that goes on listening: who connects during a refresh waits there.
+    """
     hub = await Hub.open(os.environ)
     try:
-        listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
         processes = Processes(Path(leash.directory), leash.number) if leash is not None else None
-        await hub.start(roles, listening=listening, processes=processes)
+        if listening is None and "ingress" in roles and is_number(hub.settings.host):
+            # Of a name there may be several addresses: these are bound, and left at a refresh, by the server itself.
+            listening = bind(hub.settings.host, hub.settings.port)
+        # Each life closes its own copy.
+        await hub.start(roles, listening=listening.dup() if listening is not None else None, processes=processes)
         settle_collector()
     except BaseException:
         await hub.stop(1.0)
@@ -100,21 +137,26 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    if leash is not None:
-        leash.say_started()
-    if leash is None or leash.greets:
-        _greet(hub)
-    failed = asyncio.create_task(hub.failed.wait())
-    stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    log.info("hub_stopping", deadline_s=hub.settings.stop_deadline_s)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
+    if is_first:
+        if leash is not None:
+            leash.say_started()
+        if leash is None or leash.greets:
+            _greet(hub)
+    waits = [asyncio.create_task(one) for one in (hub.failed.wait(), stopping.wait(), refresh.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
+        task.cancel()
     code = EXIT_PROBLEM if hub.failed.is_set() else 0
+    is_end = bool(code) or stopping.is_set()
+    log.info("hub_stopping" if is_end else "hub_refreshing", deadline_s=hub.settings.stop_deadline_s)
+    if is_end and listening is not None:
+        # Nobody is to wait for a hub that does not come again.
+        listening.close()
     await hub.stop()
-    tracing.stop()
-    lock.release()
-    log.info("hub_stopped")
-    return code
+    if not is_end:
+        log.info("hub_refreshed")
+    return code, listening
 
 
 async def _reload(hub: Hub) -> None:

@@ -89,7 +89,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._pass_on, signal.SIGHUP)
+        for passed in (signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(passed, self._pass_on, passed)
         with tempfile.TemporaryDirectory(prefix="hub-", ignore_cleanup_errors=True) as self._directory:
             await self._keep_all()
         return self._code

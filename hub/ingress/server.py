@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterable
 
@@ -19,7 +20,7 @@ from hub.ingress.health import healthz, metrics, readyz
 from hub.ingress.middleware import bodies, bounds, errors, webhooks
 from hub.signal import is_set_within
 
-__all__ = ["IngressDeps", "Serving", "bind", "build_app", "serve"]
+__all__ = ["IngressDeps", "Serving", "bind", "build_app", "is_number", "serve"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
@@ -47,6 +48,15 @@ def build_app(deps: IngressDeps) -> web.Application:
     app.add_routes(both_slashes([*own, *described]))
     app.on_response_prepare.append(_say_less)
     return app
+
+
+def is_number(host: str) -> bool:
+    """Whether a host is given as an address, and not by a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def bind(host: str, port: int) -> socket.socket:
