@@ -90,11 +90,14 @@ class Figure:
     captured_yen: int
     released: int
     waiting: int
+    doubtful_yen: int = 0
+    """Of what was granted, what belongs to exchanges that wait: their points are held still."""
 
     def __str__(self) -> str:
         return (
             f"{self.exchanges} exchanges: {self.granted} granted, {self.released} released, {self.waiting} wait for a"
-            f" person; PayPay gave {self.granted_yen} yen, captured points are worth {self.captured_yen}"
+            f" person; PayPay gave {self.granted_yen} yen, {self.doubtful_yen} of them to those who wait;"
+            f" captured points are worth {self.captured_yen}"
         )
 
 
@@ -135,8 +138,8 @@ async def judge_exchanges(books: Books, asked: Sequence[Asked], gifts: Sequence[
     found += against_asked(rows, asked)
     found += against_gifts(rows, gifts)
     figure = figure_of(rows, asked, gifts)
-    if not figure.waiting and figure.granted_yen != figure.captured_yen:
-        found.append(f"PayPay gave {figure.granted_yen} yen for points worth {figure.captured_yen}")
+    if figure.granted_yen - figure.doubtful_yen != figure.captured_yen:
+        found.append(f"what PayPay gave is what captured points are worth: {figure}")
     return figure, found
 
 
@@ -144,13 +147,15 @@ def figure_of(rows: Sequence[Row], asked: Sequence[Asked], gifts: Sequence[Gift]
     """The run in numbers; what captured points are worth is told by the published rates, not by the hub."""
     devices = {f"{one.member} {one.key}": one.device for one in asked}
     granted = [gift for gift in gifts if gift.decision == "SUCCESS"]
+    waiting = {row.gift for row in rows if row.is_waiting}
     return Figure(
         exchanges=len(rows),
         granted=len(granted),
         granted_yen=sum(gift.yen for gift in granted),
         captured_yen=sum(row.captured * YEN_PER_100_POINTS[devices.get(row.key, "PC")] // 100 for row in rows),
         released=sum(bool(row.released) for row in rows),
-        waiting=sum(row.is_waiting for row in rows),
+        waiting=len(waiting),
+        doubtful_yen=sum(gift.yen for gift in granted if gift.id in waiting),
     )
 
 

@@ -79,6 +79,10 @@ def test_the_figure_takes_the_published_rates() -> None:
     slow = Asked("k-2", "m-2", "PC", 200)
     row = replace(TRUE, key="m-2 k-2", gift="cb-2", yen=100)
 
-    figure = figure_of([TRUE, row], [PAID, slow], [GIFT, Gift("cb-2", 100, "SUCCESS"), Gift("cb-3", 9, "FAILURE")])
+    waits = replace(TRUE, key="m-1 k-3", gift="cb-4", status="MANUAL", captured=0, waits_for_person=True)
+    gifts = [GIFT, Gift("cb-2", 100, "SUCCESS"), Gift("cb-3", 9, "FAILURE"), Gift("cb-4", 200, "SUCCESS")]
 
-    assert (figure.exchanges, figure.granted, figure.granted_yen, figure.captured_yen) == (2, 2, 300, 300)
+    figure = figure_of([TRUE, row, waits], [PAID, slow], gifts)
+
+    assert (figure.exchanges, figure.granted, figure.waiting) == (3, 3, 1)
+    assert (figure.granted_yen, figure.doubtful_yen, figure.captured_yen) == (500, 200, 300)
