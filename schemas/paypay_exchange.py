@@ -98,11 +98,14 @@ class SessionStatus(Message):
 
 
 class ExchangeBody(Message):
-    """A member exchanges points. ``points`` is looked at by the exchange, which has words of its own for mistakes."""
+    """A member exchanges points. ``points`` is looked at by the exchange, which has words of its own for mistakes.
+
+    Also for none at all: ``null`` is left out on the way to the exchange.
+    """
 
     member_id: MemberId
     session_id: UUID
-    points: Any
+    points: Any = None
     idempotency_key: Key
 
 
