@@ -15,6 +15,7 @@ from handlers.paypal.doors import all_routes, prepare_sandbox
 from handlers.paypal.failures import record_failed, tell_failures
 from handlers.paypal.invoice_desk import decide_invoice
 from handlers.paypal.invoicing import advance_invoice, plan_invoice
+from handlers.paypal.measures import measures
 from handlers.paypal.messages import EMITS, PUBLISHES
 from handlers.paypal.owners import find_owner, take_shown
 from handlers.paypal.payment_reports import release_payment
@@ -86,6 +87,7 @@ capability = Capability(
     sandbox_cli=sandbox_cli,
     sandbox=prepare_sandbox,
     checks=checks,
+    measures=measures,
     reconcile=reconcile,
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",

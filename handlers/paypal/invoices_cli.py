@@ -90,6 +90,7 @@ def show(
     if as_json:
         print_json(fields)
         return
+    fields["parked_deliveries"] = ", ".join(map(str, parked)) or None
     print_table("Invoice", ["", ""], [[label.replace("_", " "), value] for label, value in fields.items()])
 
 
