@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypal.authority import Authority
@@ -60,10 +60,12 @@ class Paypal:
 
         Exactly to it: a clock that runs would set all schedules going.
         """
-        rows = await self.running.rows(t.deliveries)
-        due = [row.next_at for row in rows if row.state == "deferred"]
-        due += [row.next_at for row in await self.running.rows(t.blocked) if row.next_at is not None]
-        is_busy = any(row.state in ("ready", "calling") for row in rows)
+        deferred = select(func.min(t.deliveries.c.next_at)).where(t.deliveries.c.state == "deferred")
+        busy = select(t.deliveries.c.id).where(t.deliveries.c.state.in_(("ready", "calling"))).limit(1)
+        async with self.running.hub.store.reading() as conn:
+            looks = [await conn.scalar(deferred), await conn.scalar(select(func.min(t.blocked.c.next_at)))]
+            is_busy = await conn.scalar(busy) is not None
+        due = [at for at in looks if at is not None]
         if due and not is_busy:
             clock.advance(max(0.0, (min(due) - clock.now()).total_seconds()))
 

@@ -21,7 +21,7 @@ from handlers.paypal.sandbox_api import SandboxApi
 from handlers.paypal.sandbox_pages import ApprovalPage
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalEventRecord, PaypalPayment, PaypalSubscription
-from hub.clock import SystemClock
+from hub.clock import Clock, SystemClock
 from hub.environment import Environment
 from hub.settings import read_settings
 from hub.store import tables as t
@@ -76,15 +76,17 @@ class Shop:
 
 
 @asynccontextmanager
-async def shopping(home: Path, database_url: str, **more: str) -> AsyncIterator[Shop]:
+async def shopping(home: Path, database_url: str, clock: Clock | None = None, /, **more: str) -> AsyncIterator[Shop]:
     names = {"HUB_SANDBOX": "1", "HUB_HOME": str(home), "HUB_PAYPAL_WEBHOOK_ID": WEBHOOK_ID, **CREDENTIALS}
-    sandbox = sandbox_api(read_settings(PaypalSettings, Environment(names)), SystemClock())
+    sandbox = sandbox_api(read_settings(PaypalSettings, Environment(names)), clock or SystemClock())
     app = web.Application()
     app.add_routes(sandbox.routes())
     app.add_routes(ApprovalPage(sandbox, "").routes())
     async with TestServer(app) as server:
         sandbox.base = str(server.make_url("")).rstrip("/")
-        async with playing(home, database_url, None, HUB_PAYPAL_BASE_URL=sandbox.base, **CREDENTIALS, **more) as paypal:
+        async with playing(
+            home, database_url, clock, HUB_PAYPAL_BASE_URL=sandbox.base, **CREDENTIALS, **more
+        ) as paypal:
             sandbox.postman.url = paypal.running.url + WEBHOOK
             yield Shop(paypal, sandbox)
             await sandbox.sent()
