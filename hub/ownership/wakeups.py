@@ -107,7 +107,12 @@ class Wakeups:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Any]:
         """A connection of our own that listens. Raises PooledError where listening would be in vain."""
-        arguments = {"timeout": CONNECT_TIMEOUT_S, "server_settings": {"application_name": "hub wakeups"}}
+        # Whatever is said has a bound, the first words and the leave included: a line may fall silent at any moment.
+        arguments = {
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": SEND_S_MAX,
+            "server_settings": {"application_name": "hub wakeups"},
+        }
         engine = create_async_engine(self._url, poolclass=NullPool, hide_parameters=True, connect_args=arguments)
         try:
             async with engine.connect() as conn:
@@ -135,12 +140,12 @@ class Wakeups:
                 self._has_news.clear()
                 if self._named:
                     news, self._named = self._named, {}
-                    await driver.execute("SELECT pg_notify($1, $2)", CHANNEL, told(dict(news)), timeout=SEND_S_MAX)
+                    await driver.execute("SELECT pg_notify($1, $2)", CHANNEL, told(dict(news)))
                     await asyncio.sleep(GATHER_S)
                 if self._closing.is_set() and not self._named:
                     return
             else:
-                await driver.fetchval("SELECT 1", timeout=SEND_S_MAX)
+                await driver.fetchval("SELECT 1")
         raise ConnectionResetError("the database has hung up")
 
     def _heard(self, connection: Any, sender: int, _channel: str, payload: object) -> None:
