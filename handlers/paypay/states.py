@@ -223,11 +223,12 @@ def is_confirmed(status: Status, said: str | None) -> bool:
 def next_sweep_at(status: Status, now: datetime) -> datetime | None:
     """When the sweep is to look at it; None where it has ended.
 
-    Also at a NEW one: the delivery that is to send it may have sent it, and then have failed for good.
+    Also at a NEW one, as rarely as at one that a person has: the delivery that is to send it may have sent it, and then
+    have failed for good.
     """
     if status.is_final:
         return None
-    return now + (MANUAL_SWEEP if status is Status.MANUAL else SWEEP)
+    return now + (SWEEP if status in (Status.ACCEPTED, Status.UNKNOWN) else MANUAL_SWEEP)
 
 
 def next_confirming_at(requested_at: datetime, now: datetime) -> datetime | None:

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from handlers.paypay.cashback import CHECK
 from handlers.paypay.reversal import REVERSAL_CHECK
-from handlers.paypay.states import SWEEP, Status
+from handlers.paypay.states import Status
 from handlers.paypay.tables import CREATED, EXPIRED, PayPayCashback, PayPayReversal, PayPaySession
 from hub.capability import handler
 from hub.event import Event
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BATCH: Final = 100
 BATCHES_MAX: Final = 10
 """A thousand rows are what the pace of calls lets through between two sweeps; the rest is the next one's."""
+PATIENCE: Final = timedelta(hours=1)
+"""How long a look has until another one is asked for, in case it was parked."""
 SESSION_GRACE: Final = timedelta(hours=1)
 """How long after its end a session that nobody has decided is kept open: a notification of it may come late."""
 
@@ -92,7 +94,9 @@ async def _take(table: type[PayPayCashback | PayPayReversal], now: datetime, ctx
         await ctx.session.execute(
             update(table)
             .where(table.id.in_(ids))
-            .values(next_check_at=now + SWEEP)
+            # The look says when the next one is due. Until it could be taken no sweep adds another one: a PayPay that
+            # stood still would be asked as often as there were sweeps meanwhile.
+            .values(next_check_at=now + PATIENCE)
             .execution_options(synchronize_session=False)
         )
     return ids

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from handlers.paypay import cashback
+from handlers.paypay.operating import sweep_once
 from handlers.paypay.outcomes import Outcome
 from handlers.paypay.sandbox_books import Cashback
 from handlers.paypay.states import Step
@@ -58,6 +59,27 @@ async def test_what_stays_undecided_for_a_day_is_a_persons(shop: Shop) -> None:
     assert await shop.reviews() == []
     await shop.passes(3_601)
     assert await shop.swept() == 0
+
+
+@ON_SQLITE
+async def test_sweeps_add_no_looks_to_those_that_cannot_be_taken(shop: Shop) -> None:
+    await shop.member("m-1", purchase=300)
+    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
+    await shop.exchanged("m-1", await shop.linked("m-1"), 100)
+    for seconds in (1, 5, 30):
+        await shop.passes(seconds)
+
+    await shop.hub.hub.around.flow.provider("paypay").pause(1_500.0, by="ann", reason="maintenance")
+    found = []
+    for _ in range(4):
+        shop.clock.advance(301)
+        found.append(await sweep_once(shop.hub.hub.api, by="ann"))
+    assert found == [1, 0, 0, 0]
+
+    # Once it was taken, the next one is due five minutes later.
+    await shop.passes(301)
+    await shop.passes(301)
+    assert await shop.swept() == 1
 
 
 @ON_SQLITE
