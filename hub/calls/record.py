@@ -139,8 +139,9 @@ class CallRecorder:
                 # The provider itself said that nothing happened: the step may be sent again without asking.
                 await self._record(step, number, NotFound(), lookups=0)
                 raise
-            assert not isinstance(outcome, NotFound), "not found is an answer of a lookup only"
-            await self._record(step, number, outcome, lookups=0)
+        # The next one may call while this is written.
+        assert not isinstance(outcome, NotFound), "not found is an answer of a lookup only"
+        await self._record(step, number, outcome, lookups=0)
         return outcome
 
     def _turn(self, step: Step) -> AbstractAsyncContextManager[Turn]:

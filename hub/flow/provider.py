@@ -33,6 +33,8 @@ TURN_S_MAX: Final = 30.0
 """How long a call waits for its turn, inside its handler's own time; then its delivery is put off."""
 AHEAD_S: Final = 2.0
 """A rate lets so many seconds' worth of deliveries begin: more would only wait with their handlers' time running."""
+BESIDE_SHARE: Final = 0.25
+"""So many deliveries may be in hand beside those that can call, as a part of these; one at least."""
 PAUSED_LOOK_S: Final = 5.0
 """When a delivery that met a pause on its way is looked at again."""
 PROBED_LOOK_S: Final = 1.0
@@ -131,9 +133,10 @@ class Provider:
 
     @property
     def _in_hand_max(self) -> int:
-        bucket = self._rate()
-        ahead = self._calls_max if bucket is None else max(1, math.ceil(AHEAD_S * bucket.per_second))
-        return min(self._calls_max, ahead)
+        bucket, calls_max = self._rate(), self._calls_max
+        # Some get ready and some write their end while the others call: else each call's place would wait for both.
+        most = calls_max + max(1, int(BESIDE_SHARE * calls_max))
+        return most if bucket is None else min(most, max(1, math.ceil(AHEAD_S * bucket.per_second)))
 
     @property
     def _quiet_s(self) -> float:

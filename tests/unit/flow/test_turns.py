@@ -76,7 +76,8 @@ async def test_a_process_takes_its_part_of_the_calls_in_flight_and_at_least_one(
 
     async with calling(provider, *[Priority.MONEY] * 10) as (came, _):
         assert len(came) == out
-        assert provider.room(Priority.MONEY) == out
+        # Beside them some get ready, or write their end, without a call.
+        assert provider.room(Priority.MONEY) == out + max(1, out // 4)
 
 
 async def test_who_goes_away_while_waiting_or_as_the_turn_comes_takes_none_with_him(clock: SettableClock) -> None:
