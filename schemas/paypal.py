@@ -229,7 +229,7 @@ class EventFetched(Message):
 
 
 class SubscriptionShown(Message):
-    """``paypal.subscription.shown``: a subscription as PayPal has it at ``asked_at``."""
+    """``paypal.subscription.shown``: a subscription as PayPal has it. ``changed_at`` is PayPal's time of it."""
 
     subscription_id: str
     account: str | None = None
@@ -237,7 +237,6 @@ class SubscriptionShown(Message):
     custom_id: str | None = None
     plan_id: str | None = None
     changed_at: datetime | None = None
-    asked_at: datetime
 
 
 class ReversalUnresolved(Message):

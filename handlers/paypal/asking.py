@@ -30,7 +30,8 @@ EVENTS: Final = "/v1/notifications/webhooks-events"
 PAGE_SIZE: Final = 300
 LOOK_BACK: Final = timedelta(days=3)
 """How much earlier a payment may be at PayPal than its first webhook here."""
-PAGES_MAX: Final = 1_000
+PAGES_MAX: Final = 100
+"""Thirty thousand events, which are all in memory at once."""
 PROVIDER: Final = "paypal"
 TransactionStatus = Literal["COMPLETED", "DECLINED", "PARTIALLY_REFUNDED", "PENDING", "REFUNDED"]
 

@@ -140,8 +140,9 @@ class ShopApi:
         """
         holder = self._api.holder(request, Role.CLIENT)
         key = request.headers.get("Idempotency-Key", "").strip()
-        if len(key) > KEY_CHARS_MAX:
-            return problem(400, f"expected at most {KEY_CHARS_MAX} characters", field="Idempotency-Key")
+        if len(key) > KEY_CHARS_MAX or not key.isascii():
+            # Other bytes have come as half characters, which cannot be written again.
+            return problem(400, f"expected at most {KEY_CHARS_MAX} ASCII characters", field="Idempotency-Key")
         fields = parse_json(await request.read())
         try:
             body = SubscriptionBody.model_validate(fields)

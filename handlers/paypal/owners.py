@@ -6,7 +6,6 @@ The money is booked at once; only the news of it waits, for an hour at most. Sou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import update
@@ -39,7 +38,7 @@ async def find_owner(unowned: UnownedPayment, ctx: Context) -> None:
 
         async def question() -> Mapping[str, Any]:
             shown = await show(ask, subscription_id)
-            return {} if shown is None else _plain(shown, ctx.now)
+            return {} if shown is None else _plain(shown)
 
         try:
             said = await recorded(ctx, "show", {"subscription_id": subscription_id}, question)
@@ -73,13 +72,12 @@ async def _owner(subscription_id: str, ctx: Context) -> str | None:
         return row.custom_id if row is not None else None
 
 
-def _plain(shown: Shown, asked_at: datetime) -> dict[str, Any]:
+def _plain(shown: Shown) -> dict[str, Any]:
     message = SubscriptionShown(
         subscription_id=shown.subscription_id,
         status=shown.status,
         custom_id=shown.custom_id,
         plan_id=shown.plan_id,
         changed_at=shown.changed_at,
-        asked_at=asked_at,
     )
     return message.model_dump(mode="json")

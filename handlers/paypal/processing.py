@@ -33,7 +33,7 @@ async def process_webhook(verified: WebhookVerified, ctx: Context) -> None:
 
     Running it again changes nothing: older news never win, and a payment or refund is booked once.
     """
-    found = replace(read_event(verified.event), account=verified.account)
+    found = read_verified(verified)
     if found.subscription_id is not None:
         ctx.tag("subscription", found.subscription_id)
     outcome, custom_id = "simulated", None
@@ -49,6 +49,13 @@ async def process_webhook(verified: WebhookVerified, ctx: Context) -> None:
         outcome=outcome,
         custom_id=custom_id,
     )
+
+
+def read_verified(verified: WebhookVerified) -> PaypalEvent:
+    """The event as it came: under the id that was claimed, and where PayPal names no time, at that of its webhook."""
+    found = read_event(verified.event)
+    changed_at = found.changed_at or verified.received_at
+    return replace(found, id=verified.event_id, account=verified.account, changed_at=changed_at)
 
 
 async def _process(found: PaypalEvent, ctx: Context) -> tuple[str, str | None]:

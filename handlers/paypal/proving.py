@@ -179,7 +179,9 @@ def body_text(body: bytes, most: int) -> tuple[str | None, str]:
         text = body.decode()
     except UnicodeDecodeError:
         return base64.b64encode(body).decode(), "base64"
-    return (base64.b64encode(body).decode(), "base64") if "\x00" in text else (text, "utf-8")
+    # A text of quotes or control characters is written with up to six times its length: it must not burst the message.
+    is_plain = "\x00" not in text and len(json.dumps(text, ensure_ascii=False).encode()) <= most * 4 // 3 + 4
+    return (text, "utf-8") if is_plain else (base64.b64encode(body).decode(), "base64")
 
 
 async def harmless(request: Mapping[str, Any], key: str) -> NotFound:

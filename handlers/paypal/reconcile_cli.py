@@ -93,7 +93,6 @@ async def feed(api: HubApi, found: Reconciliation) -> None:
             custom_id=shown.custom_id,
             plan_id=shown.plan_id,
             changed_at=shown.changed_at,
-            asked_at=api.clock.now(),
         )
         await _command(api, SHOWN_TYPE, news, key=shown.subscription_id)
 

@@ -85,13 +85,14 @@ async def apply_shown(shown: SubscriptionShown, ctx: Context) -> str:
     )
     row = await subscription_of(key, ctx)
     row.plan_id = row.plan_id or shown.plan_id
-    said_at = shown.changed_at or shown.asked_at
-    if shown.status not in STATUSES or (row.status_at is not None and said_at < row.status_at):
+    is_older = row.status_at is not None and shown.changed_at is not None and shown.changed_at < row.status_at
+    if shown.status not in STATUSES or is_older:
         return "older_news"
     outcome = "status_known"
     if shown.status != row.status:
         row.status, row.abandoned_at, outcome = shown.status, None, "status_changed"
-    row.status_at, row.updated_at = said_at, ctx.now
+    # Our own time of asking orders nothing: by a clock that is ahead, the next event would be old news.
+    row.status_at, row.updated_at = shown.changed_at or row.status_at, ctx.now
     return outcome
 
 

@@ -229,6 +229,7 @@ async def test_late_news_change_nothing_and_every_cent_of_a_held_payment_is_acco
     del cancelled["resource"]["plan_id"]
     back = {"sale_id": "SALE1", "state": "completed"}
     unclear = {**sale["resource"], "id": "SALE2", "state": "pending"}
+    trial = {**sale["resource"], "id": "SALE3", "amount": usd("0.00")}
     told = [
         (cancelled, "status_changed"),
         (created, "older_news"),
@@ -250,6 +251,7 @@ async def test_late_news_change_nothing_and_every_cent_of_a_held_payment_is_acco
         (news(1, "PAYMENT.SALE.PENDING", 9, **sale["resource"]), "older_news"),
         (news(1, "PAYMENT.SALE.DENIED", 10, **sale["resource"]), "payment_denied_after_all"),
         (news(1, "PAYMENT.SALE.COMPLETED", 11, **unclear), "payment_unclear"),
+        (news(1, "PAYMENT.SALE.COMPLETED", 12, **trial), "nothing_paid"),
     ]
 
     for number, (body, outcome) in enumerate(told, 1):

@@ -16,6 +16,7 @@ import pytest
 
 from handlers.paypal import sandbox_deeds as deeds
 from handlers.paypal.asking import in_turns
+from handlers.paypal.checks import checks
 from handlers.paypal.reconcile_cli import feed
 from handlers.paypal.reconciling import Reconciliation, Window
 from handlers.paypal.reconciling import reconcile as compare_with_paypal
@@ -144,6 +145,9 @@ async def test_payments_and_states_that_no_event_told_are_taken_from_paypals_lis
         deeds.change_status(book, subscription_id, "SUSPENDED", now)
         deeds.refund(book, first, now, value="2.00")
         book.events.clear()
+        # PayPal does not always say since when.
+        for name in ("update_time", "status_update_time"):
+            del book.subscriptions[subscription_id][name]
 
     assert await desk.fed() == ["another_status", "payment_missing", "refund_missing"]
 
@@ -154,6 +158,15 @@ async def test_payments_and_states_that_no_event_told_are_taken_from_paypals_lis
     assert await desk.fed() == ["refund_missing"]
     records = {one.payment_id: one.outcome for one in await shop.paypal.records(5)}
     assert records[second] == "payment_settled"
+    assert [one.detail for one in await checks(shop.paypal.running.hub.api) if not one.ok] == []
+
+    # What comes next is news, though our clock was ahead when PayPal was asked.
+    with shop.sandbox.keeper.opened() as book:
+        ended = deeds.change_status(book, subscription_id, "CANCELLED", now)
+    await shop.sandbox.postman.deliver(ended)
+    await shop.paypal.settled()
+    (row,) = await shop.paypal.entities(PaypalSubscription)
+    assert row.status == "CANCELLED"
 
 
 async def test_an_owner_and_a_reversed_payment_that_no_event_names_are_asked_for(desk: Desk) -> None:

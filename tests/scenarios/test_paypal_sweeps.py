@@ -88,6 +88,10 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         await paypal.settled()
         assert (await shop.call("GET", f"/api/paypal/subscriptions/{slow['id']}"))[1]["status"] == "ACTIVE"
         assert (await shop.call("GET", "/api/paypal/subscriptions/%00"))[0] == 404
+        odd = {"Idempotency-Key": "ü"}
+        assert (await shop.call("POST", "/api/paypal/subscriptions", {}, **odd))[1]["field"] == "Idempotency-Key"
+        assert (await shop.call("POST", "/subscription/create", {}, key=""))[0] == 401
+        assert (await shop.call("GET", "/plans/list?account=paypal-us"))[1]["field"] == "account"
 
 
 async def test_what_cannot_be_handled_is_told_once_and_handled_after_the_fix(

@@ -17,7 +17,7 @@ from handlers.paypal.cooling import HITS, Cooling, PaypalBusyError
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.subscribing import read_created
 from hub.calls.outcome import Declined, Outcome, Settled, Unknown
-from hub.errors import ConfigError
+from hub.errors import ConfigError, UnreachableError
 from hub.settings import read_settings
 from tests.support.running import PROJECT
 
@@ -33,9 +33,12 @@ class Api:
         self.asked: list[str] = []
         self.is_silent = False
         self.answers: list[Callable[[], web.Response]] = []
+        self.token_answers: list[Callable[[], web.Response]] = []
 
     async def token(self, request: web.Request) -> web.Response:
         self.tokens += 1
+        if self.token_answers:
+            return self.token_answers.pop(0)()
         return web.json_response({"access_token": f"T{self.tokens}", "expires_in": 32400})
 
     async def ping(self, request: web.Request) -> web.Response:
@@ -96,6 +99,27 @@ async def test_a_hit_cools_all_calls_and_is_told_once(api: tuple[Api, PaypalClie
     (line,) = [one for one in logs if one["event"] == "paypal_rate_limited"]
     assert (line["endpoint"], line["attempt"]) == ("ping", 1)
     assert HITS.labels("ping")._value.get() == before + 1
+
+
+async def test_a_hit_at_the_token_is_told_and_cools_as_any_other(api: tuple[Api, PaypalClient]) -> None:
+    server, client = api
+    server.token_answers = [example("rate_limited_429")]
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(PaypalBusyError):
+                await client.ask(PING)
+
+    assert (server.tokens, server.asked) == (1, [])
+    assert [one["endpoint"] for one in logs if one["event"] == "paypal_rate_limited"] == ["token"]
+
+
+async def test_no_connection_means_that_nothing_happened_and_uses_up_no_attempt() -> None:
+    environ = {"HUB_SANDBOX": "1", "HUB_PAYPAL_BASE_URL": "http://127.0.0.1:1", "HUB_HOME": "/nonexistent"}
+    environ |= {"HUB_PAYPAL_CLIENT_ID": "c", "HUB_PAYPAL_SECRET": "s", "HUB_PAYPAL_WEBHOOK_ID": "w"}
+
+    with pytest.raises(UnreachableError):
+        await PaypalClient(read_settings(PaypalSettings, environ)).ask(PING)
 
 
 def test_without_a_hint_the_wait_doubles_up_to_a_minute_and_a_hint_has_a_bound() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from handlers.paypal.events import read_event
+from handlers.paypal.processing import read_verified
 from hub.jsonbody import parse_json
+from schemas.paypal import WebhookVerified
 from tests.support.running import PROJECT
 
 DATA = PROJECT / "tests/data/paypal"
@@ -59,3 +63,32 @@ def test_amounts_are_exact_and_a_reversal_s_is_counted_up() -> None:
     assert amount("PAYMENT.SALE.COMPLETED", "500", "JPY").amount_minor == 500
     assert amount("PAYMENT.SALE.COMPLETED", "300", "TWD").amount_minor == 30_000
     assert amount("PAYMENT.SALE.REVERSED", "-0.49", "USD").amount_minor == 49
+
+
+def test_a_refund_may_name_its_sale_in_a_link_and_no_other_address() -> None:
+    def refund_of(href: object, rel: str = "sale") -> Any:
+        resource = {"id": "R1", "links": [{"rel": "self", "href": "x"}, {"rel": rel, "href": href}]}
+        return read_event({"event_type": "PAYMENT.SALE.REVERSED", "resource": resource}).refund_of
+
+    assert refund_of("https://api.paypal.com/v1/payments/sale/9T0916710M1105906") == "9T0916710M1105906"
+    others = ["https://api.paypal.com/v1/payments/sale/", "/v1/payments/sale/A/refund", "x", 5, "/v1/payments/sale/A\n"]
+    assert [refund_of(one) for one in others] == [None] * len(others)
+    assert refund_of("/v1/payments/sale/A", rel="self") is None
+
+
+def test_an_event_keeps_the_id_that_was_claimed_and_orders_by_arrival_where_paypal_names_no_time() -> None:
+    received_at = datetime(2026, 3, 1, 10, tzinfo=UTC)
+    verified = WebhookVerified(
+        webhook_event_id=UUID(int=1),
+        account="paypal-eu",
+        verdict="valid",
+        received_at=received_at,
+        transmission_id="t",
+        event_id="sha256:of the bytes",
+        event_type="BILLING.SUBSCRIPTION.SUSPENDED",
+        event={"event_type": "BILLING.SUBSCRIPTION.SUSPENDED", "resource": {"id": "I-1", "state": "Suspended"}},
+    )
+
+    event = read_verified(verified)
+
+    assert (event.id, event.account, event.changed_at) == ("sha256:of the bytes", "paypal-eu", received_at)

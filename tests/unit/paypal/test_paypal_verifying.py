@@ -145,6 +145,7 @@ def test_the_api_gets_the_body_byte_for_byte() -> None:
         (b"\xff", ("/w==", "base64")),
         (b"a\x00b", ("YQBi", "base64")),
         (b"0123456789x", (None, "left_out")),
+        (b"\x01\x01\x01\x01", ("AQEBAQ==", "base64")),
     ],
 )
 def test_a_refused_body_is_told_as_it_came(body: bytes, expected: tuple[str | None, str]) -> None:
