@@ -6,12 +6,12 @@ docs/providers/paypay.md, "Transaction files" and "Reconciliation".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypay.files_layout import FileRow, Layout
@@ -121,20 +121,22 @@ class FileComparison:
 
 async def payments_booked(session: AsyncSession, ids: Sequence[str]) -> Mapping[str, Booked]:
     """What the books have of the payments with these ids of ours."""
-    query = select(PayPayPayment.merchant_payment_id, PayPayPayment.id)
+    query = select(PayPayPayment.merchant_payment_id, PayPayPayment.id, PayPayPayment.bookings)
     return await _booked(session, query, PayPayPayment.merchant_payment_id, ids, payment_reference)
 
 
 async def captures_booked(session: AsyncSession, ids: Sequence[str]) -> Mapping[str, Booked]:
     """The same of captures: what was captured is what is booked of the payment."""
-    query = select(PayPayCapture.merchant_capture_id, PayPayCapture.payment_id)
+    query = select(PayPayCapture.merchant_capture_id, PayPayCapture.payment_id, PayPayPayment.bookings).join(
+        PayPayPayment, PayPayPayment.id == PayPayCapture.payment_id
+    )
     return await _booked(session, query, PayPayCapture.merchant_capture_id, ids, payment_reference)
 
 
 async def refunds_booked(session: AsyncSession, ids: Sequence[str]) -> Mapping[str, Booked]:
     """The same of refunds."""
-    query = select(PayPayRefund.merchant_refund_id, PayPayRefund.id)
-    return await _booked(session, query, PayPayRefund.merchant_refund_id, ids, refund_reference)
+    query = select(PayPayRefund.merchant_refund_id, PayPayRefund.id, literal(1))
+    return await _booked(session, query, PayPayRefund.merchant_refund_id, ids, lambda id, _: refund_reference(id))
 
 
 async def amounts_of(session: AsyncSession, references: Iterable[str]) -> Mapping[str, int]:
@@ -157,12 +159,14 @@ def in_parts(ids: Sequence[Any]) -> Iterable[Sequence[Any]]:
 
 
 async def _booked(
-    session: AsyncSession, query: Any, column: Any, ids: Sequence[str], reference_of: Any
+    session: AsyncSession, query: Any, column: Any, ids: Sequence[str], reference_of: Callable[[UUID, int], str]
 ) -> Mapping[str, Booked]:
     ours: dict[str, UUID] = {}
+    references: dict[str, str] = {}
     for some in in_parts(sorted({one for one in ids if one})):
-        ours |= {name: id for name, id in await session.execute(query.where(column.in_(some)))}  # noqa: C416 - rows, not pairs
-    references = {name: reference_of(id) for name, id in ours.items()}
+        for name, id, number in await session.execute(query.where(column.in_(some))):
+            # What was booked anew, after it had been undone, counts by its latest booking.
+            ours[name], references[name] = id, reference_of(id, number)
     amounts = await amounts_of(session, [*references.values(), *(f"{one}:undone" for one in references.values())])
     return {
         name: Booked(amounts.get(references[name]), f"{references[name]}:undone" in amounts, id)

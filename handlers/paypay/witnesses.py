@@ -200,7 +200,7 @@ async def payments_of(session: AsyncSession, days: Days) -> list[Thing]:
     return [
         Thing(
             name=captures.get(row.id, row.merchant_payment_id),
-            reference=payment_reference(row.id),
+            reference=payment_reference(row.id, row.bookings),
             layout="capture" if row.is_authorization else "instant",
             at=row.completed_at if row.is_authorization else row.paid_at or row.completed_at,
             order_id=row.paypay_payment_id or "",

@@ -7,17 +7,24 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from handlers.paypay import files as files_module
+from handlers.paypay.files import WINDOW
+from handlers.paypay.files_address import Allowed
 from handlers.paypay.reconciling import Reconciliation, reconcile
 from handlers.paypay.tables_files import PayPayTransactionFile
+from handlers.paypay.tables_payments import PayPayPayment
 from handlers.paypay.witnesses import Days
+from hub.errors import RefusedCommand
+from hub.store import tables as t
+from schemas.paypay_files import FileOrdered
 from tests.scenarios.paypay_exchange import API, CLIENT_KEY, Shop, paypay_shop
 from tests.support.clock import SettableClock
 from tests.support.running import API_KEY, PROJECT
@@ -102,10 +109,10 @@ def kinds(breaks: Any) -> list[tuple[str, int | None, int | None]]:
 
 
 class Host:
-    """Where files come from, on PayPay's own port: what it answers can be chosen."""
+    """Where files come from: what it answers can be chosen."""
 
-    def __init__(self, shop: Shop) -> None:
-        self._shop = shop
+    def __init__(self) -> None:
+        self.url = ""
         self.content = INSTANT
         self.status = 200
         self.asked = 0
@@ -114,6 +121,21 @@ class Host:
         self.asked += 1
         headers = {"Location": "https://elsewhere.example/file.csv"} if self.status == 302 else {}
         return web.Response(body=self.content, status=self.status, headers=headers)
+
+
+@pytest.fixture
+async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    """A host of this machine, which counts as PayPay's own."""
+    host = Host()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", host.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    monkeypatch.setattr(files_module, "allowed_by", lambda _settings: Allowed((), own=host.url))
+    yield host
+    await runner.cleanup()
 
 
 async def test_the_day_s_file_is_fetched_kept_read_and_agrees(shop: Shop, tmp_path: Path) -> None:
@@ -148,3 +170,122 @@ async def test_the_day_s_file_is_fetched_kept_read_and_agrees(shop: Shop, tmp_pa
     assert (result.files, result.paid_at_paypay_jpy, result.paid_in_books_jpy) == (1, 1_700, 1_700)
     assert (result.refunded_at_paypay_jpy, result.refunded_in_books_jpy) == (1_200, 1_200)
     assert await shop.reviews() == []
+
+
+async def test_a_file_is_tried_for_until_it_comes_and_what_it_lists_beyond_the_books_is_told(
+    shop: Shop, host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.status = 403
+    notice = await announced(shop, f"{host.url}/{NAME}?sig=very-secret")
+    [file] = await files(shop)
+    assert (file.status, file.attempts, file.last_error) == ("RECEIVED", 1, "the host answers 403")
+
+    host.status = 200
+    await shop.passes(5)
+    [file] = await files(shop)
+    assert (file.status, file.row_count, file.break_count) == ("PARSED", 3, 2)
+    assert (tmp_path / "files" / str(file.storage_key)).read_bytes() == INSTANT
+    assert await shop.reviews() == ["transaction_file_disagrees"]
+
+    # Announced again it is known; under another address it is fetched again, and no other content takes its place.
+    asked = host.asked
+    await announced(shop, f"{host.url}/{NAME}?sig=very-secret", notification_id=notice, requestedAt="1704160001")
+    assert host.asked == asked
+    host.content = INSTANT.replace(b"1200", b"9200")
+    await announced(shop, f"{host.url}/{NAME}?sig=other-secret", notification_id=notice)
+    [file] = await files(shop)
+    assert (file.status, await raw_of(shop, file)) == ("PARSED", INSTANT)
+    assert await shop.reviews() == ["transaction_file_changed"]
+
+    assert await compared_on(shop, file) == [("not_in_books", 1_200, None), ("not_in_books", 1_200, None)]
+    assert "secret" not in capsys.readouterr().out
+    assert "secret" not in "".join(f"{vars(one)}" for one in await files(shop))
+    async with shop.hub.hub.store.reading() as conn:
+        others = await conn.scalars(select(t.inbox.c.payload).where(t.inbox.c.type != "paypay.notification"))
+        assert not [one for one in others if b"secret" in one]
+
+
+async def test_a_file_that_cannot_be_read_is_kept_and_read_again_when_told(shop: Shop, host: Host) -> None:
+    host.content = INSTANT.decode("cp932").encode()
+    await announced(shop, f"{host.url}/{NAME}")
+
+    [file] = await files(shop)
+    assert file.status == "FAILED"
+    assert file.last_error == "line 1, column 1: expected Shift_JIS, found UTF-8: it was re-encoded"
+    assert await raw_of(shop, file) == host.content
+    _, page = await shop.call("GET", f"{API}/transaction-files/{file.id}/rows")
+    assert page["problem"] == file.last_error
+    assert await shop.reviews() == ["transaction_file_unreadable"]
+
+    order = FileOrdered(file_id=file.id, by="ann")
+    assert await shop.hub.hub.api.command("paypay.file.order", order, key=str(file.id)) == "read"
+    await shop.settled()
+    assert [one.status for one in await files(shop)] == ["FAILED"]
+    assert await shop.reviews() == ["transaction_file_unreadable"]
+    assert await compared_on(shop, file) == [("file_unreadable", None, None)]
+
+
+async def test_addresses_of_strangers_are_refused_and_tell_a_person_once(shop: Shop, host: Host) -> None:
+    await announced(shop, "https://127.0.0.1/secrets.csv")
+    await announced(shop, "http://169.254.169.254/latest/meta-data")
+    await announced(shop, None)
+    host.status = 302
+    await announced(shop, f"{host.url}/{NAME}")
+
+    refused, followed = await files(shop)
+    assert (refused.status, followed.status) == ("FAILED", "FAILED")
+    assert "not followed" in str(followed.last_error)
+    assert host.asked == 1
+    assert await shop.reviews() == ["transaction_file_refused"] * 2
+    status, answer = await shop.call("GET", f"{API}/transaction-files/{followed.id}/raw")
+    assert (status, answer["error"]) == (409, "NOT_STORED")
+
+
+async def test_a_file_that_never_comes_expires_and_comes_when_it_is_announced_again(shop: Shop, host: Host) -> None:
+    host.status = 503
+    notice = await announced(shop, f"{host.url}/{NAME}?sig=1")
+    await shop.passes(WINDOW.total_seconds())
+    await shop.passes(300)
+
+    [file] = await files(shop)
+    assert file.status == "EXPIRED"
+    assert await shop.reviews() == ["transaction_file_expired"]
+    with pytest.raises(RefusedCommand, match="WINDOW_OVER"):
+        await shop.hub.hub.api.command("paypay.file.order", FileOrdered(file_id=file.id, by="ann"), key=str(file.id))
+
+    host.status = 200
+    await announced(shop, f"{host.url}/{NAME}?sig=2", notification_id=notice)
+    [file] = await files(shop)
+    assert (file.status, file.row_count) == ("PARSED", 3)
+
+
+async def test_what_the_three_witnesses_disagree_on_has_a_name(shop: Shop) -> None:
+    kept = await paid(shop, "order-1", 1_200)
+    await paid(shop, "order-2", 500)
+    assert kinds((await compared(shop)).breaks) == [("file_missing", None, None)]
+
+    made = await admin(shop, "POST", "files", {"kind": "transaction", "day": today(shop)})
+    await announced(shop, made["notice"]["path"])
+    assert (await compared(shop)).agrees
+
+    # Somebody meddles with our rows: an amount, an id, a word of PayPay's.
+    async def meddle(conn: AsyncConnection) -> None:
+        await conn.execute(
+            update(PayPayPayment)
+            .where(PayPayPayment.id == UUID(kept))
+            .values(merchant_payment_id="pay-meddled", paypay_status="COMPLETED")
+        )
+
+    await shop.hub.hub.store.write(meddle)
+    result = await compared(shop)
+    assert sorted({one.kind for one in result.breaks}) == [
+        "another_id", "not_in_calls", "not_in_file", "said_not_booked"
+    ]  # fmt: skip
+    assert not result.agrees
+
+
+async def compared_on(shop: Shop, file: PayPayTransactionFile) -> list[tuple[str, int | None, int | None]]:
+    """The breaks of the day that a file is about."""
+    assert file.day is not None
+    result = await reconcile(shop.hub.hub.api, Days(file.day, file.day))
+    return kinds(result.breaks)
