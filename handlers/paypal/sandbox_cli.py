@@ -115,7 +115,7 @@ def pay_invoice(
             raise UsageError(f"the sandbox has no invoice {number}")
         try:
             invoices.record_payment(book, row, {"method": "PAYPAL"}, kind="PAYPAL")
-        except invoices.RefusedError as refused:
+        except invoices.InvoiceRefusedError as refused:
             raise UsageError(f"PayPal refuses: {refused.issue}") from refused
         return [invoices.tell(book, row, "INVOICING.INVOICE.PAID", now)]
 

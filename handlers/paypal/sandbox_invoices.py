@@ -14,6 +14,7 @@ from typing import Any, Final
 from handlers.paypal import sandbox_deeds as deeds
 from handlers.paypal.invoice_fields import LANGUAGE
 from handlers.paypal.sandbox_book import API_BASE, Book, Row, time_text
+from hub.errors import HubError
 
 METHODS: Final = ("BANK_TRANSFER", "CASH", "CHECK", "CREDIT_CARD", "DEBIT_CARD", "PAYPAL", "WIRE_TRANSFER", "OTHER")
 PAYABLE: Final = ("SENT", "UNPAID", "PARTIALLY_PAID")
@@ -25,7 +26,7 @@ _VALUE: Final = re.compile(r"\d{1,10}(\.\d{1,2})?")
 _WHOLE: Final = ("HUF", "JPY", "TWD")
 
 
-class RefusedError(Exception):
+class InvoiceRefusedError(HubError):
     """PayPal refuses; ``status`` and ``issue`` are what it answers."""
 
     def __init__(self, status: int, issue: str) -> None:
@@ -35,12 +36,12 @@ class RefusedError(Exception):
 
 
 def draft(book: Book, asked: Mapping[str, Any], now: datetime) -> Row:
-    """A new draft. Raises RefusedError."""
+    """A new draft. Raises InvoiceRefusedError."""
     row = _checked(asked)
     number = row["detail"].get("invoice_number") or next_number(book)
     row["detail"]["invoice_number"] = number
     if not book.has_loose_numbers and any(one["detail"]["invoice_number"] == number for one in book.invoices.values()):
-        raise RefusedError(422, "DUPLICATE_INVOICE_NUMBER")
+        raise InvoiceRefusedError(422, "DUPLICATE_INVOICE_NUMBER")
     id_ = f"INV2-SAND-BOX0-{book.number():08d}"
     row |= {"id": id_, "status": "DRAFT", "mails": 0}
     row["detail"].setdefault("invoice_date", now.date().isoformat())
@@ -51,27 +52,27 @@ def draft(book: Book, asked: Mapping[str, Any], now: datetime) -> Row:
 
 
 def update(row: Row, asked: Mapping[str, Any], *, is_mailed: bool) -> Row:
-    """Everything of an invoice anew; its number and its history stay. Raises RefusedError."""
+    """Everything of an invoice anew; its number and its history stay. Raises InvoiceRefusedError."""
     new = _checked(asked)
     if row["status"] in ("CANCELLED", "REFUNDED"):
-        raise RefusedError(422, "CANNOT_UPDATE_INVOICE")
+        raise InvoiceRefusedError(422, "CANNOT_UPDATE_INVOICE")
     if new["detail"].get("invoice_number") not in (None, row["detail"]["invoice_number"]):
-        raise RefusedError(422, "CANNOT_CHANGE_INVOICE_NUMBER")
+        raise InvoiceRefusedError(422, "CANNOT_CHANGE_INVOICE_NUMBER")
     if row["status"] != "DRAFT" and new["amount"] != row["amount"]:
-        raise RefusedError(422, "CANNOT_CHANGE_AMOUNT")
+        raise InvoiceRefusedError(422, "CANNOT_CHANGE_AMOUNT")
     row |= {**new, "detail": {**row["detail"], **new["detail"]}, "mails": row["mails"] + is_mailed}
     return row
 
 
 def send(row: Row, asked: Mapping[str, Any], now: datetime) -> int:
-    """Send an invoice; answers with the status. Sent once, it changes nothing. Raises RefusedError."""
+    """Send an invoice; answers with the status. Sent once, it changes nothing. Raises InvoiceRefusedError."""
     is_mailed = asked.get("send_to_recipient", True)
     if row["status"] == "CANCELLED":
-        raise RefusedError(422, "INVOICE_CANCELED_ALREADY")
+        raise InvoiceRefusedError(422, "INVOICE_CANCELED_ALREADY")
     if row["status"] not in ("DRAFT", "SCHEDULED"):
         return 200
     if is_mailed and not _recipient(row):
-        raise RefusedError(422, "CANT_SEND_INVOICE_WITHOUT_EMAIL")
+        raise InvoiceRefusedError(422, "CANT_SEND_INVOICE_WITHOUT_EMAIL")
     if row["detail"]["invoice_date"] > now.date().isoformat():
         row["status"] = "SCHEDULED"
         return 202
@@ -80,15 +81,15 @@ def send(row: Row, asked: Mapping[str, Any], now: datetime) -> int:
 
 
 def record_payment(book: Book, row: Row, asked: Mapping[str, Any], *, kind: str = "EXTERNAL") -> str:
-    """Record a payment, or take the buyer's; answers with its id. Raises RefusedError."""
+    """Record a payment, or take the buyer's; answers with its id. Raises InvoiceRefusedError."""
     _check_method(asked)
     if asked.get("payment_id"):
-        raise RefusedError(404, "RESOURCE_NOT_FOUND")
+        raise InvoiceRefusedError(404, "RESOURCE_NOT_FOUND")
     if row["status"] not in PAYABLE:
-        raise RefusedError(422, "CANNOT_PROCESS_PAYMENTS")
+        raise InvoiceRefusedError(422, "CANNOT_PROCESS_PAYMENTS")
     amount, left = _amount(asked, row, default=row["due_amount"]), Decimal(row["due_amount"]["value"])
     if amount > left:
-        raise RefusedError(422, "PAYMENT_AMOUNT_GREATER_THAN_AMOUNT_DUE")
+        raise InvoiceRefusedError(422, "PAYMENT_AMOUNT_GREATER_THAN_AMOUNT_DUE")
     payments = row.setdefault("payments", {"paid_amount": _of(row, Decimal(0)), "transactions": []})
     id_ = f"EXTR-SANDBOX{book.number():010d}"
     told = {name: asked[name] for name in ("payment_date", "note") if name in asked}
@@ -105,16 +106,16 @@ def record_payment(book: Book, row: Row, asked: Mapping[str, Any], *, kind: str 
 
 
 def record_refund(book: Book, row: Row, asked: Mapping[str, Any]) -> str:
-    """Record what was given back; answers with its id. Raises RefusedError."""
+    """Record what was given back; answers with its id. Raises InvoiceRefusedError."""
     _check_method(asked)
     if row["status"] not in PAID:
-        raise RefusedError(422, "CANNOT_PROCESS_REFUNDS")
+        raise InvoiceRefusedError(422, "CANNOT_PROCESS_REFUNDS")
     paid = Decimal(row["payments"]["paid_amount"]["value"])
     refunds = row.setdefault("refunds", {"refund_amount": _of(row, Decimal(0)), "transactions": []})
     before = Decimal(refunds["refund_amount"]["value"])
     amount = _amount(asked, row, default=_of(row, paid - before))
     if before + amount > paid:
-        raise RefusedError(422, "INVALID_REFUND_AMOUNT")
+        raise InvoiceRefusedError(422, "INVALID_REFUND_AMOUNT")
     id_ = f"EXTR-SANDBOX{book.number():010d}"
     refunds["transactions"].append({"type": "EXTERNAL", "refund_id": id_, "amount": _of(row, amount)})
     refunds["refund_amount"] = _of(row, before + amount)
@@ -123,11 +124,11 @@ def record_refund(book: Book, row: Row, asked: Mapping[str, Any]) -> str:
 
 
 def cancel(row: Row) -> None:
-    """Take a sent invoice back. Raises RefusedError."""
+    """Take a sent invoice back. Raises InvoiceRefusedError."""
     if row["status"] == "DRAFT":
-        raise RefusedError(422, "CANNOT_CANCEL_DRAFT_INVOICE")
+        raise InvoiceRefusedError(422, "CANNOT_CANCEL_DRAFT_INVOICE")
     if row["status"] not in ("SENT", "UNPAID", "SCHEDULED"):
-        raise RefusedError(422, "CANNOT_CANCEL_PAID_INVOICE")
+        raise InvoiceRefusedError(422, "CANNOT_CANCEL_PAID_INVOICE")
     row["status"] = "CANCELLED"
 
 
@@ -152,16 +153,16 @@ def _checked(asked: Mapping[str, Any]) -> Row:
     row = {name: value for name, value in asked.items() if name in _TAKEN}
     detail, items = row.get("detail"), row.get("items")
     if not isinstance(detail, dict) or not detail.get("currency_code") or not isinstance(items, list) or not items:
-        raise RefusedError(400, "MISSING_REQUIRED_PARAMETER")
+        raise InvoiceRefusedError(400, "MISSING_REQUIRED_PARAMETER")
     if len(str(detail.get("invoice_number", ""))) > NUMBER_CHARS_MAX:
-        raise RefusedError(400, "INVALID_STRING_MAX_LENGTH")
+        raise InvoiceRefusedError(400, "INVALID_STRING_MAX_LENGTH")
     if any(not isinstance(one, dict) or not {"name", "quantity", "unit_amount"} <= set(one) for one in items):
-        raise RefusedError(400, "MISSING_REQUIRED_PARAMETER")
+        raise InvoiceRefusedError(400, "MISSING_REQUIRED_PARAMETER")
     for recipient in row.get("primary_recipients", ()):
         if not LANGUAGE.fullmatch(recipient.get("billing_info", {}).get("language", "en")):
-            raise RefusedError(400, "INVALID_PARAMETER_SYNTAX")
+            raise InvoiceRefusedError(400, "INVALID_PARAMETER_SYNTAX")
     if str(row.get("invoicer", {}).get("email_address", "")).startswith(UNKNOWN_SELLER):
-        raise RefusedError(422, "USER_NOT_FOUND")
+        raise InvoiceRefusedError(422, "USER_NOT_FOUND")
     row["amount"] = _total(row)
     return row
 
@@ -176,7 +177,7 @@ def _total(row: Row) -> Row:
     for item in row["items"]:
         price, currency = item["unit_amount"].get("value"), item["unit_amount"].get("currency_code")
         if currency != row["detail"]["currency_code"]:
-            raise RefusedError(422, "CURRENCY_MISMATCH")
+            raise InvoiceRefusedError(422, "CURRENCY_MISMATCH")
         amount = _decimal(price, currency) * _decimal(item["quantity"], "quantity")
         percent = _decimal(item.get("tax", {}).get("percent", "0"), "percent")
         total += amount if is_inclusive else amount + amount * percent / 100
@@ -186,27 +187,27 @@ def _total(row: Row) -> Row:
 def _amount(asked: Mapping[str, Any], row: Row, *, default: Row) -> Decimal:
     amount = asked.get("amount", default)
     if not isinstance(amount, Mapping) or amount.get("currency_code") != row["detail"]["currency_code"]:
-        raise RefusedError(400, "NOT_SUPPORTED")
+        raise InvoiceRefusedError(400, "NOT_SUPPORTED")
     value = _decimal(amount.get("value"), row["detail"]["currency_code"])
     if not value:
-        raise RefusedError(400, "VALUE_CANNOT_BE_ZERO")
+        raise InvoiceRefusedError(400, "VALUE_CANNOT_BE_ZERO")
     return value
 
 
 def _check_method(asked: Mapping[str, Any]) -> None:
     if not asked.get("method"):
-        raise RefusedError(400, "MISSING_REQUIRED_PARAMETER")
+        raise InvoiceRefusedError(400, "MISSING_REQUIRED_PARAMETER")
     if asked["method"] not in METHODS:
-        raise RefusedError(400, "INVALID_PAYMENT_METHOD")
+        raise InvoiceRefusedError(400, "INVALID_PAYMENT_METHOD")
 
 
 def _decimal(text: Any, what: str) -> Decimal:
     try:
         value = Decimal(text)
     except (InvalidOperation, TypeError, ValueError):
-        raise RefusedError(400, "INVALID_DECIMAL_VALUE") from None
+        raise InvoiceRefusedError(400, "INVALID_DECIMAL_VALUE") from None
     if not _VALUE.fullmatch(text) or (what in _WHOLE and value != value.to_integral_value()):
-        raise RefusedError(422, "DECIMALS_NOT_SUPPORTED" if what in _WHOLE else "INVALID_DECIMAL_VALUE")
+        raise InvoiceRefusedError(422, "DECIMALS_NOT_SUPPORTED" if what in _WHOLE else "INVALID_DECIMAL_VALUE")
     return value
 
 

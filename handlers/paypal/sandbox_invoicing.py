@@ -14,7 +14,7 @@ from aiohttp import web
 from handlers.paypal import sandbox_invoices as invoices
 from handlers.paypal.sandbox_api import FAULT, SandboxApi, error, read_json
 from handlers.paypal.sandbox_book import API_BASE, Book, Row
-from handlers.paypal.sandbox_invoices import RefusedError
+from handlers.paypal.sandbox_invoices import InvoiceRefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class InvoicingApi:
         try:
             with self.api.keeper.opened() as book:
                 row = invoices.draft(book, asked, self.api.now)
-        except RefusedError as refused:
+        except InvoiceRefusedError as refused:
             return _refusal(refused)
         if "representation" in request.headers.get("Prefer", ""):
             return web.json_response(invoices.shown(row), status=201)
@@ -89,7 +89,7 @@ class InvoicingApi:
 
         def work(book: Book, row: Row, asked: Mapping[str, Any]) -> web.Response:
             if row["status"] not in ("DRAFT", "SCHEDULED", "CANCELLED"):
-                raise RefusedError(422, "INVOICE_CANNOT_BE_DELETED")
+                raise InvoiceRefusedError(422, "INVOICE_CANNOT_BE_DELETED")
             del book.invoices[row["id"]]
             return web.Response(status=204)
 
@@ -146,10 +146,10 @@ class InvoicingApi:
                 if row is None:
                     return error(404, "RESOURCE_NOT_FOUND", "INVALID_RESOURCE_ID")
                 return work(book, row, asked)
-        except RefusedError as refused:
+        except InvoiceRefusedError as refused:
             return _refusal(refused)
 
 
-def _refusal(refused: RefusedError) -> web.Response:
+def _refusal(refused: InvoiceRefusedError) -> web.Response:
     names = {400: "INVALID_REQUEST", 404: "RESOURCE_NOT_FOUND"}
     return error(refused.status, names.get(refused.status, "UNPROCESSABLE_ENTITY"), refused.issue)
