@@ -24,13 +24,14 @@ from hub.ownership.metrics import LANES_OWNED
 from hub.ownership.suspects import give_back_calls, in_hand
 from hub.ownership.turns import wait_for_earlier
 from hub.signal import is_set_within
-from hub.store.store import IDLE_S_MAX, Fence, Store
+from hub.store.store import IDLE_S_MAX, Fence, Store, Work
 
 LEASE_S = 15.0
 LOOK_S = 1.0
 HEARTBEATS_PER_LEASE = 3
 IDLE_SHARE = 0.8
 """Of a short lease: a fenced transaction that lies idle ends before the lease does."""
+LEAVE_S_MAX = 10.0
 LET_GO_S_MAX = 5.0
 """How long one look waits for what is in hand; the next look asks again."""
 
@@ -121,8 +122,11 @@ class Member:
         self.has_looked = True
 
     async def leave(self) -> None:
-        """Go in order, when nothing is in hand any more: the lanes are free at once, and nobody need be careful."""
-        await self._store.write(lambda conn: rows.leave(conn, self.fence))
+        """Go in order, when nothing is in hand any more: the lanes are free at once, and nobody need be careful.
+
+        Raises StoreUnavailableError, also when it takes too long: the lanes are free then when the lease is over.
+        """
+        await self._at_last(lambda conn: rows.leave(conn, self.fence))
 
     async def walk_out(self) -> None:
         """Go after an error: others need not wait for the lease, but are careful with what was in hand."""
@@ -130,7 +134,15 @@ class Member:
         async def work(conn: AsyncConnection) -> None:
             await rows.end_lease(conn, self.fence, await rows.database_now(conn, self._clock))
 
-        await self._store.write(work, fence=self.fence)
+        await self._at_last(work, fence=self.fence)
+
+    async def _at_last(self, work: Work[None], *, fence: Fence | None = None) -> None:
+        """Nobody waits for a database that says no word: the process is about to end."""
+        try:
+            async with asyncio.timeout(LEAVE_S_MAX):
+                await self._store.write(work, fence=fence)
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"the database did not answer within {LEAVE_S_MAX:g} s") from error
 
     async def renew(self) -> None:
         """Say that this worker lives. Raises FencedError when it was taken for dead."""
