@@ -30,9 +30,8 @@ from hub.routing import (
     RoutingConfig,
     ScheduleConfig,
     SourceConfig,
-    load_routing,
 )
-from hub.routing.load import capability_names
+from hub.routing.load import capability_names, read_routing
 from hub.settings import variable_names
 
 
@@ -102,15 +101,15 @@ def load_wiring(path: Path, environment: Environment, clock: Clock) -> Wiring:
     A variable that a capability's settings know under several names may stand in the file under any of them.
     """
     environment = environment.with_synonyms(_synonyms(path))
-    names = load_routing(path, environ=environment).config.capabilities
-    capabilities = load_capabilities(names)
+    read = read_routing(path, environ=environment)
+    capabilities = load_capabilities(read.checked().config.capabilities)
     known = Known(
         handlers=frozenset(capabilities.handlers),
         schemes=frozenset(capabilities.schemes.names),
         schemas=frozenset(capabilities.schemas),
         providers=capabilities.providers,
     )
-    loaded = load_routing(path, environ=environment, known=known)
+    loaded = read.checked(known)
     router = Router(loaded)
     sources = {name: _compiled(name, config, capabilities) for name, config in loaded.config.sources.items()}
     return Wiring(loaded, router, Drafter(router, sources, clock), capabilities)

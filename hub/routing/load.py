@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from hub.errors import ConfigError, Problem
 from hub.routing.config import RoutingConfig
 from hub.routing.fields import nearest, shown
 from hub.routing.names import Finding, Known, check_names
-from hub.routing.yamltext import Loc, Place, YamlText, read_yaml
+from hub.routing.yamltext import Loc, Place, YamlText, read_yaml, top_level
 
 FILE_BYTES_MAX: Final = 1_048_576
 PROBLEMS_MAX: Final = 200
@@ -39,19 +39,45 @@ class LoadedRouting:
         return _problem(str(self.path), self.places, Finding(loc, message, at_key=at_key))
 
 
+@dataclass(frozen=True)
+class ReadRouting:
+    """A file whose text is right, and whose names are still to be checked against what the capabilities bring."""
+
+    config: RoutingConfig
+    path: Path
+    text: YamlText = field(repr=False)
+
+    def checked(self, known: Known | None = None) -> LoadedRouting:
+        """The file, usable. Without ``known`` those names are not checked that capabilities bring.
+
+        Raises ConfigError with every mistake that was found.
+        """
+        read = self.text
+        errors, warnings = check_names(self.config, known)
+        problems = [_without_secrets(read, _problem(str(self.path), read.places, error)) for error in errors]
+        if problems:
+            raise ConfigError(_in_order(problems))
+        notes = [_without_secrets(read, _problem(str(self.path), read.places, note)) for note in warnings]
+        return LoadedRouting(self.config, self.path, read.places, tuple(_in_order([*notes, *_written_secrets(read)])))
+
+
 def load_routing(path: Path | str, *, environ: Mapping[str, str], known: Known | None = None) -> LoadedRouting:
     """Read the file. ``known`` holds what the loaded capabilities bring; without it those names are not checked.
 
     Raises ConfigError with every mistake that was found.
     """
+    return read_routing(path, environ=environ).checked(known)
+
+
+def read_routing(path: Path | str, *, environ: Mapping[str, str]) -> ReadRouting:
+    """Read the file, for those who learn from it what is known. Raises ConfigError with every mistake of the text."""
     path = Path(path)
-    return load_text(_read_file(path), path=path, environ=environ, known=known)
+    return _read_text(_read_file(path), path=path, environ=environ)
 
 
 def capability_names(path: Path) -> list[str]:
     """What stands under ``capabilities:``, read without the environment. Raises ConfigError when there is no file."""
-    value = read_yaml(_read_file(path), file=str(path), environ={}).value
-    listed = value.get("capabilities") if isinstance(value, dict) else None
+    listed = top_level(_read_file(path), file=str(path), name="capabilities").value
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     return [name for name in names if all(part.isidentifier() for part in name.split("."))]
 
@@ -60,17 +86,15 @@ def load_text(
     text: str, *, path: Path | str = "routing.yaml", environ: Mapping[str, str], known: Known | None = None
 ) -> LoadedRouting:
     """Like ``load_routing``, from a text; ``path`` is the name in messages and where relative files start."""
-    path = Path(path)
+    return _read_text(text, path=Path(path), environ=environ).checked(known)
+
+
+def _read_text(text: str, *, path: Path, environ: Mapping[str, str]) -> ReadRouting:
     read = read_yaml(text, file=str(path), environ=environ)
     config = _validated(read) if not read.problems or read.value is not None else None
     if config is None or read.problems:
         raise ConfigError(_in_order([_without_secrets(read, problem) for problem in read.problems]))
-    errors, warnings = check_names(config, known)
-    problems = [_without_secrets(read, _problem(str(path), read.places, error)) for error in errors]
-    if problems:
-        raise ConfigError(_in_order(problems))
-    notes = [_without_secrets(read, _problem(str(path), read.places, note)) for note in warnings]
-    return LoadedRouting(config, path, read.places, tuple(_in_order([*notes, *_written_secrets(read)])))
+    return ReadRouting(config, path, read)
 
 
 def _read_file(path: Path) -> str:

@@ -7,7 +7,7 @@ Stricter than YAML: one document, no tags, no merge keys, no key twice, text key
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
@@ -74,7 +74,21 @@ class YamlText:
 
 def read_yaml(text: str, *, file: str, environ: Mapping[str, str]) -> YamlText:
     """Read the text. Never raises for what stands in it: look at ``problems``."""
-    read = YamlText(file, text, environ)
+    return _read(YamlText(file, text, environ), lambda root: root)
+
+
+def top_level(text: str, *, file: str, name: str) -> YamlText:
+    """Only what stands under one name of the outermost mapping, without the environment; None where there is none."""
+
+    def under(root: Node) -> Node | None:
+        pairs = root.value if isinstance(root, MappingNode) else []
+        return next((value for key, value in pairs if isinstance(key, ScalarNode) and key.value == name), None)
+
+    return _read(YamlText(file, text, {}), under)
+
+
+def _read(read: YamlText, part: Callable[[Node], Node | None]) -> YamlText:
+    text = read.text
     directive = _DIRECTIVE.search(text)
     if directive is not None:
         read.problem("expected YAML 1.2", text.count("\n", 0, directive.start()) + 1, 1)
@@ -91,13 +105,14 @@ def read_yaml(text: str, *, file: str, environ: Mapping[str, str]) -> YamlText:
     except (YAMLError, RecursionError, ValueError) as error:
         read.problem(f"expected YAML, {'it is nested too deeply' if isinstance(error, RecursionError) else error}")
     else:
-        read.value = _value(read, root, ()) if root is not None else None
+        wanted = part(root) if root is not None else None
+        read.value = _value(read, wanted, ()) if wanted is not None else None
     return read
 
 
 @lru_cache(maxsize=TEXTS_REMEMBERED)
 def _composed(text: str) -> Node | None:
-    # Nobody changes the nodes. A start reads one file three times, with more known of its environment each time, and a
+    # Nobody changes the nodes. A start reads one file twice, with more known of its environment the second time, and a
     # long one takes half a second.
     root: Node | None = YAML(typ="rt", pure=True).compose(text)
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from hub.clock import SystemClock
 from hub.environment import Environment
 from hub.errors import ConfigError
 from hub.routing.load import capability_names
+from hub.routing.yamltext import YamlText, read_yaml
 from hub.wiring import load_wiring
 
 ROUTING = """
@@ -41,6 +43,20 @@ def test_the_file_finds_a_variable_by_its_other_name(path: Path) -> None:
 def test_a_variable_that_has_no_value_under_any_name_is_missing(path: Path) -> None:
     with pytest.raises(ConfigError, match="the environment variable SEPAY_WEBHOOK_API_KEY is not set"):
         load_wiring(path, Environment({}), SystemClock())
+
+
+def test_a_start_reads_and_checks_the_values_of_the_file_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def noted(text: str, **given: Any) -> YamlText:
+        read.append(text)
+        return read_yaml(text, **given)
+
+    monkeypatch.setattr("hub.routing.load.read_yaml", noted)
+
+    load_wiring(path, Environment({"SEPAY_API_KEY": "the-key-of-the-bank"}), SystemClock())
+
+    assert read == [ROUTING]
 
 
 @pytest.mark.parametrize(
