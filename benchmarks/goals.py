@@ -149,4 +149,6 @@ GOALS: Sequence[Goal] = (
     _least(11, "two processes, of one", lambda m: m.ratio("hub x2", "hub", "per_s"), 1.1, 1.1),
     _most(11, "deadlocks in 100,000 events", lambda m: m.most("backlog x2", "deadlocks"), 0, 0),
     _least(11, "rate with one hot account", lambda m: m.ratio("hot account", "plain", "per_s"), 0.8, 0.8),
+    _least(12, "calls, share of what 2 in flight allow", lambda m: m.of("2 in flight", "share_of_bound"), 0.9, 0.9),
+    _least(12, "calls, share of a rate of 10/s", lambda m: m.of("10 calls/s", "share_of_bound"), 0.9, 0.9),
 )

@@ -13,6 +13,7 @@ import asyncpg
 
 from benchmarks.drain import Beside, Hubs, drain_by_baseline, drain_by_hub
 from benchmarks.embedded import commits, whole_path
+from benchmarks.exchanges import exchanges
 from benchmarks.growth import database_with_past, pending_cost, routing_us
 from benchmarks.latency import POISON_EVERY, Phase, latency_of_hub, latency_of_naive
 from benchmarks.limits import broker_alone, sql_alone
@@ -202,6 +203,7 @@ SCENARIOS: Mapping[str, Callable[[Bench], Awaitable[None]]] = {
     "growth": growth,
     "rules": rules,
     "backlog": backlog,
+    "exchanges": exchanges,
     "profile": profile,
 }
 

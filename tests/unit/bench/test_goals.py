@@ -85,8 +85,8 @@ def test_what_was_not_run_has_no_verdict() -> None:
     assert {(one.measured, one.holds, one.share_of_want) for one in found} == {(None, None, None)}
 
 
-def test_all_eleven_goals_are_there() -> None:
-    assert {goal.number for goal in GOALS} == set(range(1, 12))
+def test_all_twelve_goals_are_there() -> None:
+    assert {goal.number for goal in GOALS} == set(range(1, 13))
 
 
 def test_the_spread_is_the_largest_over_the_smallest() -> None:
