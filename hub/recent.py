@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-BYTES_MAX = 8 * 1024 * 1024
+BYTES_MAX = 4 * 1024 * 1024
 """Beyond it nothing more is kept: readers begin with the oldest, which so are still here when their turn comes."""
 AGE_S_MAX = 10.0
 """One that nobody has read for so long makes room: it waits for something, or its lane is another process's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-OBJECTS_BEFORE_A_LOOK = 20_000
+OBJECTS_BEFORE_A_LOOK = 100_000
 """A batch makes thousands of objects that go without its help; at 700, as Python has it, it looked dozens of times."""
 YOUNG_LOOKS, OLDER_LOOKS = 20, 20
 

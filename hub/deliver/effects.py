@@ -14,7 +14,8 @@ from hub.inbox.draft import Draft
 from hub.transports.base import OutboundMessage
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True)
 class OutgoingMessage:
     """One message for one destination."""
 

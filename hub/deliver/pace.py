@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 WAIT_S_MAX = 1.0
 """A batch that takes long, such as behind a lock that somebody holds, does not keep out what comes in."""
-AHEAD_MAX = 1_000
+AHEAD_MAX = 500
 """Accepted events that may wait in memory for a worker that is behind."""
 
 

@@ -34,7 +34,8 @@ WAIT_S_MAX = 86_400.0
 """The longest that a handler may ask to be left alone before its next attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each delivery, and nobody changes it.
+@dataclass(slots=True)
 class Attempt:
     """One attempt that came to an end."""
 

@@ -49,6 +49,8 @@ class Suspicion:
 
     def chosen(self, works: Sequence[Work], counted: frozenset[int]) -> list[Work]:
         """Those of the picked deliveries that run now: the counted, or else what nobody suspects."""
+        if not self._suspects and not counted:
+            return list(works)
         if found := _foremost(works, lambda one: one.id in counted):
             # Their attempts are counted already.
             return [replace(one, attempts=one.attempts - 1) for one in found]

@@ -11,7 +11,8 @@ from sqlalchemy import Row
 from hub.event import Event, Verdict, chain_of, delivery_id_of
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each delivery, and nobody changes it.
+@dataclass(slots=True)
 class Work:
     """A delivery that has been picked, with its event (a person's correction already in place of the payload)."""
 

@@ -11,7 +11,8 @@ from hub.inbox.doubt import Doubt
 from hub.routing.router import RouteMatch
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each event, and nobody changes it.
+@dataclass(slots=True)
 class Draft:
     """One event on its way into the inbox.
 

@@ -13,7 +13,8 @@ from hub.event import Verdict
 from hub.transports.base import HandedOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True, kw_only=True)
 class Received:
     """One authenticated message: the bytes as they came, with what the carrier said about them.
 

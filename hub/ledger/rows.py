@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.ledger.model import Account, Hold, HoldState, PostedEntry, Side
 from hub.ledger.tables import accounts, accounts_seq, balances, holds, slots_of
 from hub.money import Money
+from hub.store.bulk import of_row, shortened
 from hub.store.sequences import draw
 from hub.store.types import UtcTime
 from hub.store.upserts import insert_for
@@ -218,17 +219,27 @@ MOVE_COLUMNS = {
 }
 
 
+def _array(prefix: str, name: str, kind: str) -> str:
+    return f"CAST(:{prefix}_{name} AS {kind}[])"
+
+
 def _unnest(prefix: str, columns: dict[str, str]) -> str:
-    arrays = ", ".join(f"CAST(:{prefix}_{name} AS {kind}[])" for name, kind in columns.items())
+    arrays = ", ".join(_array(prefix, name, kind) for name, kind in columns.items())
     return f"unnest({arrays}) AS t({', '.join(columns)})"
+
+
+def _of_row(prefix: str, columns: dict[str, str]) -> str:
+    """The values of a row, of which only the first, its id, is surely there for each."""
+    named = [of_row(f"t.{name}", _array(prefix, name, kind)) for name, kind in columns.items() if name != "id"]
+    return ", ".join(f"CAST({one} AS jsonb)" if ":e_data " in one else one for one in ("t.id", *named))
 
 
 # One statement for both: an entry must have its moves when its statement ends, and no move may be without its entry.
 _INSERT_POSTGRESQL = text(
     f"WITH written AS (INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at)"
-    f" SELECT {', '.join('CAST(data AS jsonb)' if name == 'data' else name for name in ENTRY_COLUMNS)},"
-    f" CAST(:posted_at AS timestamptz) FROM {_unnest('e', ENTRY_COLUMNS)})"
-    f" INSERT INTO moves ({', '.join(MOVE_COLUMNS)}) SELECT * FROM {_unnest('m', MOVE_COLUMNS)}"
+    f" SELECT {_of_row('e', ENTRY_COLUMNS)}, CAST(:posted_at AS timestamptz) FROM {_unnest('e', ENTRY_COLUMNS)})"
+    f" INSERT INTO moves ({', '.join(MOVE_COLUMNS)})"
+    f" SELECT {_of_row('m', MOVE_COLUMNS)} FROM {_unnest('m', MOVE_COLUMNS)}"
 )
 _INSERT_ENTRIES_SQLITE = (
     f"INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at) VALUES ({', '.join('?' * (len(ENTRY_COLUMNS) + 1))})"
@@ -262,8 +273,8 @@ async def insert_entries(conn: AsyncConnection, rows: Sequence[EntryRow], now: d
     entry_columns = list(zip(*map(_entry_tuple, sorted(rows, key=lambda row: row.entry.reference)), strict=True))
     move_columns = list(zip(*(move for row in rows for move in row.moves), strict=True))
     parameters: dict[str, object] = {"posted_at": now}
-    parameters |= {f"e_{name}": list(values) for name, values in zip(ENTRY_COLUMNS, entry_columns, strict=True)}
-    parameters |= {f"m_{name}": list(values) for name, values in zip(MOVE_COLUMNS, move_columns, strict=True)}
+    parameters |= {f"e_{name}": shortened(values) for name, values in zip(ENTRY_COLUMNS, entry_columns, strict=True)}
+    parameters |= {f"m_{name}": shortened(values) for name, values in zip(MOVE_COLUMNS, move_columns, strict=True)}
     await conn.execute(_INSERT_POSTGRESQL, parameters)
 
 

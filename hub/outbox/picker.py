@@ -48,7 +48,8 @@ _o, _b = t.outbox, t.outbox_blocked
 _NOW = bindparam("now", type_=UtcTime)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True)
 class Head:
     """An outbox row without its payload."""
 

@@ -7,6 +7,7 @@ confirmed, everything of its chain from it on is sent again. Source: docs/guaran
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -263,10 +264,10 @@ class Relay:
 
 def _tell(picked: Picked, results: Mapping[int, PublishResult], marks: Marks) -> None:
     """Tell those who watch, now that it is committed."""
-    for head in picked.heads:
-        result = word_for(results.get(head.seq))
-        if result is not None:
-            metrics.PUBLISHED.labels(destination=head.destination, result=result).inc()
+    words = Counter((head.destination, word_for(results.get(head.seq))) for head in picked.heads)
+    for (destination, word), count in words.items():
+        if word is not None:
+            metrics.PUBLISHED.labels(destination=destination, result=word).inc(count)
     for failure in marks.failures:
         head = failure.head
         fields = {"seq": head.seq, "destination": head.destination, "attempt": head.attempts + 1}

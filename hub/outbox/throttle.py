@@ -115,7 +115,9 @@ class Throttle:
                     await self._saw(head.destination, config.circuit, refusal=None)
 
     async def _saw(self, name: str, config: CircuitConfig, *, refusal: str | None) -> None:
-        measures = self._measures.setdefault(name, _Measures())
+        measures = self._measures.get(name)
+        if measures is None:
+            measures = self._measures[name] = _Measures()
         if measures.circuit_config != config:
             measures.circuit_config, measures.circuit = config, Circuit(config.failures, config.window)
         is_probe = self._flow.is_half_open("destination", name)

@@ -1,6 +1,7 @@
 """Many rows in one statement whose text never changes: the hot path's way to write.
 
-On PostgreSQL each column travels as one array (``unnest``), so one statement and one plan serve any number of rows. On
+On PostgreSQL each column travels as one array (``unnest``), so one statement and one plan serve any number of rows; one
+that says the same in all rows is an array of one element, since the driver's work is by the element. On
 SQLite the driver runs one prepared statement for each row. The texts are put together once, at import, and pass by
 SQLAlchemy's compiler, which costs more per row than the database does; connections, transactions, events and errors
 are SQLAlchemy's all the same.
@@ -103,9 +104,12 @@ class _Columns:
         arrays = [f"${number}::{kind}[]" for number, kind in enumerate(kinds[: len(columns)], start=1)]
         scalars = [f"${number}::{kind}" for number, kind in enumerate(kinds[len(columns) :], start=len(columns) + 1)]
         self.unnested = f'unnest({", ".join(arrays)}) AS "new" ({", ".join(names)})'
+        values = [of_row(f'"new".{name}', array) for name, array in zip(names, arrays, strict=True)]
+        # The first column counts the rows, and is always there as a whole.
+        values[:1] = [f'"new".{names[0]}']
         self.values = [
             f"{value}::jsonb" if isinstance(column.type, JSON) else value
-            for column, value in zip((*columns, *same), [*(f'"new".{name}' for name in names), *scalars], strict=True)
+            for column, value in zip((*columns, *same), [*values, *scalars], strict=True)
         ]
         self._for_postgresql = _conversions(columns, _for_postgresql)
         self._same_for_postgresql = _conversions(same, _for_postgresql)
@@ -115,6 +119,7 @@ class _Columns:
         arrays: list[Sequence[Any]] = list(zip(*rows, strict=True))
         for place, convert in self._for_postgresql:
             arrays[place] = [None if value is None else convert(value) for value in arrays[place]]
+        arrays[1:] = map(shortened, arrays[1:])
         scalars = list(same)
         for place, convert in self._same_for_postgresql:
             scalars[place] = None if scalars[place] is None else convert(scalars[place])
@@ -126,6 +131,17 @@ class _Columns:
         for place, convert in self._for_sqlite:
             columns[place] = [None if value is None else convert(value) for value in columns[place]]
         return list(zip(*columns, strict=True))
+
+
+def shortened(column: Sequence[Any]) -> Sequence[Any]:
+    """The column, or its first value alone where all rows, of which there is at least one, say the same."""
+    # Most columns differ at their ends already.
+    return column[:1] if column[-1] == column[0] and column.count(column[0]) == len(column) else column
+
+
+def of_row(value: str, array: str) -> str:
+    """SQL for the value of a row, out of an array that may be ``shortened``."""
+    return f"CASE cardinality({array}) WHEN 1 THEN ({array})[1] ELSE {value} END"
 
 
 _Conversion: TypeAlias = Callable[[Any], Any]

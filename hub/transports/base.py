@@ -50,7 +50,8 @@ class Ability(StrEnum):
     """An ordered queue has one consumer at a time; another one stands by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True, kw_only=True)
 class OutboundMessage:
     """One message on its way out. ``key`` names what order is kept for; ``message_id`` is the same on every repeat."""
 
@@ -103,7 +104,8 @@ class HandedOut:
     is_flagged: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True, kw_only=True)
 class Delivered:
     """One message as it came from a queue. ``tag`` is what acknowledges it, valid for this delivery only.
 

@@ -6,8 +6,9 @@ from hub.capability import handler
 from hub.deliver.context import Context
 from hub.event import Event
 from hub.store.store import Store
-from tests.integration.deliver.workshop import give, message, route, routing, states, until
+from tests.integration.deliver.workshop import give, message, route, routing, states
 from tests.support.parts import Parts, assemble
+from tests.support.patience import until
 
 BATCH, COUNT = 2, 5
 
