@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from hub.flow.pauses import Pause, lift_pauses, put_pause, read_pauses
 from hub.routing import DestinationConfig
+from tests.integration.deliver.test_untold_pauses import Outage
 from tests.integration.outbox.bench import DRAIN_S, Bench, sent
 
 SHOP_ONLY = "hub.shop"
@@ -147,6 +150,19 @@ async def test_a_destination_that_a_person_pauses_waits_also_where_it_was_backin
 
     assert bench.broker.ids("anna") == [*others, *first, *later[::2]]
     assert bench.broker.ids("bert") == later[1::2]
+
+
+async def test_a_relay_tells_of_a_circuit_that_could_not_be_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay, outage = await bench.relay(), Outage(bench.store, monkeypatch)
+    await bench.flow.open_circuit("destination", "shop", reason="refuses", for_s=60)
+    assert await _pauses(bench) == []
+
+    outage.is_over = True
+    await relay.drain(DRAIN_S)
+
+    assert [one.cause for one in await _pauses(bench)] == ["circuit"]
 
 
 async def test_due_messages_and_new_ones_share_a_round(bench: Bench) -> None:
