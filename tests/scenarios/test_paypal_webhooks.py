@@ -71,6 +71,15 @@ async def test_a_genuine_event_is_proven_passed_on_and_recorded_once(paypal: Pay
     await until(lambda: paypal.outcomes("mail-paypal-event"))
     await paypal.settled()
     assert await paypal.outcomes("mail-paypal-event") == [("done", "off")]
+
+    # Read back it has more around it and is the same; with another amount it is for a person, whoever signed it.
+    await paypal.deliver(json.dumps({**json.loads(body), "status": "SUCCESS", "links": []}).encode())
+    await paypal.settled()
+    await paypal.deliver(body.replace(b'"5.00"', b'"6.00"'))
+    await paypal.settled()
+    assert sorted(await paypal.proofs()) == ["conflict", "duplicate", "duplicate", "valid"]
+    assert [row.outcome for row in await paypal.running.rows(t.reviews)] == ["conflict"]
+    assert len(await paypal.messages(VERIFIED_QUEUE)) == 1
     # Kept, so that a restart needs no fetch.
     assert len(await paypal.entities(PaypalCertificate)) == 1
     (event,) = [row for row in await paypal.running.rows(t.inbox) if row.type == "paypal.webhook.verified"]
