@@ -177,17 +177,33 @@ async def test_a_refund_before_the_invoice_was_sent_is_recorded_once_it_is_paid_
     async with invoicing(
         tmp_path, database_url, HUB_PAYPAL_INVOICE_REFUND="1", HUB_PAYPAL_INVOICE_EMAIL="after_payment"
     ) as sales:
-        sales.misbehave("send-invoice", "500", times=1)
+        # It is not sent before PayPal has time again.
+        sales.misbehave("send-invoice", "429", times=100_000)
         event = sales.sale()
-        await sales.tell(event, sales.refund(event, "4.00"))
-        await sales.come_to("paid")
-        await sales.tell(sales.refund(event, "5.99"))
+        await sales.tell(event)
+        await until(sales.rows)
+        await sales.tell(sales.refund(event, "4.00"))
 
-        async def is_told() -> bool:
+        async def is_noted() -> bool:
+            return [row.refunded_minor for row in await sales.rows()] == [400]
+
+        async def recorded() -> int:
             outcomes = [outcome for _, outcome in await sales.paypal.outcomes("advance-paypal-invoice")]
-            return outcomes.count("invoice_refund_recorded") == 2
+            return outcomes.count("invoice_refund_recorded")
 
-        await until(is_told)
+        async def is_recorded() -> bool:
+            return await recorded() == 1
+
+        async def are_recorded() -> bool:
+            return await recorded() == 2
+
+        await until(is_noted)
+        assert [row.state for row in await sales.rows()] != ["paid"]
+        sales.behave()
+        await until(is_recorded)
+        await sales.tell(sales.refund(event, "5.99"))
+        await until(are_recorded)
+        await sales.paypal.settled()
 
         (one,) = sales.at_paypal()
         assert (one["status"], [float(back["amount"]["value"]) for back in one["refunds"]["transactions"]]) == (
@@ -216,7 +232,7 @@ async def test_a_sale_of_an_unknown_subscription_has_its_invoice_and_a_refund_le
 @ON_SQLITE
 async def test_a_buyer_who_pays_the_invoice_as_well_is_shown_to_a_person(database_url: str, tmp_path: Path) -> None:
     async with invoicing(tmp_path, database_url) as sales:
-        sales.misbehave("record-payment", "429", times=1)
+        sales.misbehave("record-payment", "429", times=100_000)
         await sales.tell(sales.sale())
 
         def is_sent() -> bool:
@@ -226,6 +242,7 @@ async def test_a_buyer_who_pays_the_invoice_as_well_is_shown_to_a_person(databas
         with sales.sandbox.keeper.opened() as book:
             (one,) = book.invoices.values()
             record_payment(book, one, {"method": "PAYPAL"}, kind="PAYPAL")
+        sales.behave()
         await sales.come_to("paid")
 
         assert [row.outcome for row in await sales.paypal.running.rows(t.reviews)] == ["invoice_paid_twice"]
