@@ -13,7 +13,7 @@ from tests.faults.scenarios import JWT_SECRET, Scenario
 from tests.support.copies import Copies
 from tests.support.databases import Databases
 from tests.support.running import environment
-from tests.support.servers import address_of
+from tests.support.servers import address_of, new_name
 
 POOL_SIZE = "5"
 """Few connections: opening them takes long, and more would not meet each other in other ways."""
@@ -77,9 +77,8 @@ class Stage:
         await self._databases.drop(self._template)
 
     async def _make(self) -> str:
-        name = f"hub_test_{uuid4().hex[:12]}"
         if self.dialect == "sqlite":
-            file = self._folder / f"{name}.db"
+            file = self._folder / f"{new_name()}.db"
             shutil.copyfile(self._template.partition("///")[2], file)
             return f"sqlite+aiosqlite:///{file}"
         self._copies = self._copies or Copies(self._template.rpartition("/")[2])

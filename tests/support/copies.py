@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from uuid import uuid4
 
 import asyncpg
 
-from tests.support.servers import administer, connect_to
+from tests.support.servers import administer, connect_to, new_name
 
 STATEMENT_S_MAX = 120.0
 
@@ -70,7 +69,7 @@ class Copies:
         """The name of a database that equals the template and is the caller's alone."""
         if self._free:
             return self._free.pop()
-        name = f"hub_test_{uuid4().hex[:12]}"
+        name = new_name()
         await administer(f"CREATE DATABASE {name} TEMPLATE {self.template}")
         return name
 

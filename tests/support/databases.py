@@ -6,14 +6,13 @@ import importlib
 import pkgutil
 import shutil
 from pathlib import Path
-from uuid import uuid4
 
 import handlers
 from hub.capability import Capability
 from hub.store.schema import upgrade
 from hub.store.store import Store
 from tests.support.copies import Copies, drop
-from tests.support.servers import address_of, administer
+from tests.support.servers import address_of, administer, new_name, sweep
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -46,8 +45,8 @@ class Databases:
     async def empty(self, dialect: str) -> str:
         """The address of a new database without any table."""
         if dialect == "sqlite":
-            return f"sqlite+aiosqlite:///{self._folder / _new_name()}.db"
-        name = _new_name()
+            return f"sqlite+aiosqlite:///{self._folder / new_name()}.db"
+        name = new_name()
         await administer(f"CREATE DATABASE {name}")
         return address_of(name)
 
@@ -72,16 +71,17 @@ class Databases:
 
     async def _fresh_sqlite(self) -> str:
         if self._sqlite_template is None:
-            template = self._folder / f"{_new_name()}.db"
+            template = self._folder / f"{new_name()}.db"
             await _migrate(f"sqlite+aiosqlite:///{template}")
             self._sqlite_template = template
-        file = self._folder / f"{_new_name()}.db"
+        file = self._folder / f"{new_name()}.db"
         shutil.copyfile(self._sqlite_template, file)
         return f"sqlite+aiosqlite:///{file}"
 
     async def _make_postgres_template(self) -> str:
-        name = f"{_new_name()}_template"
+        name = f"{new_name()}_template"
         await administer(f"CREATE DATABASE {name}")
+        await sweep()
         await _migrate(address_of(name))
         return name
 
@@ -92,7 +92,3 @@ async def _migrate(address: str) -> None:
         await upgrade(store, all_capabilities())
     finally:
         await store.close()
-
-
-def _new_name() -> str:
-    return f"hub_test_{uuid4().hex[:12]}"

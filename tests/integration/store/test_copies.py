@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.copies import Copies, drop
 from tests.support.databases import Databases
-from tests.support.servers import connect_to
+from tests.support.servers import administer, connect_to, sweep
 
 
 @pytest.fixture
@@ -86,3 +86,18 @@ async def test_who_is_still_connected_is_cut_off(copies: Copies) -> None:
     assert await copies.take() == name
     assert left.is_closed()
     await drop(name)
+
+
+async def test_what_a_killed_process_has_left_is_swept_away_after_a_day(databases: Databases) -> None:
+    young = (await databases.empty("postgresql")).rpartition("/")[2]
+    old = young.replace(young.split("_")[2], "00000001")
+    await administer(f"CREATE DATABASE {old}")
+    connection = await connect_to("")
+    try:
+        await sweep()
+
+        left = {row[0] for row in await connection.fetch("SELECT datname FROM pg_database")}
+        assert (old in left, young in left) == (False, True)
+    finally:
+        await connection.close()
+        await drop(young)
