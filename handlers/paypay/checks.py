@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from handlers.paypay.client import CALL_S, client_of
+from handlers.paypay.files_checks import file_checks
 from handlers.paypay.outcomes import Facts
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.states import Status
@@ -33,7 +34,7 @@ NOBODYS_ID: Final = "hub-doctor"
 async def checks(api: HubApi) -> Sequence[CheckResult]:
     """Every finding; PayPay is really asked, for an id that it does not know."""
     settings: PayPaySettings = api.settings_of("paypay")
-    return [*_settings(settings), await _answers(settings), *await _waiting(api)]
+    return [*_settings(settings), await _answers(settings), *await _waiting(api), *await file_checks(api)]
 
 
 def _settings(settings: PayPaySettings) -> Iterator[CheckResult]:

@@ -79,6 +79,14 @@ class FileStore:
                     return name
         raise FileLostError(f"{key}: two other files are kept under this name")
 
+    async def look(self) -> None:
+        """Ask the storage for what is not there: whether it answers, and has our bucket. Raises StoreError."""
+        import obstore  # noqa: PLC0415
+
+        with _translated("there is no such bucket or folder"):
+            async for _ in obstore.list(self._store, "paypay/hub-doctor", chunk_size=1):
+                break
+
     @asynccontextmanager
     async def content(self, key: str, sha256: str) -> AsyncIterator[IO[bytes]]:
         """The file, proven to be what was kept, at its beginning. Raises StoreError, FileLostError."""

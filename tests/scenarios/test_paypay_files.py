@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import pytest
 from aiohttp import web
 from sqlalchemy import select, update
@@ -289,3 +292,33 @@ async def compared_on(shop: Shop, file: PayPayTransactionFile) -> list[tuple[str
     assert file.day is not None
     result = await reconcile(shop.hub.hub.api, Days(file.day, file.day))
     return kinds(result.breaks)
+
+
+async def test_finance_downloads_a_month_and_nobody_else_does(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    await shop.member("m-1", purchase=1_000)
+    session_id = await shop.linked("m-1", "SP")
+    request_id = await shop.exchanged("m-1", session_id, 300)
+    await shop.time_flies(until_final=[request_id])
+    month = shop.clock.now().astimezone(JAPAN)
+    path = "/admin2/ops/finance/point/"
+    wanted = f"{path}?year={month.year}&month={month.month}"
+
+    async def get(path: str, key: str) -> tuple[int, str, bytes]:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with shop.hub.http.get(shop.hub.url + path, headers=headers) as response:
+            return response.status, response.headers.get("Content-Disposition", ""), await response.read()
+
+    status, name, body = await get(wanted, API_KEY)
+
+    assert status == 200
+    assert f"filename*=UTF-8''{quote('ポイントデータ_')}{month.year}" in name
+    book = openpyxl.load_workbook(BytesIO(body), data_only=True)
+    assert [book["集計"][cell].value for cell in ("A7", "C7", "A8", "C8")] == [300, 150, 0, 0]
+    assert book["詳細記録"]["A2"].value == request_id
+    assert "finance_report_downloaded" in capsys.readouterr().out
+    assert (await get(wanted, CLIENT_KEY))[0] == 403
+    assert (await get(wanted, ""))[0] == 401
+    for wrong in ("year=2026", "year=2026&month=13", "year=x&month=1", "year=99999&month=1"):
+        assert (await get(f"{path}?{wrong}", API_KEY))[0] == 400
+    status, _, form = await get(path, "")
+    assert (status, b'type="password"' in form) == (200, True)

@@ -142,9 +142,19 @@ async def test_what_was_changed_or_lost_in_the_storage_is_noticed(place: Place) 
         await content_of(store, KEY, CONTENT)
 
 
+async def test_a_storage_that_answers_is_looked_at_and_left_as_it_is(place: Place) -> None:
+    await FileStore(place.settings).look()
+
+    assert place.keys() == []
+
+
 async def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
+    store = FileStore(settings_of(s3_url, "gone"))
+
     with pytest.raises(StoreError, match="no such bucket"):
-        await keep(FileStore(settings_of(s3_url, "gone")), CONTENT)
+        await keep(store, CONTENT)
+    with pytest.raises(StoreError):
+        await store.look()
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
