@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handlers.paypal import processing
+from handlers.paypal import payment_reports, processing
 from handlers.paypal import sandbox_deeds as deeds
 from handlers.paypal.tables import PaypalPayment, PaypalSubscription
 from hub.errors import PermanentError
@@ -57,6 +57,12 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         records = {one.event_type: one.reason for one in await paypal.records(4)}
         assert records["PAYMENT.SALE.DENIED"].startswith("PAYMENT_REVIEW; domestic_not_supported: ")
         assert records["PAYMENT.SALE.PENDING"] == "PAYMENT_REVIEW"
+
+        api = paypal.running.hub.api
+        (waiting,) = await payment_reports.list_pending(api)
+        assert await payment_reports.said_of(api, waiting) == "PENDING"
+        shop.misbehave("transactions", "500")
+        assert (await payment_reports.said_of(api, waiting)).startswith("not asked: ")
 
         # A day short of three nothing is done; then PayPal is asked, and nobody waits for the buyer any more.
         clock.advance(71 * HOUR_S)
