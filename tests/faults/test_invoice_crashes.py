@@ -29,9 +29,9 @@ from tests.support.databases import Databases
 
 __all__ = ["pytestmark"]
 
-SAMPLE = {"sqlite": 8, "postgresql": 3}
+SAMPLE = {"sqlite": 5, "postgresql": 2}
 """Points that are tried when not all are: half of them where something becomes lasting."""
-KILLED = {"sqlite": 2, "postgresql": 1}
+KILLED = {"sqlite": 2, "postgresql": 0}
 
 
 @pytest.fixture
@@ -63,6 +63,8 @@ async def test_a_crash_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
 async def test_a_kill_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
     stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
+    if not is_everything and not KILLED[stage.dialect]:
+        pytest.skip("make faults kills at every point")
     points = await points_of(stage, with_opening=is_everything)
     chosen = points if is_everything else some(points, chance, KILLED[stage.dialect])
 

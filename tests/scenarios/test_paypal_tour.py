@@ -24,7 +24,7 @@ PROMISED = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_tour_works_as_printed(tmp_path: Path) -> None:
     environ = {
         "PATH": os.environ["PATH"],
