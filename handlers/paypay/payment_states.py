@@ -236,7 +236,8 @@ def after_refund(status: PaymentStatus, outcome: Outcome, *, is_in_doubt: bool =
         case Declined() if facts.verdict is Verdict.FAILED and facts.code_id != BALANCE_EXCEEDED:
             return Step(S.COMPLETED, (Act.REFUND_AGAIN,))
         case Declined():
-            return Step(S.COMPLETED, (Act.PERSON,), Trouble.REFUND_REFUSED)
+            # Perhaps there is nothing to give back any more: the payment says so.
+            return Step(S.COMPLETED, (Act.LOOK, Act.PERSON), Trouble.REFUND_REFUSED)
         case Unknown() if facts.verdict is Verdict.NOT_FOUND and not is_in_doubt:
             return Step(S.COMPLETED, (Act.LOOK, Act.PERSON), Trouble.REFUND_REFUSED)
         case Unknown() if facts.verdict is Verdict.MANUAL:
@@ -258,7 +259,7 @@ def after_refund_details(status: PaymentStatus, outcome: Outcome, *, looks: int 
         if status is S.REFUND_ACCEPTED or (was_refused and looks < LOOKS_AT_REFUSED):
             return Step(status, (Act.REFUND_LOOK,))
         if was_refused:
-            return Step(S.COMPLETED, (Act.PERSON,), Trouble.REFUND_REFUSED)
+            return Step(S.COMPLETED, (Act.LOOK, Act.PERSON), Trouble.REFUND_REFUSED)
         return Step(S.COMPLETED, (Act.REFUND_SAME,))
     match outcome:
         case Settled():
@@ -327,9 +328,10 @@ def _of_manual(seen: Step | None, known: Known) -> Step:
         return Step(S.MANUAL, (Act.HOLD, Act.PERSON), seen.trouble)
     if seen.status is S.COMPLETED:
         return Step(S.MANUAL, (Act.HOLD,))
-    if known.booked_as is not None:
-        return Step(S.MANUAL, (Act.PERSON,), Trouble.CONTRADICTION)
-    return Step(S.CANCELLED_BY_US)
+    if known.is_unwanted or known.booked_as is None:
+        # A cancel whose answer was lost has worked after all.
+        return Step(S.CANCELLED_BY_US)
+    return Step(S.MANUAL, (Act.PERSON,), Trouble.CONTRADICTION)
 
 
 def _of_unwanted(status: PaymentStatus, seen: Step | None, reads: Reads, known: Known, *, is_absent: bool) -> Step:

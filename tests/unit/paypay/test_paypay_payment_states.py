@@ -269,7 +269,7 @@ def test_after_such_a_refusal_three_looks_decide_and_the_same_id_is_not_sent_aga
         looked = after_refund_details(S.REFUND_UNKNOWN, absent, looks=looks, was_refused=True)
         assert looked == Step(S.REFUND_UNKNOWN, (Act.REFUND_LOOK,))
     over = after_refund_details(S.REFUND_UNKNOWN, absent, looks=3, was_refused=True)
-    assert over == Step(S.COMPLETED, (Act.PERSON,), Trouble.REFUND_REFUSED)
+    assert over == Step(S.COMPLETED, (Act.LOOK, Act.PERSON), Trouble.REFUND_REFUSED)
     done = after_refund_details(S.REFUND_UNKNOWN, found, looks=1, was_refused=True)
     assert done == Step(S.REFUNDED, (Act.BOOK_REFUND,))
 
@@ -314,3 +314,13 @@ def test_the_cancel_window_closes_at_a_quarter_past_midnight_in_japan(case: dict
     paid_at = datetime.fromisoformat(case["paid_at"] or case["now"])
 
     assert is_cancel_in_time(paid_at, now, JAPAN) == (case["use"] == "cancel")
+
+
+def test_held_money_is_undone_where_paypay_says_so_and_somebody_wanted_it_back() -> None:
+    failed = outcome_to(Call.READ_PAYMENT, "FAILED")
+
+    wanted_back = after_details(S.MANUAL, failed, NO_READS, Known(booked_as="suspense", is_unwanted=True))
+    came_late = after_details(S.MANUAL, failed, NO_READS, Known(booked_as="suspense"))
+
+    assert wanted_back == Step(S.CANCELLED_BY_US)
+    assert came_late == Step(S.MANUAL, (Act.PERSON,), Trouble.CONTRADICTION)
