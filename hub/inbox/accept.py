@@ -9,7 +9,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -171,22 +170,27 @@ class GroupCommit:
             self._answer(group, answers)
 
     def _answer(self, group: Sequence[_Waiting], answers: Sequence[tuple[Accepted, Event]]) -> None:
-        if self._recent is not None:
-            drafts = (draft for one in group for draft in one.drafts)
-            for draft, (accepted, event) in zip(drafts, answers, strict=True):
-                if accepted.kind == "event" and self._to_deliver.is_mine(event.lane):
-                    readers = len(draft.matches)
-                    self._recent.keep(event.seq, event, payload=event.payload, readers=readers, is_read=True)
         given = iter(answers)
         counts: Counter[tuple[str, str]] = Counter()
+        is_mine: dict[int, bool] = {}
         for one in group:
-            own = [accepted for accepted, _ in islice(given, len(one.drafts))]
-            counts.update((draft.event.source, accepted.kind) for draft, accepted in zip(one.drafts, own, strict=True))
+            own: list[Accepted] = []
+            for draft, (accepted, event) in zip(one.drafts, given, strict=False):
+                own.append(accepted)
+                counts[event.source, accepted.kind] += 1
+                if accepted.kind != "event":
+                    continue
+                lane = event.lane
+                if lane not in is_mine:
+                    is_mine[lane] = self._to_deliver.is_mine(lane)
+                if self._recent is not None and is_mine[lane]:
+                    readers = len(draft.matches)
+                    self._recent.keep(event.seq, event, payload=event.payload, readers=readers, is_read=True)
             if not one.answers.done():
                 one.answers.set_result(own)
         for (source, kind), count in counts.items():
             metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
-        self._to_deliver.add({event.lane for accepted, event in answers if accepted.kind == "event"})
+        self._to_deliver.add(is_mine)
 
     def _refuse(self, group: Collection[_Waiting], error: Exception) -> None:
         if not group:
