@@ -278,6 +278,21 @@ class WebhookFailed(Message):
     body_encoding: Literal["utf-8", "base64", "left_out"]
 
 
+class RefundOrder(Message):
+    """An operator says how much of a payment went back at PayPal, where no event says it. ``by`` and ``note`` are kept.
+
+    ``refund_id`` is PayPal's: the same is never booked twice, whoever tells of it.
+    """
+
+    payment_id: str
+    refund_id: str
+    amount_minor: int
+    currency: str
+    is_reversal: bool = False
+    by: str
+    note: str
+
+
 class PaymentRelease(Message):
     """An operator says that PayPal no longer keeps a payment back. ``by`` and ``note`` are kept."""
 

@@ -25,6 +25,7 @@ from handlers.paypal.record_mail import send_mail
 from handlers.paypal.record_slack import tell_slack
 from handlers.paypal.record_table import keep_record
 from handlers.paypal.recording import record_refused
+from handlers.paypal.refunds import book_refund
 from handlers.paypal.reversals import resolve_reversal
 from handlers.paypal.sandbox_cli import sandbox_cli
 from handlers.paypal.settings import PaypalSettings
@@ -51,6 +52,7 @@ capability = Capability(
         "process_webhook": process_webhook,
         "create_subscription": create_subscription,
         "release_payment": release_payment,
+        "book_refund": book_refund,
         "find_owner": find_owner,
         "take_shown": take_shown,
         "take_fetched": take_fetched,

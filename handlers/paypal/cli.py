@@ -26,6 +26,7 @@ paypal_cli.command("pending")(payments_cli.pending)
 paypal_cli.command("held")(payments_cli.held)
 paypal_cli.command("fee")(payments_cli.fee)
 paypal_cli.command("release")(payments_cli.release)
+paypal_cli.command("book-refund")(payments_cli.book_refund)
 
 
 @records_cli.command("list")

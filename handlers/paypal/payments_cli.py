@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from handlers.paypal import payment_reports
+from handlers.paypal.refunds import ORDER_TYPE
 from handlers.paypal.settings import fee_estimate
 from handlers.paypal.tables import PaypalPayment
 from hub.cli.opening import opened
@@ -15,7 +16,7 @@ from hub.cli.options import ByOption, LimitOption, NoteOption, actor
 from hub.cli.output import JsonOption, print_json, print_table, run, say
 from hub.errors import UsageError
 from hub.money import Money, MoneyError
-from schemas.paypal import PaymentRelease
+from schemas.paypal import PaymentRelease, RefundOrder
 
 
 def pending(
@@ -101,6 +102,43 @@ def release(
             return freed
 
     say(f"{run(work).format()} of payment {payment} are ours to have")
+
+
+def book_refund(
+    payment: Annotated[str, typer.Argument(metavar="PAYMENT", help="PayPal's id of the payment.")],
+    amount: Annotated[str, typer.Argument(help="What went back, as PayPal writes it, such as 5.00.")],
+    currency: Annotated[str, typer.Argument(help="ISO 4217, such as USD.")],
+    refund: Annotated[str, typer.Option("--refund", help="PayPal's id of the refund or reversal.")],
+    note: NoteOption,
+    *,
+    reversal: Annotated[bool, typer.Option("--reversal", help="PayPal took it back by itself.")] = False,
+    by: ByOption = "",
+) -> None:
+    """Book what went back at PayPal where no event tells it, or not of which payment. Nothing is asked of PayPal.
+
+    Example: hub paypal book-refund 6GR1339578830245H 5.00 USD --refund 77689802DL785834G --note "seen at PayPal"
+    """
+    if not note.strip():
+        raise UsageError("--note: expected why, found nothing")
+    try:
+        money = Money.parse(amount, currency.upper())
+    except MoneyError as error:
+        raise UsageError(str(error)) from error
+
+    async def work() -> object:
+        async with opened() as hub:
+            order = RefundOrder(
+                payment_id=payment,
+                refund_id=refund,
+                amount_minor=money.amount_minor,
+                currency=money.currency,
+                is_reversal=reversal,
+                by=actor(by),
+                note=note,
+            )
+            return await hub.api.command(ORDER_TYPE, order, key=payment)
+
+    say(f"{money.format()} of payment {payment}: {run(work)}")
 
 
 def _print(

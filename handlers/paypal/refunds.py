@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from handlers.paypal import books
-from handlers.paypal.events import SALE_REVERSED, PaypalEvent
+from handlers.paypal.events import SALE_REFUNDED, SALE_REVERSED, PaypalEvent
 from handlers.paypal.payments import COMPLETED, Result, funds_of, tell
 from handlers.paypal.tables import PaypalPayment
-from hub.errors import NotYet
+from hub.capability import handler
+from hub.errors import NotYet, RefusedCommand
 from hub.money import Money
-from schemas.paypal import ReversalUnresolved
+from schemas.paypal import RefundOrder, ReversalUnresolved
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 REFUNDED_TYPE: Final = "paypal.payment.refunded"
+ORDER_TYPE: Final = "paypal.refund.order"
 UNRESOLVED_TYPE: Final = "paypal.reversal.unresolved"
 SALE_AWAITED_S: Final = 96 * 3_600.0
 """PayPal repeats a webhook for three days: a sale may come that late after its refund."""
@@ -72,7 +74,7 @@ async def _ask_of_which(found: PaypalEvent, refund_id: str, amount: Money, ctx: 
     return "reversal_unresolved"
 
 
-async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Context) -> str:
+async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Context, *, note: str = "") -> str:
     assert found.refund_id is not None
     reference = books.refund_reference(found.refund_id)
     if await ctx.ledger.find(reference) is not None:
@@ -87,7 +89,8 @@ async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Cont
         return "refund_exceeds"
     fee = found.fee if found.fee is not None and found.fee.currency == row.currency else Money.zero(row.currency)
     fee = min(fee, back, Money((row.fee_minor or 0) - (row.fee_refunded_minor or 0), row.currency))
-    await ctx.ledger.post(reference, books.REFUND, books.refund_moves(back, fee, await funds_of(row, ctx), row.account))
+    moves = books.refund_moves(back, fee, await funds_of(row, ctx), row.account)
+    await ctx.ledger.post(reference, books.REFUND, moves, note=note)
     row.refunded_minor += back.amount_minor
     row.fee_refunded_minor = (row.fee_refunded_minor or 0) + fee.amount_minor
     if row.state != REVERSED:
@@ -98,3 +101,35 @@ async def _book(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Cont
     row.updated_at = ctx.now
     await tell(ctx, REFUNDED_TYPE, row, back, found.refund_id)
     return "refund_exceeds" if amount > rest else "payment_refunded"
+
+
+@handler
+async def book_refund(order: RefundOrder, ctx: Context) -> str:
+    """Book what went back at PayPal and no event has told, or not of which payment; answers with the outcome.
+
+    Raises RefusedCommand: payment_not_booked, refund_known, refund_differs, refund_exceeds. Nothing is changed then.
+    """
+    ctx.tag("payment", order.payment_id)
+    row = await ctx.session.get(PaypalPayment, order.payment_id, with_for_update=True)
+    if row is None or await ctx.ledger.find(books.sale_reference(order.payment_id)) is None:
+        raise RefusedCommand("payment_not_booked", f"no payment {order.payment_id} is booked")
+    if await ctx.ledger.find(books.refund_reference(order.refund_id)) is not None:
+        raise RefusedCommand("refund_known", f"refund {order.refund_id} is booked already")
+    amount = Money(order.amount_minor, order.currency)
+    rest = Money(row.amount_minor - row.refunded_minor, row.currency)
+    if amount.currency != row.currency:
+        raise RefusedCommand("refund_differs", f"payment {row.payment_id} is in {row.currency}")
+    if not 0 < amount.amount_minor <= rest.amount_minor:
+        raise RefusedCommand("refund_exceeds", f"of payment {row.payment_id} {rest} are left")
+    found = PaypalEvent(
+        id=f"order:{order.refund_id}",
+        type=SALE_REVERSED if order.is_reversal else SALE_REFUNDED,
+        resource={},
+        refund_id=order.refund_id,
+        refund_of=row.payment_id,
+        amount=amount,
+    )
+    outcome = await _book(found, amount, row, ctx, note=order.note)
+    ctx.conclude(outcome)
+    await ctx.session.flush()
+    return outcome

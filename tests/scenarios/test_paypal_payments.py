@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from handlers.paypal.tables import PaypalPayment, PaypalSubscription
+from hub.errors import RefusedCommand
 from hub.ledger.read import list_accounts
 from hub.store import tables as t
-from schemas.paypal import PaymentRelease
+from schemas.paypal import PaymentRelease, RefundOrder
 from tests.scenarios.paypal import Paypal, fixture, playing
 from tests.support.clock import SettableClock
 from tests.support.running import API_KEY, until
@@ -268,6 +269,18 @@ async def test_late_news_change_nothing_and_every_cent_of_a_held_payment_is_acco
     order = PaymentRelease(payment_id="SALE1", by="ann", note="free since today")
     await paypal.running.hub.api.command("paypal.payment.release", order, key=None)
     assert await balances(paypal) == {**left, "paypal:held:USD": 0, "paypal:clearing:USD": 900}
+
+    # What no event tells, a person books: once, and never more than is left.
+    async def book(refund_id: str, minor: int) -> None:
+        order = {"payment_id": "SALE1", "refund_id": refund_id, "amount_minor": minor, "currency": "USD"}
+        said = RefundOrder.model_validate({**order, "by": "ann", "note": "seen at PayPal"})
+        await paypal.running.hub.api.command("paypal.refund.order", said, key=None)
+
+    for refund_id, minor, code in (("R5", 901, "refund_exceeds"), ("R1", 1, "refund_known")):
+        with pytest.raises(RefusedCommand, match=code):
+            await book(refund_id, minor)
+    await book("R5", 900)
+    assert (await balances(paypal))["paypal:revenue:USD"] == 0
 
 
 def usd(total: str) -> dict[str, str]:
