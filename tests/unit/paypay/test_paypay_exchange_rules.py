@@ -6,13 +6,16 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from handlers.paypay import cashback
 from handlers.paypay.answers import Answer, Asked, facts_from, outcome_of
 from handlers.paypay.codes import Call
 from handlers.paypay.conversions import checked_points, points_back, yen_for
@@ -236,3 +239,24 @@ def test_tokens_are_read_or_refused_by_their_signature(case: dict[str, Any]) -> 
     token = read_token(case["token"], settings)
     assert token.user_authorization_id == case.get("user_authorization_id") or case["name"] in fits_no_session
     assert token.result == ("declined" if case["expect"] == "declined" else "succeeded")
+
+
+async def test_a_session_is_locked_before_the_points_whatever_ends_an_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(what: str) -> Any:
+        async def note(*_: object) -> None:
+            order.append(what)
+
+        return note
+
+    port = SimpleNamespace(spend=noted("points"))
+    for name in ("find_session", "tell_points", "tell_end"):
+        monkeypatch.setattr(cashback, name, noted(name))
+    monkeypatch.setattr(cashback, "members", lambda _settings: port)
+    row: Any = SimpleNamespace(id=UUID(int=1), session_id=UUID(int=2), amount_jpy=50, points=100)
+    ctx: Any = SimpleNamespace(settings=None, now=NOW, ledger=SimpleNamespace(post=noted("yen")))
+
+    await cashback._spend(row, ctx)
+
+    assert order[:2] == ["find_session", "points"]
