@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-BYTES_MAX = 4 * 1024 * 1024
+BYTES_MAX = 8 * 1024 * 1024
 """Beyond it nothing more is kept: readers begin with the oldest, which so are still here when their turn comes."""
 AGE_S_MAX = 10.0
 """One that nobody has read for so long makes room: it waits for something, or its lane is another process's."""
 ROW_BYTES = 1_500
 """About what a row takes apart from its payload."""
+MISSED_MAX = 2_000
+"""Rows that were read before they could be kept: what is committed may be picked before its writer goes on."""
 READ_SHARE = 3
 """What was read of a payload, as objects and as a model, takes about so many times its bytes."""
 
@@ -39,13 +41,15 @@ class Recent(Generic[T]):
         self._monotonic = monotonic
         self._kept: dict[int, _Kept[T]] = {}
         self._bytes = 0
+        self._missed: dict[int, int] = {}
 
     def keep(self, number: int, value: T, *, payload: bytes, readers: int = 1, is_read: bool = False) -> None:
         """Keep what has been committed; nothing where nobody will read it, or it is here already.
 
         ``is_read``: the value also holds what its payload says.
         """
-        if not readers or number in self._kept:
+        readers -= self._missed.pop(number, 0)
+        if readers <= 0 or number in self._kept:
             return
         size, now_s = ROW_BYTES + len(payload) * (1 + READ_SHARE if is_read else 1), self._monotonic()
         while self._bytes + size > self._bytes_max and self._kept:
@@ -61,6 +65,7 @@ class Recent(Generic[T]):
         """The row for one of its readers; None when it is not here."""
         kept = self._kept.get(number)
         if kept is None:
+            self._miss(number)
             return None
         kept.readers -= 1
         if kept.readers <= 0:
@@ -71,9 +76,16 @@ class Recent(Generic[T]):
         """Nobody reads in this process: keep nothing."""
         self._bytes_max = self._bytes = 0
         self._kept.clear()
+        self._missed.clear()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def _miss(self, number: int) -> None:
+        """One of its readers has been and gone: kept for it after that, the row would wait for nobody."""
+        self._missed[number] = self._missed.get(number, 0) + 1
+        if len(self._missed) > MISSED_MAX:
+            del self._missed[next(iter(self._missed))]
 
     def _forget(self, number: int) -> None:
         self._bytes -= self._kept.pop(number).size

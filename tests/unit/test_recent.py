@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hub import recent as recent_module
 from hub.recent import AGE_S_MAX, READ_SHARE, ROW_BYTES, Recent
 
 
@@ -11,6 +14,29 @@ def test_a_row_is_there_for_each_of_its_readers_and_then_gone() -> None:
 
     assert [recent.take(7), recent.take(7), recent.take(7)] == ["seven", "seven", None]
     assert len(recent) == 0
+
+
+def test_a_row_that_was_read_before_it_could_be_kept_is_not_kept_for_that_reader() -> None:
+    recent: Recent[int] = Recent()
+    assert (recent.take(1), recent.take(2)) == (None, None)
+
+    recent.keep(1, 1, payload=b"x")
+    recent.keep(2, 2, payload=b"x", readers=2)
+
+    assert len(recent) == 1
+    assert [recent.take(2), recent.take(2)] == [2, None]
+
+
+def test_only_so_many_misses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_module, "MISSED_MAX", 2)
+    recent: Recent[int] = Recent()
+    for number in (1, 2, 3):
+        recent.take(number)
+
+    for number in (1, 2, 3):
+        recent.keep(number, number, payload=b"x")
+
+    assert [recent.take(number) for number in (1, 2, 3)] == [1, None, None]
 
 
 def test_what_nobody_will_read_is_not_kept() -> None:
