@@ -6,8 +6,10 @@ PayPal does: that there is one invoice is the hub's own doing.
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -59,8 +61,9 @@ class SilentPaypal(SandboxApi):
 async def paypal_beside(environ: Mapping[str, str]) -> AsyncIterator[World]:
     """A played PayPal with one sale, which it announces twice."""
     folder = Path(environ["HUB_HOME"]) / "sandbox/paypal"
-    folder.mkdir(parents=True)
-    (folder / "signer.pem").write_bytes(_signer())
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "signer.pem").exists():
+        (folder / "signer.pem").write_bytes(_signer())
     made = sandbox_api(read_settings(PaypalSettings, Environment({**environ, **CREDENTIALS})), SystemClock())
     api = SilentPaypal(made.keeper, made.postman, made.clock, made.client_id, made.secret)
     told = _sold(api)
@@ -134,7 +137,10 @@ def rules_without_readers() -> Path:
     text, routes = re.subn(r"  - name: \S+\n(?:    .*\n)*?    source: paypal-record-\w+\n(?:    .*\n)+", "", text)
     text, records = re.subn(r"paypal-records: \{.*\}", "paypal-records: { queue: paypal.records }", text)
     assert (sources, routes, records) == (3, 3, 1), (sources, routes, records)
-    file = Path(tempfile.mkdtemp(prefix="hub_faults_")) / "routing.yaml"
+    # As long as this process: the hubs of all its trials read them, those in processes of their own, too.
+    folder = tempfile.mkdtemp(prefix="hub_faults_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = Path(folder) / "routing.yaml"
     file.write_text(text)
     return file
 
