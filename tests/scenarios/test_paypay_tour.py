@@ -29,6 +29,8 @@ PROMISED = (
 
 
 @pytest.mark.slow
+# Twenty commands, each a process of its own.
+@pytest.mark.timeout(1_200)
 def test_the_tour_works_as_printed(tmp_path: Path) -> None:
     environ = {
         "PATH": os.environ["PATH"],
