@@ -82,6 +82,7 @@ class Supervisor:
         self._has_started = False
         self._directory = ""
         self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._started: set[int] = set()
         self._code = 0
 
     async def run(self) -> int:
@@ -90,7 +91,7 @@ class Supervisor:
         for ending in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(ending, self.stop)
         for passed in (signal.SIGHUP, signal.SIGUSR1):
-            loop.add_signal_handler(passed, self._pass_on, passed)
+            loop.add_signal_handler(passed, self.tell, passed)
         with tempfile.TemporaryDirectory(prefix="hub-", ignore_cleanup_errors=True) as self._directory:
             await self._keep_all()
         return self._code
@@ -111,6 +112,12 @@ class Supervisor:
         """Stop the children in order."""
         self._stopping.set()
         self._first_is_up.set()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Pass a signal on to the children that have started: one that has not would die of it, and needs it not."""
+        for one in self._started:
+            if self._processes[one].returncode is None:
+                self._processes[one].send_signal(number)
 
     def _pass_on(self, number: signal.Signals) -> None:
         for process in self._processes.values():
@@ -156,8 +163,12 @@ class Supervisor:
             # Ends with an empty answer when it dies before it has started.
             if await asyncio.get_running_loop().sock_recv(ours, 1) == STARTED:
                 self._has_started = True
+                self._started.add(number)
                 self._first_is_up.set()
-            return await process.wait()
+            try:
+                return await process.wait()
+            finally:
+                self._started.discard(number)
 
     async def _kill_the_late(self) -> None:
         late = [process for process in self._processes.values() if process.returncode is None]
