@@ -61,7 +61,8 @@ async def test_calls_that_end_while_others_wait_for_a_place_are_gathered(monkeyp
 
 
 def test_places_that_became_free_at_once_go_by_priority(clock: SettableClock) -> None:
-    provider = provider_of(clock, in_flight=4)
+    # Three may call, and one more gets ready beside them.
+    provider = provider_of(clock, in_flight=3)
     around: Any = SimpleNamespace(flow=SimpleNamespace(provider=lambda _: provider))
     holding: Any = SimpleNamespace(fence=None, slot=0)
     specs = {1: Priority.SWEEP, 2: Priority.MONEY}
