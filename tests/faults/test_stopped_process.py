@@ -28,7 +28,7 @@ from tests.support.running import until
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 LEASE_S = "2"
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 async def owners(store: Store, kind: str = "deliver") -> dict[int, int]:
