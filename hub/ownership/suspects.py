@@ -1,19 +1,30 @@
-"""What a worker may have had in hand when it died: these deliveries are run with care by whoever takes its lanes."""
+"""What a worker may have had in hand when it died: these deliveries are run with care by whoever takes its lanes.
+
+Which routes it passed over, because they were paused or their provider was full, nobody knows any more. So the first of
+every route are suspects: those of one must not hide what ran behind them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Label, Select, Subquery, exists, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.blocking import calling_chains, release_chains
-from hub.deliver.picker import DEFERRED_MAX, PER_CHAIN_MAX
+from hub.deliver.picker import DEFERRED_MAX, DUE_CHAINS_MAX, PER_CHAIN_MAX
+from hub.event import ROUTE_BITS
 from hub.store import tables as t
+from hub.store.numbers import as_numbers, number_table
 
-CAUTIOUS_PER_LANE = 100
-"""At least as many as a batch may take of one lane: what was in hand at a crash is among the first of each lane."""
+CAUTIOUS_PER_LANE = 500
+"""Of each route: as many as a batch takes of one lane, unless HUB_BATCH_SIZE says more."""
+CAUTIOUS_MAX = 100_000
+"""In all, of each kind. Of a longer backlog fewer of each lane and route, as a batch takes fewer of each then."""
+CAUTIOUS_CHAINS_MAX = 10_000
 
 
 async def in_hand(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
@@ -25,31 +36,60 @@ async def in_hand(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> 
 
 async def _first_ready(conn: AsyncConnection, lanes: Sequence[int]) -> dict[int, int]:
     d = t.deliveries
-    place = func.row_number().over(partition_by=d.c.lane, order_by=d.c.id).label("place")
-    first = select(d.c.id, d.c.lane, d.c.chain, place).where(t.in_state(d, "ready"), d.c.lane.in_(lanes)).subquery()
-    is_behind = exists().where(t.blocked.c.chain == first.c.chain)
-    rows = await conn.execute(select(first.c.id, first.c.lane).where(first.c.place <= CAUTIOUS_PER_LANE, ~is_behind))
+    # A look passes over those behind the head of a blocked chain.
+    is_behind = exists().where(t.blocked.c.chain == d.c.chain)
+    ready = select(d.c.id, d.c.lane, _place(d.c.lane, d.c.route_id, by=d.c.id))
+    first = ready.where(t.in_state(d, "ready"), d.c.lane.in_(lanes), ~is_behind).subquery()
+    rows = await conn.execute(_foremost(first, CAUTIOUS_PER_LANE, CAUTIOUS_MAX))
     return {row.id: row.lane for row in rows}
 
 
 async def _first_of_chains(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
     """The first deliveries of chains that were due, and those that were talking to a provider."""
-    d, b = t.deliveries, t.blocked
-    place = func.row_number().over(partition_by=d.c.chain, order_by=d.c.id).label("place")
-    due = b.c.state.in_(("backoff", "barrier")) & (b.c.next_at <= by) & b.c.lane.in_(lanes)
-    behind = select(d.c.id, d.c.lane, place).join(b, b.c.chain == d.c.chain).where(due, t.in_state(d, *t.BEHIND_STATES))
-    first = behind.subquery()
-    rows = await conn.execute(select(first.c.id, first.c.lane).where(first.c.place <= PER_CHAIN_MAX))
-    calling = await calling_chains(conn, lanes)
-    return {row.id: row.lane for row in rows} | {head: lane for _, lane, head in calling}
+    b = t.blocked
+    # A chain belongs to one route, whose number is in the number of any of its deliveries.
+    route: ColumnElement[int] = b.c.head.op("&")(2**ROUTE_BITS - 1)
+    waiting = select(b.c.chain.label("id"), b.c.lane, _place(b.c.lane, route, by=b.c.next_at))
+    due = waiting.where(b.c.state.in_(("backoff", "barrier")), b.c.next_at <= by, b.c.lane.in_(lanes)).subquery()
+    chains = (await conn.scalars(_foremost(due, DUE_CHAINS_MAX, CAUTIOUS_CHAINS_MAX))).all()
+    found: dict[int, int] = {}
+    if chains:
+        dialect = conn.dialect.name
+        rows = await conn.execute(_heads(dialect), {"chains": as_numbers(dialect, chains)})
+        found = {row.id: row.lane for row in rows}
+    return found | {head: lane for _, lane, head in await calling_chains(conn, lanes)}
+
+
+@cache
+def _heads(dialect: str) -> Select[Any]:
+    """The first deliveries of these chains: one look into the index for each, however much waits there."""
+    wanted, d, own = number_table(dialect, "chains", BigInteger()), t.deliveries, t.deliveries.alias("own")
+    behind = select(own.c.id, own.c.lane).where(own.c.chain == wanted.c[0], t.in_state(own, *t.BEHIND_STATES))
+    first = behind.order_by(own.c.id).limit(PER_CHAIN_MAX).correlate(wanted)
+    if dialect == "postgresql":
+        heads = first.lateral("first")
+        return select(heads.c.id, heads.c.lane).select_from(wanted.join(heads, true())).limit(CAUTIOUS_MAX)
+    joined = wanted.join(d, d.c.id.in_(first.with_only_columns(own.c.id)))
+    return select(d.c.id, d.c.lane).select_from(joined).limit(CAUTIOUS_MAX)
 
 
 async def _deferred(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
     d = t.deliveries
     off_chain = t.in_state(d, *t.OFF_CHAIN_STATES) & t.in_state(d, "deferred")
-    due = select(d.c.id, d.c.lane).where(off_chain, d.c.next_at <= by, d.c.lane.in_(lanes))
-    rows = await conn.execute(due.order_by(d.c.next_at).limit(DEFERRED_MAX))
+    waiting = select(d.c.id, d.c.lane, _place(d.c.lane, d.c.route_id, by=d.c.next_at))
+    due = waiting.where(off_chain, d.c.next_at <= by, d.c.lane.in_(lanes)).subquery()
+    rows = await conn.execute(_foremost(due, DEFERRED_MAX, CAUTIOUS_MAX))
     return {row.id: row.lane for row in rows}
+
+
+def _place(lane: ColumnElement[int], route: ColumnElement[int], *, by: ColumnElement[Any]) -> Label[int]:
+    return func.row_number().over(partition_by=(lane, route), order_by=by).label("place")
+
+
+def _foremost(placed: Subquery, each: int, most: int) -> Select[Any]:
+    """Of each lane and route the first, and in all the first of those."""
+    first = select(placed.c.id, placed.c.lane).where(placed.c.place <= each)
+    return first.order_by(placed.c.place, placed.c.id).limit(most)
 
 
 async def give_back_calls(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> None:
