@@ -19,7 +19,14 @@ from tests.support.databases import DIALECTS, Databases
 
 CONNECTIONS = 12
 ONE_DATABASE_WILL_DO = frozenset(
-    {"test_sepay_authentication", "test_sepay_callback", "test_sepay_errors", "test_api_fuzz", "test_bad_handlers"}
+    {
+        "test_api_fuzz",
+        "test_bad_handlers",
+        "test_paypal_lives",
+        "test_sepay_authentication",
+        "test_sepay_callback",
+        "test_sepay_errors",
+    }
 )
 """Modules about what comes in over HTTP, or about handlers: on PostgreSQL they run with the long ones."""
 HAS_CRASHED = pytest.StashKey[bool]()
