@@ -80,7 +80,11 @@ class InvoiceCalls:
         if isinstance(body, Mapping) and "amount" in body:
             return answers.drafted(self.row, body)
         id_ = answers.invoice_id_of(body)
-        whole = await self._invoice(id_) if id_ else Unknown("PayPal's answer names no invoice")
+        try:
+            whole = await self._invoice(id_) if id_ else Unknown("PayPal's answer names no invoice")
+        except RetryableError as error:
+            # Of the look alone nothing has happened; the draft is there, and must not be made again unseen.
+            return Unknown(f"PayPal has the draft, and does not show it: {error}")
         return whole if isinstance(whole, Unknown | Declined) else answers.drafted(self.row, whole)
 
     async def draft_happened(self, request: object, key: str) -> LookupOutcome:

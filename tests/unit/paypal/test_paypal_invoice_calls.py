@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from handlers.paypal.client import Answer
+from handlers.paypal.client import Answer, Call
 from handlers.paypal.invoice_answers import drafted, invoice_id_of, is_number_taken, of_number, paid, refunded, sent
 from handlers.paypal.invoice_body import invoice_number
 from handlers.paypal.invoice_calls import InvoiceCalls
@@ -167,6 +167,22 @@ async def test_a_number_that_is_taken_is_looked_at(invoicing: Invoicing) -> None
     assert await invoicing.calls().draft(None, "k") == Declined(
         "TOTAL_DIFFERS", {"invoice_id": invoicing.row.invoice_id, "has_recipient": True}
     )
+    assert len(invoicing.invoices()) == 1
+
+
+async def test_a_draft_that_paypal_does_not_show_at_once_may_have_been_made(
+    invoicing: Invoicing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers with a link alone, and is too busy for the question what stands there."""
+
+    def without_preference(*what: Any, prefer: str = "", **more: Any) -> Call:
+        return Call(*what, **more)
+
+    monkeypatch.setattr("handlers.paypal.invoice_calls.Call", without_preference)
+    invoicing.misbehave("invoice", "429")
+
+    assert isinstance(await invoicing.calls().draft(None, "k"), Unknown)
+
     assert len(invoicing.invoices()) == 1
 
 
