@@ -58,6 +58,8 @@ KEPT_OF_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 PARTS_MAX: Final = 100
 TEXT_MAX: Final = 2_048
+ID_CHARS_MAX: Final = 255
+"""As long as a column that keeps an id of PayPay's."""
 
 State: TypeAlias = "type[Settled] | type[Declined] | type[Pending]"
 _CASHBACK: Final[Mapping[str, State]] = {"SUCCESS": Settled, "FAILURE": Declined, "ACCEPTED": Pending}
@@ -138,14 +140,14 @@ def facts_from(asked: Asked, answer: Answer) -> Facts:
     if not isinstance(code, str) or not code:
         return facts
     code_id = info.get("codeId")
-    code, code_id = code[:CODE_CHARS_MAX], code_id[:CODE_CHARS_MAX] if isinstance(code_id, str) else ""
+    code, code_id = _word(code), _word(code_id)
     status = data.get("qrStatus") if asked.call is Call.DELETE_CODE else data.get("status")
     return replace(
         facts,
         verdict=verdict_of(asked.call, http_status=answer.http_status, code=code, code_id=code_id),
         code=code,
         code_id=code_id,
-        status=status[:CODE_CHARS_MAX] if isinstance(status, str) else "",
+        status=_word(status),
         amount_jpy=_amount_jpy(data.get("amount")),
         data=_kept(data),
     )
@@ -237,8 +239,25 @@ def _amount_jpy(amount: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
+def _word(value: object) -> str:
+    """A code or a state as every database takes it, never one that it was not; empty for what is no text."""
+    text = value[:CODE_CHARS_MAX] if isinstance(value, str) else ""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _id(value: object) -> str:
+    """An id as text, also where it comes as a number; what can be none is empty, and so nobody's."""
+    text = str(value) if isinstance(value, str) or type(value) is int else ""
+    return text if text.isprintable() and len(text) <= ID_CHARS_MAX else ""
+
+
+def _small(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    named = {name: _id(value) if name.endswith("Id") else value for name, value in only(data, *names).items()}
+    return {name: value for name, value in named.items() if _is_small(value)}
+
+
 def _kept(data: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in only(data, *KEPT).items() if _is_small(value)}
+    kept = _small(data, KEPT)
     for name, members in KEPT_OF_PARTS.items():
         part = data.get(name)
         listed = part.get("data") if isinstance(part, Mapping) else None
@@ -248,7 +267,7 @@ def _kept(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(one: Mapping[str, Any], members: Sequence[str]) -> dict[str, Any]:
-    part = {name: value for name, value in only(one, *members).items() if _is_small(value)}
+    part = _small(one, members)
     part.pop("amount", None)
     amount_jpy = _amount_jpy(one.get("amount"))
     return part if amount_jpy is None else {**part, "amountJpy": amount_jpy}
@@ -257,5 +276,5 @@ def _part(one: Mapping[str, Any], members: Sequence[str]) -> dict[str, Any]:
 def _is_small(value: object) -> bool:
     """A text of ordinary length, a whole number, or a list of such texts."""
     if isinstance(value, list):
-        return len(value) <= PARTS_MAX and all(isinstance(one, str) and len(one) <= TEXT_MAX for one in value)
-    return isinstance(value, int) or (isinstance(value, str) and len(value) <= TEXT_MAX)
+        return len(value) <= PARTS_MAX and all(isinstance(one, str) and _is_small(one) for one in value)
+    return isinstance(value, int) or (isinstance(value, str) and len(value) <= TEXT_MAX and value.isprintable())

@@ -17,7 +17,16 @@ from handlers.paypay.client import CALL_S, paypay
 from handlers.paypay.exchanging import REQUESTED, cashback_for_update
 from handlers.paypay.members import members
 from handlers.paypay.outcomes import Facts, LookupOutcome, Unknown
-from handlers.paypay.progress import ask_person, looking, note_seen, note_sent, rest_if_down, settle, wait_s
+from handlers.paypay.progress import (
+    ask_person,
+    looking,
+    note_seen,
+    note_sent,
+    rest_if_down,
+    settle,
+    their_id,
+    wait_s,
+)
 from handlers.paypay.sessions import AUTHORIZATION_LIFE, BAD_AUTHORIZATION, find_session, unlink_all
 from handlers.paypay.states import Status, Step
 from handlers.paypay.tables import LINKED, PayPayCashback, PayPayReversal
@@ -119,16 +128,19 @@ async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
     row = await _row(check.request_id, ctx)
     before = row.state
     step = note_seen(row, outcome, ctx, is_reversed=await was_reversed(row, ctx))
-    row.cashback_id = Facts.of(outcome).data.get("cashbackId") or row.cashback_id
+    row.cashback_id = their_id(outcome, "cashbackId") or row.cashback_id
     settle(row, step, ctx)
-    await follow(row, before, step, Facts.of(outcome).code, ctx)
+    await follow(row, before, step, getattr(outcome, "reason", ""), ctx)
     # Only its own timer sets the next one: else every notification would start a row of looks of its own.
     if check.reason == "early":
         await _look_later(row, ctx)
 
 
-async def follow(row: PayPayCashback, before: Status, step: Step, code: str, ctx: Context) -> None:
-    """What a step of an exchange means for the points, the yen and those who wait to hear of it."""
+async def follow(row: PayPayCashback, before: Status, step: Step, reason: str, ctx: Context) -> None:
+    """What a step of an exchange means for the points, the yen and those who wait to hear of it.
+
+    ``reason`` is PayPay's code where it failed, or its word for that where the look itself went well.
+    """
     if step.is_resent:
         # The very same id: where PayPay had it after all, it refuses the second.
         await ctx.emit(REQUESTED, CashbackRequested(request_id=row.id, number=row.attempts), key=str(row.id))
@@ -137,8 +149,8 @@ async def follow(row: PayPayCashback, before: Status, step: Step, code: str, ctx
     if step.status is Status.SUCCESS:
         await _spend(row, ctx)
     elif step.status is Status.FAILED:
-        await _release(row, code or "FAILURE", ctx)
-        if code == NOT_ENOUGH_MONEY:
+        await _release(row, reason or "FAILURE", ctx)
+        if reason == NOT_ENOUGH_MONEY:
             ask_person(row, "not_enough_money", "the campaign wallet at PayPay is empty: fill it, then try again", ctx)
 
 

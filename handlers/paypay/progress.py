@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from handlers.paypay.outcomes import Facts, Outcome, Pending
+from handlers.paypay.outcomes import Facts, Outcome, Pending, Unknown
 from handlers.paypay.states import (
     Alert,
     Look,
@@ -105,6 +105,11 @@ def note_seen(row: Request, outcome: Outcome, ctx: Context, *, is_reversed: bool
     if seen is Seen.ACCEPTED and row.accepted_at is None:
         row.accepted_at = ctx.now
     return step
+
+
+def their_id(outcome: Outcome, name: str) -> str | None:
+    """PayPay's own id of what was asked about; None where it names none, or the answer may be about another thing."""
+    return None if isinstance(outcome, Unknown) else Facts.of(outcome).data.get(name) or None
 
 
 def settle(row: Request, step: Step, ctx: Context) -> None:

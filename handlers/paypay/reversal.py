@@ -19,7 +19,16 @@ from handlers.paypay.conversions import points_back
 from handlers.paypay.exchanging import cashback_for_update
 from handlers.paypay.members import members
 from handlers.paypay.outcomes import Facts
-from handlers.paypay.progress import ask_person, looking, note_seen, note_sent, rest_if_down, settle, wait_s
+from handlers.paypay.progress import (
+    ask_person,
+    looking,
+    note_seen,
+    note_sent,
+    rest_if_down,
+    settle,
+    their_id,
+    wait_s,
+)
 from handlers.paypay.states import Status, Step, is_confirmed, next_sweep_at
 from handlers.paypay.tables import PayPayCashback, PayPayReversal
 from handlers.paypay.wire import ReadReversal, ReverseCashback
@@ -148,7 +157,7 @@ async def check_reversal(check: ReversalCheck, ctx: Context) -> None:
     facts = Facts.of(outcome)
     before = row.state
     step = note_seen(row, outcome, ctx)
-    row.cashback_reversal_id = facts.data.get("cashbackReversalId") or row.cashback_reversal_id
+    row.cashback_reversal_id = their_id(outcome, "cashbackReversalId") or row.cashback_reversal_id
     await follow_reversal(cashback, row, step, ctx, before=before, amount_jpy=facts.amount_jpy)
     if check.reason == "early":
         await _look_later(row, ctx)

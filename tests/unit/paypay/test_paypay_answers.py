@@ -21,6 +21,7 @@ from handlers.paypay.outcomes import (
     Unknown,
     Verdict,
 )
+from handlers.paypay.progress import their_id
 
 DATA = Path(__file__).parents[2] / "data/paypay"
 CODES: list[dict[str, Any]] = json.loads((DATA / "response_codes.json").read_text())["codes"]
@@ -201,3 +202,33 @@ def test_an_answer_about_another_thing_is_unknown() -> None:
 
     assert isinstance(judged(Call.READ_CASHBACK, 200, raw, merchantCashbackId="cb-20240101-0001"), Settled)
     assert isinstance(judged(Call.READ_CASHBACK, 200, raw, merchantCashbackId="cb-other"), Unknown)
+
+
+@pytest.mark.parametrize("given", ["x" * 256, "00\0", ["1"], {"id": 1}, True, 1.5])
+def test_what_can_be_no_id_is_nobodys(given: object) -> None:
+    read = judged(Call.READ_CASHBACK, 200, body("SUCCESS", status="SUCCESS", cashbackId=given))
+    about = judged(
+        Call.READ_CASHBACK, 200, body("SUCCESS", status="SUCCESS", merchantCashbackId=given), merchantCashbackId="cb-1"
+    )
+
+    # No column that keeps one would take it: the exchange could never be settled.
+    assert (type(read), Facts.of(read).data["cashbackId"]) == (Settled, "")
+    assert isinstance(about, Unknown)
+
+
+def test_an_id_that_comes_as_a_number_is_text_and_a_code_holds_only_what_can_be_kept() -> None:
+    numbered = judged(Call.READ_CASHBACK, 200, body("SUCCESS", status="ACCEPTED", cashbackId=12))
+    strange = judged(Call.READ_CASHBACK, 200, body("SUCCESS\0", status="SUCCESS\0"))
+
+    assert Facts.of(numbered).data["cashbackId"] == "12"
+    # It does not become the word that it resembles.
+    assert isinstance(strange, Unknown)
+    assert (Facts.of(strange).code, Facts.of(strange).status) == ("SUCCESS?", "SUCCESS?")
+
+
+def test_of_an_answer_about_another_thing_no_id_is_kept() -> None:
+    raw = body("SUCCESS", status="SUCCESS", merchantCashbackId="cb-1", cashbackId="9")
+
+    ours, others = (judged(Call.READ_CASHBACK, 200, raw, merchantCashbackId=one) for one in ("cb-1", "cb-2"))
+
+    assert (their_id(ours, "cashbackId"), their_id(others, "cashbackId")) == ("9", None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +40,7 @@ from handlers.paypay.states import (
 )
 from handlers.paypay.tokens import read_token
 from hub.errors import BusyError, RefusedCommand
+from schemas.paypay_exchange import CashbackCheck
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "paypay"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -260,3 +263,36 @@ async def test_a_session_is_locked_before_the_points_whatever_ends_an_exchange(m
     await cashback._spend(row, ctx)
 
     assert order[:2] == ["find_session", "points"]
+
+
+async def test_an_exchange_that_a_look_finds_failed_has_not_failed_because_of_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = {"resultInfo": {"code": "SUCCESS", "codeId": "08100001"}, "data": {"status": "FAILURE"}}
+    asked = Asked(Call.READ_CASHBACK)
+    outcome = outcome_of(asked, facts_from(asked, Answer(http_status=200, body=json.dumps(raw).encode())))
+    row: Any = SimpleNamespace(state=Status.ACCEPTED, status="ACCEPTED", merchant_cashback_id="cb-1", cashback_id=None)
+    told: list[str] = []
+
+    async def answer(value: Any) -> Any:
+        return value
+
+    async def release(_row: Any, reason: str, _ctx: Any) -> None:
+        told.append(reason)
+
+    @asynccontextmanager
+    async def reading() -> AsyncIterator[Any]:
+        yield SimpleNamespace(get=lambda *_: answer(row))
+
+    ctx: Any = SimpleNamespace(reading=reading, call=lambda *_, **__: answer(outcome), begin=lambda: answer(None))
+    client = SimpleNamespace(read_cashback=None)
+    monkeypatch.setattr(cashback, "paypay", lambda _ctx: client)
+    monkeypatch.setattr(cashback, "_row", lambda *_: answer(row))
+    monkeypatch.setattr(cashback, "was_reversed", lambda *_: answer(False))
+    monkeypatch.setattr(cashback, "note_seen", lambda *_, **__: Step(Status.FAILED))
+    monkeypatch.setattr(cashback, "settle", lambda *_: None)
+    monkeypatch.setattr(cashback, "_release", release)
+
+    await cashback.check_cashback.function(CashbackCheck(request_id=UUID(int=1), reason="sweep"), ctx)
+
+    assert told == ["FAILURE"]
