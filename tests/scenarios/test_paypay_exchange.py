@@ -286,7 +286,7 @@ async def test_a_hub_that_fails_between_the_call_and_its_commit_gives_once(
 
 
 @ON_POSTGRESQL
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_two_workers_and_a_paypay_that_fails_a_fifth_of_the_time_pay_everybody_once(
     shop: Shop, database_url: str, tmp_path: Path
 ) -> None:
