@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select
+from sqlalchemy import false, or_, select
 
 from handlers.paypal.payments import PENDING
 from handlers.paypal.settings import PaypalSettings
@@ -68,11 +68,13 @@ async def sweep_pending(event: Event, ctx: Context) -> int:
             PaypalPayment.state == PENDING,
             PaypalPayment.subscription_id.is_not(None),
             PaypalPayment.created_at <= ctx.now - PENDING_AWAITED,
+            # Not picked out afterwards: payments of an account that is gone would take the places of all others.
+            or_(false(), *(PaypalPayment.account.is_not_distinct_from(name) for name in askable)),
         )
         .order_by(PaypalPayment.created_at, PaypalPayment.payment_id)
         .limit(BATCH)
     )
-    rows = [row for row in (await ctx.session.scalars(due)).all() if row.account in askable]
+    rows = (await ctx.session.scalars(due)).all()
     for row in rows:
         check = PaymentCheck(
             payment_id=row.payment_id,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers.paypal import payment_reports, processing
+from handlers.paypal import payment_reports, processing, sweeping
 from handlers.paypal import sandbox_deeds as deeds
 from handlers.paypal.tables import PaypalPayment, PaypalSubscription
 from hub.errors import PermanentError
@@ -38,8 +40,9 @@ async def balances(paypal: Paypal) -> dict[str, int]:
 
 
 async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_forgotten(
-    database_url: str, tmp_path: Path, clock: SettableClock
+    database_url: str, tmp_path: Path, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sweeping, "BATCH", 1)
     async with shopping(tmp_path, database_url, clock, HUB_PAYPAL_MERCHANT_COUNTRY="TW") as shop:
         paypal, now = shop.paypal, clock.now()
         with shop.sandbox.keeper.opened() as book:
@@ -63,6 +66,9 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         assert await payment_reports.said_of(api, waiting) == "PENDING"
         shop.misbehave("transactions", "500")
         assert (await payment_reports.said_of(api, waiting)).startswith("not asked: ")
+
+        # One of an account that is no longer ours can never be asked about, and takes nobody's place.
+        await paypal.running.hub.store.write(_another_pending(waiting, account="paypal-gone"))
 
         # A day short of three nothing is done; then PayPal is asked, and nobody waits for the buyer any more.
         clock.advance(71 * HOUR_S)
@@ -98,6 +104,16 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         assert (await shop.call("POST", "/api/paypal/subscriptions", {}, **odd))[1]["field"] == "Idempotency-Key"
         assert (await shop.call("POST", "/subscription/create", {}, key=""))[0] == 401
         assert (await shop.call("GET", "/plans/list?account=paypal-us"))[1]["field"] == "account"
+
+
+def _another_pending(like: PaypalPayment, *, account: str) -> Any:
+    async def work(conn: AsyncConnection) -> None:
+        payments = PaypalPayment.__table__
+        row = {column.name: getattr(like, column.name) for column in payments.columns}
+        earlier = like.created_at - timedelta(seconds=1)
+        await conn.execute(insert(payments), [{**row, "payment_id": "GONE", "account": account, "created_at": earlier}])
+
+    return work
 
 
 async def test_what_cannot_be_handled_is_told_once_and_handled_after_the_fix(
