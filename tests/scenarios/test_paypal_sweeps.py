@@ -108,10 +108,11 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
 
 def _another_pending(like: PaypalPayment, *, account: str) -> Any:
     async def work(conn: AsyncConnection) -> None:
-        payments = PaypalPayment.__table__
-        row = {column.name: getattr(like, column.name) for column in payments.columns}
+        row = {column.name: getattr(like, column.name) for column in PaypalPayment.__table__.columns}
         earlier = like.created_at - timedelta(seconds=1)
-        await conn.execute(insert(payments), [{**row, "payment_id": "GONE", "account": account, "created_at": earlier}])
+        await conn.execute(
+            insert(PaypalPayment), [{**row, "payment_id": "GONE", "account": account, "created_at": earlier}]
+        )
 
     return work
 
