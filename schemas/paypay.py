@@ -165,6 +165,8 @@ class PaymentStep(Message):
     reason: StepReason = "asked"
     tries: int = 0
     """How often this look was taken before without an answer."""
+    due: AwareDatetime | None = None
+    """When a timer's look was to be taken, which tells it from others of the same payment."""
 
 
 class PaymentResult(Message):

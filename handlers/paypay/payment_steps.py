@@ -7,7 +7,7 @@ docs/providers/paypay.md, "Payments".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
@@ -78,13 +78,14 @@ async def ask(
     tries: int = 0,
 ) -> None:
     """Send an operation on its way, now or later. Those of one payment go one after the other."""
+    due = None
     if operation == "details" and reason == "timer":
         due = ctx.now + timedelta(seconds=delay_s)
         if row.next_look_at is not None and ctx.now < row.next_look_at <= due:
             # A look comes before this one would, and sets the next.
             return
         row.next_look_at = due
-    step = PaymentStep(payment_id=row.id, operation=operation, part=part, reason=reason, tries=tries)
+    step = PaymentStep(payment_id=row.id, operation=operation, part=part, reason=reason, tries=tries, due=due)
     if delay_s > 0:
         await ctx.after(delay_s, STEP, step, key=str(row.id))
     else:
@@ -307,9 +308,14 @@ async def wants_revert(row: PayPayPayment, reason: str | None, ctx: Context) -> 
     await ask(row, "revert", ctx, part=part_id)
 
 
-def is_superseded(row: PayPayPayment, ctx: Context) -> bool:
-    """Whether this timer was set before another one that is still to come."""
-    return row.next_look_at is not None and ctx.now < row.next_look_at - CLOCKS
+def is_superseded(row: PayPayPayment, due: datetime | None, ctx: Context) -> bool:
+    """Whether this timer, which was ``due`` then, was set before another one that is still to come.
+
+    The one that the row waits for never is, however far the clock here is behind the one that let it go: nothing else
+    would ever look at the payment.
+    """
+    awaited = row.next_look_at
+    return awaited is not None and awaited != due and ctx.now < awaited - CLOCKS
 
 
 def nth(waits_s: tuple[float, ...], number: int) -> float:

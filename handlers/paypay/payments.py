@@ -119,7 +119,7 @@ async def _learn(step: PaymentStep, work: Work, outcome: Outcome, ctx: Context) 
 def _applies(step: PaymentStep, work: Work, ctx: Context) -> bool:
     row = work.payment
     if step.operation == "details":
-        if step.reason == "timer" and is_superseded(row, ctx):
+        if step.reason == "timer" and is_superseded(row, step.due, ctx):
             return False
         # What PayPay tells of an end may be that it was none.
         return not row.state.is_final or step.reason in UNTIMED
