@@ -79,7 +79,11 @@ class Provider:
             return 0
         if self._is_half_open:
             return 1 - self.in_hand
-        return room_for(self._in_hand_max, priority) - self.in_hand
+        most = room_for(self._in_hand_max, priority)
+        if priority is not Priority.MONEY:
+            # Those that get ready beside the calls would take the last place of few: one is kept for money.
+            most = min(most, max(1, self._calls_max - 1))
+        return most - self.in_hand
 
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator[Turn]:

@@ -80,6 +80,20 @@ async def test_a_process_takes_its_part_of_the_calls_in_flight_and_at_least_one(
         assert provider.room(Priority.MONEY) == out + max(1, out // 4)
 
 
+@pytest.mark.parametrize("in_flight", [2, 3, 4, 10])
+async def test_reads_never_take_every_place(clock: SettableClock, in_flight: int) -> None:
+    """Money, which comes later, would wait for one of them to end."""
+    provider = provider_of(clock, in_flight=in_flight)
+
+    provider.in_hand = provider.room(Priority.READ)
+
+    assert 0 < provider.in_hand < in_flight
+    assert (provider.room(Priority.READ), provider.room(Priority.MONEY)) == (
+        0,
+        provider._in_hand_max - provider.in_hand,
+    )
+
+
 async def test_who_goes_away_while_waiting_or_as_the_turn_comes_takes_none_with_him(clock: SettableClock) -> None:
     provider = provider_of(clock, in_flight=1)
     async with calling(provider, Priority.MONEY) as (_, go):
