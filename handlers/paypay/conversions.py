@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from handlers.paypay.tables import APP, PC, SP
+from handlers.paypay.wire import AMOUNT_JPY_MAX
 from hub.errors import RefusedCommand
 
 UNIT_POINTS: Final = 100
@@ -44,11 +45,18 @@ def checked_points(points: object, *, points_max: int = 0) -> int:
 
 
 def yen_for(points: int, device_type: str) -> int:
-    """How many yen so many points are. Raises RefusedCommand for a device that has no rate."""
+    """How many yen so many points are.
+
+    Raises RefusedCommand for a device that has no rate, and for more than PayPay gives at once: such an exchange could
+    never be sent, and its points would stay held.
+    """
     rate = JPY_PER_UNIT.get(device_type)
     if rate is None:
         raise RefusedCommand("UNKNOWN_DEVICE_TYPE", f"device_type must be one of {', '.join(JPY_PER_UNIT)}")
-    return points // UNIT_POINTS * rate
+    amount_jpy = points // UNIT_POINTS * rate
+    if amount_jpy > AMOUNT_JPY_MAX:
+        raise RefusedCommand("TOO_MANY_POINTS", f"at most {AMOUNT_JPY_MAX} yen can be given at once")
+    return amount_jpy
 
 
 def points_back(*, points: int, granted_jpy: int, returned: int, reversed_before_jpy: int, reversed_jpy: int) -> int:

@@ -202,6 +202,16 @@ def test_points_are_worth_what_is_published(case: dict[str, Any]) -> None:
         assert worth() == case["paypay_amount_jpy"]
 
 
+def test_more_yen_than_paypay_gives_at_once_are_refused_before_points_are_held() -> None:
+    most = 99_999_999_900
+
+    assert (yen_for(most, "APP"), yen_for(2 * most, "PC")) == (most, most)
+    for points, device in ((most + 100, "APP"), (2 * most + 200, "PC")):
+        with pytest.raises(RefusedCommand) as refused:
+            yen_for(points, device)
+        assert refused.value.code == "TOO_MANY_POINTS"
+
+
 @given(st.integers(1, 1000).map(lambda n: n * 100), st.data())
 def test_reversals_of_all_the_yen_return_all_the_points(points: int, data: st.DataObject) -> None:
     granted = data.draw(st.integers(1, points))
