@@ -183,7 +183,8 @@ def encoding_of(content: IO[bytes]) -> str:
     """
     content.seek(0)
     encoding, strange_line, is_utf8, is_eastern = "shift_jis", 0, True, False
-    for number, line in enumerate(content, 1):
+    # Never a whole line of a file that has none: 200 MiB of it would stand in memory before it was refused.
+    for number, line in enumerate(iter(lambda: content.readline(LINE_BYTES_MAX + 1), b""), 1):
         if number == 1 and line.startswith(_BOMS):
             raise UnreadableError("expected Shift_JIS, found the mark of Unicode: it was re-encoded", line=1, column=1)
         if len(line) > LINE_BYTES_MAX:
@@ -283,5 +284,5 @@ def _time(text: str) -> datetime | None:
 def _is_json(text: str) -> bool:
     try:
         return isinstance(json.loads(text), list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.paypay.files_layout import CAPTURE, INSTANT, FileRow, Found, Layout, TransactionFile, read_name
+from handlers.paypay.files_layout import (
+    CAPTURE,
+    INSTANT,
+    LINE_BYTES_MAX,
+    FileRow,
+    Found,
+    Layout,
+    TransactionFile,
+    read_name,
+)
 from hub.errors import UnreadableError
 from tests.support.running import PROJECT
 
@@ -162,3 +171,30 @@ def test_whatever_is_written_as_csv_in_shift_jis_is_read_again(cells: list[list[
 
     assert [list(row.cells.values()) for row in rows] == cells
     assert found.row_count == len(cells)
+
+
+def test_a_file_without_lines_is_refused_before_it_stands_in_memory() -> None:
+    class Watched(io.BytesIO):
+        longest = 0
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            line = super().readline(size)
+            self.longest = max(self.longest, len(line))
+            return line
+
+        def __next__(self) -> bytes:
+            return self.readline()
+
+    content = Watched(b"x" * (3 * LINE_BYTES_MAX))
+
+    with pytest.raises(UnreadableError, match="at most 1048576 bytes"):
+        TransactionFile(content, "instant")
+    assert content.longest == LINE_BYTES_MAX + 1
+
+
+def test_a_last_cell_that_is_nested_without_end_is_no_whole_one() -> None:
+    content = content_of("instant").rstrip(b"\n")
+    bomb = content[: content.rindex(b"\n") + 1] + b",".join([b"1"] * 7 + [b"2024-01-01T00:00:00", b"1"] + [b"1"] * 3)
+
+    with pytest.raises(UnreadableError, match="ends in the middle of this line"):
+        read(bomb + b"," + b"[" * 100_000, "instant")
