@@ -95,7 +95,7 @@ class Hub:
         self.measuring = Measuring(wiring.capabilities.members, self.api)
         self.failed = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._capability_settings = _read_capability_settings(wiring, environment)
+        self._capability_settings = read_capability_settings(wiring, environment)
         self.owner: Owner | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._reading: dict[tuple[str, str], _Reading] = {}
@@ -391,7 +391,8 @@ def _backlog_check(backlog: Backlog | None) -> CheckResult:
     return CheckResult("backlog", ok=True, detail=f"{counts}; oldest ready {backlog.oldest_s:.0f} s")
 
 
-def _read_capability_settings(wiring: Wiring, environment: Environment) -> dict[str, Any]:
+def read_capability_settings(wiring: Wiring, environment: Environment) -> dict[str, Any]:
+    """The settings of each capability by its name. Raises ConfigError."""
     return {
         one.name: read_settings(one.settings, environment) if one.settings is not None else None
         for one in wiring.capabilities.members

@@ -14,10 +14,11 @@ from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from hub import tracing
-from hub.app import ROLES, Hub
+from hub.app import ROLES, Hub, read_capability_settings
 from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
@@ -25,11 +26,13 @@ from hub.cli.output import EXIT_PROBLEM, console, run
 from hub.cli.refresh import Refresh
 from hub.cli.supervisor import Leash, Supervisor
 from hub.clock import SystemClock
-from hub.errors import ConfigError
+from hub.environment import Environment
+from hub.errors import ConfigError, StoreUnavailableError
 from hub.ingress.processes import Processes
 from hub.ingress.server import bind, is_number
 from hub.settings import load_settings
 from hub.store.words import words_for_logs
+from hub.wiring import load_wiring
 
 log = structlog.get_logger(__name__)
 
@@ -143,12 +146,16 @@ async def _live(
             leash.say_started()
         if leash is None or leash.greets:
             _greet(hub)
-    waits = [asyncio.create_task(one) for one in (hub.failed.wait(), stopping.wait(), refresh.wait())]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for task in waits:
-        task.cancel()
-    code = EXIT_PROBLEM if hub.failed.is_set() else 0
-    is_end = bool(code) or stopping.is_set()
+    while True:
+        waits = [asyncio.create_task(one) for one in (hub.failed.wait(), stopping.wait(), refresh.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        code = EXIT_PROBLEM if hub.failed.is_set() else 0
+        is_end = bool(code) or stopping.is_set()
+        if is_end or await _can_start_again(hub):
+            break
+        refresh.again()
     log.info("hub_stopping" if is_end else "hub_refreshing", deadline_s=hub.settings.stop_deadline_s)
     if is_end and listening is not None:
         # Nobody is to wait for a hub that does not come again.
@@ -157,6 +164,23 @@ async def _live(
     if not is_end:
         log.info("hub_refreshed")
     return code, listening
+
+
+async def _can_start_again(hub: Hub) -> bool:
+    """Whether a refresh would come up again. A hub that runs must not end because somebody left a mistake in a file."""
+    try:
+        wiring = load_wiring(load_settings(os.environ).routing, Environment(os.environ), hub.clock)
+        read_capability_settings(wiring, Environment(os.environ))
+        async with hub.store.reading() as conn:
+            await conn.execute(select(1))
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("refresh_refused", problem=str(problem))
+        return False
+    except StoreUnavailableError as error:
+        log.error("refresh_refused", problem=str(error))
+        return False
+    return True
 
 
 async def _reload(hub: Hub) -> None:

@@ -39,6 +39,10 @@ async def test_a_refresh_under_load_loses_and_doubles_nothing_and_a_stop_goes_th
 
         hub.signal(signal.SIGUSR1)
         await until(lambda: has_refreshed_twice(hub))
+        # With a mistake in a file it could not start again, and goes on as it is.
+        shop_environment(tmp_path, routing="version: none\n")
+        hub.signal(signal.SIGUSR1)
+        await hub.says("refresh_refused")
         hub.signal(signal.SIGTERM)
         assert await hub.ended() == 0
         assert "hub_stopped" in hub.said
