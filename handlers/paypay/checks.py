@@ -15,9 +15,11 @@ from sqlalchemy import func, select
 from handlers.paypay.client import CALL_S, client_of
 from handlers.paypay.files_checks import file_checks
 from handlers.paypay.outcomes import Facts
+from handlers.paypay.payment_words import FINAL
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.states import Status
 from handlers.paypay.tables import PayPayCashback, PayPayReversal
+from handlers.paypay.tables_payments import PayPayPayment
 from handlers.paypay.tokens import token_key
 from handlers.paypay.wire import ReadCashback
 from hub.capability import CheckResult
@@ -34,7 +36,13 @@ NOBODYS_ID: Final = "hub-doctor"
 async def checks(api: HubApi) -> Sequence[CheckResult]:
     """Every finding; PayPay is really asked, for an id that it does not know."""
     settings: PayPaySettings = api.settings_of("paypay")
-    return [*_settings(settings), await _answers(settings), *await _waiting(api), *await file_checks(api)]
+    return [
+        *_settings(settings),
+        await _answers(settings),
+        *await _waiting(api),
+        await payments_late(api),
+        *await file_checks(api),
+    ]
 
 
 def _settings(settings: PayPaySettings) -> Iterator[CheckResult]:
@@ -75,3 +83,14 @@ async def _waiting(api: HubApi) -> Sequence[CheckResult]:
         CheckResult("for a person", ok=not manual, detail=words),
         CheckResult("sweep", ok=not late, detail=comes),
     ]
+
+
+async def payments_late(api: HubApi) -> CheckResult:
+    """Payments whose next look should have been taken long ago: no sweep looks at them, only their own timer."""
+    late = select(func.count()).where(
+        PayPayPayment.status.not_in(tuple(FINAL)), PayPayPayment.next_look_at < api.clock.now() - LATE
+    )
+    async with api.reading() as session:
+        count = await session.scalar(late) or 0
+    words = f"{count} wait for a look: hub parked list, hub providers list; hub paypay payments look ID takes it now"
+    return CheckResult("payments", ok=not count, detail=words if count else "nothing is late")

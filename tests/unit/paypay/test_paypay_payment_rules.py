@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.pool import StaticPool
 
+from handlers.paypay.checks import payments_late
 from handlers.paypay.outcomes import Declined, Facts, Outcome, Pending, Settled, Unknown, Verdict
 from handlers.paypay.payment_looks import with_overdue
 from handlers.paypay.payment_money import book, book_refund, hold, state_of_money, undo
@@ -297,3 +301,22 @@ def test_a_refused_payment_that_somebody_has_cancelled_meanwhile_has_ended() -> 
 
     assert after_create(S.CANCELING, refused) == Step(S.CANCELLED_BY_US)
     assert after_create(S.CANCELING, Unknown("no answer")) == Step(S.CANCELING)
+
+
+async def test_a_payment_whose_look_never_came_is_found_by_the_doctor() -> None:
+    engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+    api: Any = SimpleNamespace(clock=SimpleNamespace(now=lambda: NOW), reading=lambda: AsyncSession(engine))
+    long_ago, soon = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+    rows = [(S.CREATED, long_ago), (S.CREATED, soon), (S.COMPLETED, None), (S.EXPIRED, long_ago)]
+    async with engine.begin() as conn:
+        await conn.run_sync(PayPayPayment.metadata.create_all)
+    async with AsyncSession(engine) as session:
+        for number, (status, at) in enumerate(rows):
+            ids = {"merchant_payment_id": f"pay-{number}", "idempotency_key": str(number), "kind": "code"}
+            session.add(payment(status, next_look_at=at, created_at=NOW, updated_at=NOW, **ids))
+        await session.commit()
+
+    found = await payments_late(api)
+
+    assert (found.ok, found.detail.split(" wait")[0]) == (False, "1")
+    await engine.dispose()
