@@ -11,7 +11,21 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Label, Select, Subquery, exists, func, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Label,
+    Select,
+    Subquery,
+    TableValuedAlias,
+    exists,
+    func,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.blocking import calling_chains, release_chains
@@ -25,6 +39,8 @@ CAUTIOUS_PER_LANE = 500
 CAUTIOUS_MAX = 100_000
 """In all, of each kind. Of a longer backlog fewer of each lane and route, as a batch takes fewer of each then."""
 CAUTIOUS_CHAINS_MAX = 10_000
+LOOKED_AT_PER_LANE = 10_000
+"""Ready rows, so that a take-over costs seconds at most behind any backlog."""
 
 
 async def in_hand(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
@@ -35,13 +51,20 @@ async def in_hand(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> 
 
 
 async def _first_ready(conn: AsyncConnection, lanes: Sequence[int]) -> dict[int, int]:
-    d = t.deliveries
-    # A look passes over those behind the head of a blocked chain.
-    is_behind = exists().where(t.blocked.c.chain == d.c.chain)
-    ready = select(d.c.id, d.c.lane, _place(d.c.lane, d.c.route_id, by=d.c.id))
-    first = ready.where(t.in_state(d, "ready"), d.c.lane.in_(lanes), ~is_behind).subquery()
-    rows = await conn.execute(_foremost(first, CAUTIOUS_PER_LANE, CAUTIOUS_MAX))
+    dialect = conn.dialect.name
+    rows = await conn.execute(_ready(dialect, CAUTIOUS_PER_LANE), {"lanes": as_numbers(dialect, lanes)})
     return {row.id: row.lane for row in rows}
+
+
+@cache
+def _ready(dialect: str, each: int) -> Select[Any]:
+    wanted, own = number_table(dialect, "lanes", Integer()), t.deliveries.alias("own")
+    of_lane = select(*_columns(own)).where(own.c.lane == wanted.c[0], t.in_state(own, "ready"))
+    rows = _of_each(dialect, wanted, own, of_lane.order_by(own.c.id).limit(LOOKED_AT_PER_LANE))
+    # A look passes over those behind the head of a blocked chain.
+    is_behind = exists().where(t.blocked.c.chain == rows.c.chain)
+    placed = select(rows.c.id, rows.c.lane, _place(rows.c.lane, rows.c.route_id, by=rows.c.id)).where(~is_behind)
+    return _foremost(placed.subquery(), each, CAUTIOUS_MAX)
 
 
 async def _first_of_chains(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
@@ -63,14 +86,23 @@ async def _first_of_chains(conn: AsyncConnection, lanes: Sequence[int], by: date
 @cache
 def _heads(dialect: str) -> Select[Any]:
     """The first deliveries of these chains: one look into the index for each, however much waits there."""
-    wanted, d, own = number_table(dialect, "chains", BigInteger()), t.deliveries, t.deliveries.alias("own")
-    behind = select(own.c.id, own.c.lane).where(own.c.chain == wanted.c[0], t.in_state(own, *t.BEHIND_STATES))
-    first = behind.order_by(own.c.id).limit(PER_CHAIN_MAX).correlate(wanted)
+    wanted, own = number_table(dialect, "chains", BigInteger()), t.deliveries.alias("own")
+    behind = select(*_columns(own)).where(own.c.chain == wanted.c[0], t.in_state(own, *t.BEHIND_STATES))
+    heads = _of_each(dialect, wanted, own, behind.order_by(own.c.id).limit(PER_CHAIN_MAX))
+    return select(heads.c.id, heads.c.lane).limit(CAUTIOUS_MAX)
+
+
+def _columns(own: FromClause) -> list[ColumnElement[Any]]:
+    return [own.c[name] for name in ("id", "lane", "route_id", "chain")]
+
+
+def _of_each(dialect: str, wanted: TableValuedAlias, own: FromClause, first: Select[Any]) -> Subquery:
+    """The rows of ``own`` that ``first`` finds for each of ``wanted``."""
     if dialect == "postgresql":
-        heads = first.lateral("first")
-        return select(heads.c.id, heads.c.lane).select_from(wanted.join(heads, true())).limit(CAUTIOUS_MAX)
-    joined = wanted.join(d, d.c.id.in_(first.with_only_columns(own.c.id)))
-    return select(d.c.id, d.c.lane).select_from(joined).limit(CAUTIOUS_MAX)
+        rows = first.correlate(wanted).lateral("first")
+        return select(*rows.c).select_from(wanted.join(rows, true())).subquery("found")
+    d, ids = t.deliveries, first.with_only_columns(own.c.id).correlate(wanted)
+    return select(*_columns(d)).select_from(wanted.join(d, d.c.id.in_(ids))).subquery("found")
 
 
 async def _deferred(conn: AsyncConnection, lanes: Sequence[int], by: datetime) -> dict[int, int]:
