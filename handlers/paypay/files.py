@@ -33,7 +33,7 @@ from hub.capability import calls, handler
 from hub.errors import PermanentError, RefusedCommand
 from hub.event import Event
 from hub.flow.priority import Priority
-from hub.jsonbody import parse_json
+from hub.jsonbody import parse_json, write_json
 from hub.store.tables import inbox
 from hub.store.upserts import insert_for
 from schemas.paypay_files import FileFetch, FileOrdered, FileRead
@@ -76,7 +76,7 @@ async def hear_of_file(event: Event, ctx: Context) -> None:
     if not isinstance(path, str):
         ctx.conclude("no_address")
         return
-    name, url_hash = _notification_id(data, event), hashlib.sha256(path.encode(errors="replace")).hexdigest()
+    name, url_hash = notice_id(data), hashlib.sha256(path.encode(errors="replace")).hexdigest()
     row = await ctx.session.scalar(_known(name))
     if row is not None and row.url_hash == url_hash:
         ctx.conclude("known")
@@ -135,7 +135,7 @@ async def _refuse(row: PayPayTransactionFile | None, error: AddressRefusedError,
         return
     fresh = await _insert(
         ctx,
-        notification_id=_notification_id(_data(ctx.event), ctx.event),
+        notification_id=notice_id(_data(ctx.event)),
         file_type=_text(_data(ctx.event).get("fileType"), "unknown"),
         file_name="unknown",
         merchant_id="unknown",
@@ -331,11 +331,12 @@ def _data(event: Event) -> Mapping[str, Any]:
     return event.data if isinstance(event.data, dict) else {}
 
 
-def _notification_id(data: Mapping[str, Any], event: Event) -> str:
-    """PayPay's id of the notice; a notice without a bearable one is known by the event it came in."""
+def notice_id(data: Mapping[str, Any]) -> str:
+    """PayPay's id of the notice; one without a bearable id is known by all that it says, so that a copy is the same."""
     given = data.get("notification_id")
     is_bearable = isinstance(given, str) and 0 < len(given) <= TEXT_MAX and given.isprintable()
-    return str(given) if is_bearable else str(event.id)
+    text = write_json({name: data[name] for name in sorted(data)})
+    return str(given) if is_bearable else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text(value: object, default: str) -> str:

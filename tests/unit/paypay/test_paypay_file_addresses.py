@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from handlers.paypay.files import notice_id
 from handlers.paypay.files_address import AddressRefusedError, Allowed, PublicResolver, checked_address, is_public
 from handlers.paypay.files_fetching import FetchError, FileRefusedError, fetch
 from handlers.paypay.files_store import plain_name, storage_key
@@ -262,3 +263,14 @@ async def _host(
         yield URL(f"{own}/a.csv"), Allowed((), own=own)
     finally:
         await runner.cleanup()
+
+
+def test_a_notice_is_known_by_its_id_or_by_all_that_it_says() -> None:
+    path, strange = {"path": "https://files.example.test/a.csv"}, "x" * 256
+
+    assert notice_id({**path, "notification_id": "n-1"}) == "n-1"
+    for unbearable in (None, "", 7, "a\0", strange):
+        notice = {**path, "notification_id": unbearable}
+        # A copy of it is the same, in whatever order it is written; another address makes it another one.
+        assert notice_id(notice) == notice_id(dict(reversed(notice.items()))) != notice_id({**notice, "path": "b"})
+        assert len(notice_id(notice)) == 64
