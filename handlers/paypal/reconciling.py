@@ -90,9 +90,13 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booked:
-    """A payment as the hub has it: ``gross`` and ``fee`` as the ledger has them, None where nothing is booked."""
+    """A payment as the hub has it: ``gross`` and ``fee`` as the ledger has them, None where nothing is booked.
+
+    ``heard_at`` is when the hub first heard of it.
+    """
 
     payment_id: str
+    heard_at: datetime
     state: str
     gross: Money | None
     fee: Money | None
@@ -152,7 +156,10 @@ async def reconcile(
 def compare(
     listed: Iterable[Transaction], booked: Mapping[str, Booked], window: Window
 ) -> list[tuple[Kind, Transaction | None, Booked | None]]:
-    """Where the payments of one subscription differ. Those listed before the window only explain what is booked."""
+    """Where the payments of one subscription differ. Those listed before the window only explain what is booked.
+
+    Of what was heard of before the window PayPal was not asked: that it is not listed says nothing.
+    """
     found: list[tuple[Kind, Transaction | None, Booked | None]] = []
     known = {one.payment_id: one for one in listed if one.gross.amount_minor > 0}
     for one in known.values():
@@ -160,7 +167,8 @@ def compare(
             had = booked.get(one.payment_id)
             found += [(kind, one, had) for kind in _judge(one, had)]
     for had in booked.values():
-        if had.payment_id not in known and had.gross is not None:
+        is_asked_about = window.since <= had.heard_at <= window.until
+        if is_asked_about and had.payment_id not in known and had.gross is not None:
             found.append(("not_at_paypal", None, had))
     return found
 
@@ -257,6 +265,7 @@ async def _booked(session: AsyncSession, subscription_id: str) -> Mapping[str, B
     return {
         row.payment_id: Booked(
             payment_id=row.payment_id,
+            heard_at=row.created_at,
             state=row.state,
             gross=_money(gross.get(books.sale_reference(row.payment_id)), row.currency),
             fee=_money(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -105,6 +106,7 @@ def usd(minor: int) -> Money:
 
 def had(state: str = "completed", gross: int | None = 999, fee: int | None = 74, back: int = 0) -> Booked:
     return Booked(
+        heard_at=NOW,
         payment_id="S1",
         state=state,
         gross=usd(gross) if gross is not None else None,
@@ -148,3 +150,5 @@ def test_what_only_the_hub_has_is_told_when_it_is_booked() -> None:
 
     assert [kind for kind, _, _ in compare([], {"S1": had()}, window)] == ["not_at_paypal"]
     assert compare([], {"S1": had("pending", gross=None)}, window) == []
+    # PayPal was asked about one day: last month's payment cannot be in its list.
+    assert compare([], {"S1": replace(had(), heard_at=NOW - 30 * DAY)}, window) == []
