@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from structlog.testing import capture_logs
 
 from handlers.paypay import files as files_module
 from handlers.paypay.files import WINDOW
@@ -295,7 +296,7 @@ async def compared_on(shop: Shop, file: PayPayTransactionFile) -> list[tuple[str
     return kinds(result.breaks)
 
 
-async def test_finance_downloads_a_month_and_nobody_else_does(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_finance_downloads_a_month_and_nobody_else_does(shop: Shop) -> None:
     await shop.member("m-1", purchase=1_000)
     session_id = await shop.linked("m-1", "SP")
     request_id = await shop.exchanged("m-1", session_id, 300)
@@ -309,14 +310,15 @@ async def test_finance_downloads_a_month_and_nobody_else_does(shop: Shop, capsys
         async with shop.hub.http.get(shop.hub.url + path, headers=headers) as response:
             return response.status, response.headers.get("Content-Disposition", ""), await response.read()
 
-    status, name, body = await get(wanted, API_KEY)
+    with capture_logs() as logs:
+        status, name, body = await get(wanted, API_KEY)
 
     assert status == 200
     assert f"filename*=UTF-8''{quote('ポイントデータ_')}{month.year}" in name
     book = openpyxl.load_workbook(BytesIO(body), data_only=True)
     assert [book["集計"][cell].value for cell in ("A7", "C7", "A8", "C8")] == [300, 150, 0, 0]
     assert book["詳細記録"]["A2"].value == request_id
-    assert "finance_report_downloaded" in capsys.readouterr().out
+    assert "finance_report_downloaded" in {line["event"] for line in logs}
     assert (await get(wanted, CLIENT_KEY))[0] == 403
     assert (await get(wanted, ""))[0] == 401
     for wrong in ("year=2026", "year=2026&month=13", "year=x&month=1", "year=99999&month=1"):
