@@ -30,9 +30,7 @@ FILES: Final = f"{BASE}/transaction-files"
 TAG: Final = "PayPay: transaction files"
 LIST_MAX: Final = 1_000
 FILE_ID: Final = Parameter(name="file_id", place="path", schema={"type": "string", "format": "uuid"})
-FROM: Final = Parameter(
-    name="from", schema={"type": "string", "format": "date"}, description="First day, in Japan."
-)
+FROM: Final = Parameter(name="from", schema={"type": "string", "format": "date"}, description="First day, in Japan.")
 TO: Final = Parameter(name="to", schema={"type": "string", "format": "date"}, description="Last day.")
 TYPE: Final = Parameter(name="type", description="PayPay's word for it, such as transaction_recon.")
 PAGE: Final = Parameter(
