@@ -140,7 +140,8 @@ class Rehearser:
         played = await (self._call(work, spec) if spec is not None and spec.kind == "calls" else self._run(work))
         if isinstance(played.ending, Done | Refused):
             await savepoint.commit()
-        else:
+        elif savepoint.is_active:
+            # What the database refused has ended it already.
             await savepoint.rollback()
         return played
 
