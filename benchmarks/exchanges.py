@@ -1,9 +1,9 @@
 """Exchanges of points against a PayPay that takes a tenth of a second: what sets the speed is the calls in flight.
 
 A backlog of exchanges lies ready; the hub starts, gives each, and asks once how it stands. PayPay's sandbox notes when
-each gift was asked for. Beside the gifts a second stands what the bound allows: calls in flight over the latency, or
-the rate. A share near one means that neither a thread, a lock nor the database held the calls back. The looks are not
-measured: they take what room the gifts leave.
+each call comes. While gifts are asked for, the calls a second, looks among them, stand beside what the bound allows:
+calls in flight over the latency, or the rate. A share near one means that neither a thread, a lock nor the database
+held the calls back.
 """
 
 from __future__ import annotations
@@ -67,15 +67,23 @@ class Bound:
 
 @dataclass(slots=True)
 class Log:
-    """When each gift was asked for, and how many calls were there together at most."""
+    """When each call came, and how many were there together at most."""
 
-    at_s: list[float] = field(default_factory=list)
+    gifts_s: list[float] = field(default_factory=list)
+    calls_s: list[float] = field(default_factory=list)
     most: int = 0
 
-    def per_s(self) -> float:
+    def gifts_per_s(self) -> float:
         """Gifts a second in the middle of the run."""
-        first, last = int(len(self.at_s) * WARM_UP), int(len(self.at_s) * COOL_DOWN)
-        return (last - first) / (self.at_s[last] - self.at_s[first])
+        return self._rate_of(self.gifts_s)
+
+    def calls_per_s(self) -> float:
+        """Calls a second at that time."""
+        return self._rate_of(self.calls_s)
+
+    def _rate_of(self, times_s: list[float]) -> float:
+        begin, end = (self.gifts_s[int(len(self.gifts_s) * part)] for part in (WARM_UP, COOL_DOWN))
+        return sum(begin <= one < end for one in times_s) / (end - begin)
 
 
 async def exchanges(bench: Bench) -> None:
@@ -104,13 +112,14 @@ async def exchanged(name: str, bound: Bound, bench: Bench) -> Figure:
     return Figure(
         contestant=name,
         events=number,
-        per_s=log.per_s(),
+        per_s=log.gifts_per_s(),
         worker_cpu_s=counted.worker_cpu_s,
         database_cpu_s=counted.database_cpu_s,
         peak_mb=counted.peak_mb,
         values={
             "bound_per_s": bound.calls_per_s,
-            "share_of_bound": log.per_s() / bound.calls_per_s,
+            "calls_per_s": log.calls_per_s(),
+            "share_of_bound": log.calls_per_s() / bound.calls_per_s,
             "in_flight_most": float(log.most),
         },
     )
@@ -131,8 +140,10 @@ class _Noting(Sandbox):
     log: Log
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        now_s = time.perf_counter()
+        self.log.calls_s.append(now_s)
         if request.method == "POST":
-            self.log.at_s.append(time.perf_counter())
+            self.log.gifts_s.append(now_s)
         self.log.most = self.calls_in_flight_most
         return await super()._answer(request)
 
