@@ -29,6 +29,7 @@ PROMISED = (
 
 
 @pytest.mark.slow
+@pytest.mark.long
 # Twenty commands, each a process of its own.
 @pytest.mark.timeout(1_200)
 def test_the_tour_works_as_printed(tmp_path: Path) -> None:
