@@ -18,10 +18,14 @@ def test_the_narrower_bound_counts() -> None:
 def test_the_speed_is_taken_in_the_middle_of_the_run() -> None:
     # Nothing but the first and the last tenth is slow.
     middle = [10.0 + number / 10 for number in range(18)]
-    log = Log(at_s=[0.0, 5.0, *middle, 20.0])
+    gifts_s = [0.0, 5.0, *middle, 20.0]
+    looks_s = [1.0, *(one + 0.05 for one in middle[:-1]), 21.0]
 
-    assert log.per_s() == pytest.approx(10.0)
-    assert Log(at_s=[number / 10 for number in range(20)]).per_s() == pytest.approx(10.0)
+    log = Log(gifts_s, sorted(gifts_s + looks_s))
+
+    assert log.gifts_per_s() == pytest.approx(10.0, abs=0.7)
+    # Between the tenths there are 16 gifts, and a look after each.
+    assert log.calls_per_s() == pytest.approx(2 * log.gifts_per_s(), abs=0.7)
 
 
 def test_the_bound_is_in_the_rules(tmp_path: Path) -> None:
