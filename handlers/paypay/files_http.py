@@ -88,7 +88,7 @@ class FilesApi:
         """Download a file, byte for byte as PayPay sent it."""
         self._api.holder(request, Role.VIEWER)
         row = await self._kept(request)
-        assert row.storage_key is not None and row.sha256 is not None  # noqa: PT018
+        assert row.storage_key is not None and row.sha256 is not None  # noqa: PT018 - as was just asked for
         async with FileStore(self._settings).content(row.storage_key, row.sha256) as content:
             name = quote(row.file_name)
             response = web.StreamResponse(

@@ -81,7 +81,7 @@ class FileStore:
 
     async def look(self) -> None:
         """Ask the storage for what is not there: whether it answers, and has our bucket. Raises StoreError."""
-        import obstore  # noqa: PLC0415
+        import obstore  # noqa: PLC0415 - as above
 
         with _translated("there is no such bucket or folder"):
             async for _ in obstore.list(self._store, "paypay/hub-doctor", chunk_size=1):
@@ -90,7 +90,7 @@ class FileStore:
     @asynccontextmanager
     async def content(self, key: str, sha256: str) -> AsyncIterator[IO[bytes]]:
         """The file, proven to be what was kept, at its beginning. Raises StoreError, FileLostError."""
-        import obstore  # noqa: PLC0415
+        import obstore  # noqa: PLC0415 - as above
 
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX) as content:
             digest = hashlib.sha256()
@@ -106,8 +106,8 @@ class FileStore:
 
     async def _hash_of(self, key: str) -> str | None:
         """The hash of what is kept under a key; None when nothing is."""
-        import obstore  # noqa: PLC0415
-        from obstore.exceptions import NotFoundError  # noqa: PLC0415
+        import obstore  # noqa: PLC0415 - as above
+        from obstore.exceptions import NotFoundError  # noqa: PLC0415 - as above
 
         digest = hashlib.sha256()
         try:
@@ -129,7 +129,7 @@ class _translated:  # noqa: N801 - reads as a word in a with statement
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415
+        from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415 - as above
 
         if isinstance(error, NotFoundError | FileNotFoundError):
             if self._absent:
@@ -147,7 +147,7 @@ def _aside(key: str, sha256: str) -> str:
 
 @cache
 def _opened(place: str, endpoint: str, region: str, key_id: str, secret: str) -> LocalStore | S3Store:
-    from obstore.store import LocalStore, S3Store  # noqa: PLC0415
+    from obstore.store import LocalStore, S3Store  # noqa: PLC0415 - as above
 
     if not place.startswith("s3://"):
         return LocalStore(Path(place), mkdir=True)

@@ -150,6 +150,7 @@ async def _read_files(reading: Reading, settings: PayPaySettings, days: Days) ->
 async def _read_file(
     row: PayPayTransactionFile, is_ours: bool, reading: Reading, settings: PayPaySettings, found: _Files
 ) -> None:
+    # The caller has looked whether it is kept, and asked for files of certain days.
     assert row.storage_key is not None and row.sha256 is not None and row.day is not None  # noqa: PT018
     layout = read_name(row.file_name).layout
     comparison = FileComparison(file=row.file_name, layout=layout, merchant=settings.merchant)
