@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from typing import Final
 
+import babel.core
 from babel.numbers import get_currency_precision, list_currencies
 
 from hub.errors import PermanentError
@@ -26,6 +27,16 @@ SCALE_MAX = 8
 _DECIMAL_TEXT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
 _UNIT_CODE = re.compile(r"[A-Z][A-Z0-9]{2,11}", re.ASCII)
 _units: dict[str, int] = {"BONUS": 4, "POINT": 0}
+
+
+def _iso_scales() -> dict[str, int]:
+    scales = {code: get_currency_precision(code) for code in list_currencies()}
+    # Babel keeps all that it knows of all languages, 3 MB in every process; asked again, it reads it again.
+    babel.core._global_data = None
+    return scales
+
+
+_ISO_SCALES: Final = _iso_scales()
 
 
 class MoneyError(PermanentError):
@@ -47,7 +58,7 @@ def register_unit(code: str, scale: int) -> None:
     Stored amounts are in minor units: changing the scale of a unit that has balances changes what they are worth.
     Raises MoneyError for an ISO 4217 code, an ill-formed code or a scale outside 0..``SCALE_MAX``.
     """
-    if not _UNIT_CODE.fullmatch(code) or code in list_currencies():
+    if not _UNIT_CODE.fullmatch(code) or code in _ISO_SCALES:
         raise MoneyError(f"{code!r} cannot be the code of a unit: 3 to 12 capitals and digits, no ISO 4217 code")
     if not 0 <= scale <= SCALE_MAX:
         raise MoneyError(f"the scale of {code} must be from 0 to {SCALE_MAX}, found {scale}")
@@ -56,15 +67,12 @@ def register_unit(code: str, scale: int) -> None:
 
 def scale_of(currency: str) -> int:
     """How many digits after the point the currency has: VND 0, JPY 0, USD 2, BONUS 4. Raises MoneyError."""
-    own = _units.get(currency)
-    return own if own is not None else _iso_scale(currency)
-
-
-@lru_cache(maxsize=512)
-def _iso_scale(currency: str) -> int:
-    if currency not in list_currencies():
+    scale = _ISO_SCALES.get(currency)
+    if scale is None:
+        scale = _units.get(currency)
+    if scale is None:
         raise MoneyError(f"unknown currency {currency[:20]!r}")
-    return get_currency_precision(currency)
+    return scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """What this process has just written and will read next, kept in memory: reading it back costs as much again.
 
-Only what the database holds as well is kept, and nothing depends on finding it here: a restart, another process or too
-much of it means that it is read. Source: docs/performance.md.
+Only what the database holds as well is kept, or is about to hold: it is put here before its commit, since whoever
+reads next may be faster than the answer that it is committed, and taken out where that fails, before anybody can draw
+its number again. Nothing depends on finding it here: a restart, another process or too much of it means that it is
+read. Source: docs/performance.md.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-BYTES_MAX = 8 * 1024 * 1024
+BYTES_MAX = 4 * 1024 * 1024
 """Beyond it nothing more is kept: readers begin with the oldest, which so are still here when their turn comes."""
 AGE_S_MAX = 10.0
 """One that nobody has read for so long makes room: it waits for something, or its lane is another process's."""
@@ -34,7 +36,7 @@ class _Kept(Generic[T]):
 
 
 class Recent(Generic[T]):
-    """Committed rows by their number, each for as many readers as it will have."""
+    """Rows by their number, each for as many readers as it will have."""
 
     def __init__(self, bytes_max: int = BYTES_MAX, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._bytes_max = bytes_max
@@ -44,7 +46,7 @@ class Recent(Generic[T]):
         self._missed: dict[int, int] = {}
 
     def keep(self, number: int, value: T, *, payload: bytes, readers: int = 1, is_read: bool = False) -> None:
-        """Keep what has been committed; nothing where nobody will read it, or it is here already.
+        """Keep what is about to be committed; nothing where nobody will read it, or it is here already.
 
         ``is_read``: the value also holds what its payload says.
         """
@@ -71,6 +73,12 @@ class Recent(Generic[T]):
         if kept.readers <= 0:
             self._forget(number)
         return kept.value
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """These were not committed after all."""
+        for number in numbers:
+            if number in self._kept:
+                self._forget(number)
 
     def close(self) -> None:
         """Nobody reads in this process: keep nothing."""

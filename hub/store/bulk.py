@@ -159,7 +159,7 @@ def _for_postgresql(kind: TypeEngine[Any]) -> _Conversion | None:
     if isinstance(kind, UtcTime):
         # The driver would take a time without a zone for one of this machine's.
         return aware
-    return json.dumps if isinstance(kind, JSON) else None
+    return _json_text if isinstance(kind, JSON) else None
 
 
 def _for_sqlite(kind: TypeEngine[Any]) -> _Conversion | None:
@@ -167,7 +167,12 @@ def _for_sqlite(kind: TypeEngine[Any]) -> _Conversion | None:
         return attrgetter("hex")
     if isinstance(kind, UtcTime):
         return utc_text
-    return json.dumps if isinstance(kind, JSON) else None
+    return _json_text if isinstance(kind, JSON) else None
+
+
+def _json_text(value: Any) -> str:
+    # Most objects are headers, and most messages have none.
+    return json.dumps(value) if value != {} else "{}"
 
 
 def _kind_of(kind: TypeEngine[Any]) -> str:

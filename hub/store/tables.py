@@ -1,8 +1,8 @@
 """The hub's own tables: what was received, what is to be done with it, what was done, what is to be sent.
 
 ``inbox``, ``deliveries``, ``calls`` and ``outbox`` carry no unique key across time, so that months can be archived;
-``identities`` is kept for ever. What is to be sent is in ``tables_sending.py``, who works in ``tables_workers.py``, the
-ledger in ``hub/ledger/tables.py``.
+``identities`` is kept for ever. What is to be sent is in ``tables_sending.py``, who works in ``tables_workers.py``, who
+looks in ``tables_people.py``, the ledger in ``hub/ledger/tables.py``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from sqlalchemy import (
     text,
 )
 
+from hub.store.append_only import append_only
 from hub.store.metadata import metadata
 from hub.store.sequences import define_sequence
+from hub.store.tables_people import checks, console_failures, console_sessions, console_users
 from hub.store.tables_sending import local_bindings, local_messages, message_seq, outbox, outbox_blocked, outbox_seq
 from hub.store.tables_workers import lanes, leases, workers
 from hub.store.types import BigInt, Json, UtcTime
@@ -42,7 +44,11 @@ __all__ = [
     "barriers",
     "blocked",
     "calls",
+    "checks",
     "conflicts",
+    "console_failures",
+    "console_sessions",
+    "console_users",
     "corrections",
     "deliveries",
     "duplicates",
@@ -109,6 +115,7 @@ inbox = Table(
     Column("cause", Uuid),
     Index("ix_inbox_id", "id"),
     Index("ix_inbox_trace", trace_id),
+    Index("ix_inbox_key", "key", "seq", postgresql_where=text("key IS NOT NULL"), sqlite_where=text("key IS NOT NULL")),
     Index(
         "ix_inbox_cause",
         "cause",
@@ -371,15 +378,18 @@ reviews = Table(
     comment="Deliveries that were done, but whose result a person must look at",
 )
 
-operations = Table(
-    "operations",
-    metadata,
-    Column("id", Uuid, primary_key=True),
-    Column("at", UtcTime, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", String(60), nullable=False),
-    Column("target", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Index("ix_operations_target", "target"),
-    comment="What people did: retry, discard, edit, resolve",
+operations = append_only(
+    Table(
+        "operations",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("at", UtcTime, nullable=False),
+        Column("actor", Text, nullable=False),
+        Column("action", String(60), nullable=False),
+        Column("target", Text, nullable=False),
+        Column("reason", Text, nullable=False),
+        Index("ix_operations_target", "target"),
+        Index("ix_operations_at", "at", "id"),
+        comment="What people did: retry, discard, edit, resolve; rows are only ever added",
+    )
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 
 
@@ -16,4 +16,7 @@ def insert_for(dialect: str, table: Table | type[DeclarativeBase]) -> postgresql
     """
     if dialect == "postgresql":
         return postgresql.insert(table)
+    # Loaded where it is used: half a megabyte that a process on PostgreSQL never needs.
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
     return cast(postgresql.Insert, sqlite.insert(table))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub import jsonbody
 from hub.errors import UnreadableError
 from hub.jsonbody import DEPTH_MAX, NUMBER_DIGITS_MAX, parse_json, write_json
 
@@ -44,6 +45,30 @@ def test_any_bytes_are_read_or_refused_with_a_place(body: bytes) -> None:
         place = (error.line or 0, error.column or 0)
 
     assert min(place) >= 1
+
+
+bits = st.sampled_from(
+    [
+        *('{"id":"e1",', '"id":', '"a":"b"', ":", ",", "{", "}", "[", "]", '"'),
+        *("1", "-", "0.5", "null", "true", "é", " ", "\x01"),
+    ]
+)
+
+
+@given(values.map(write_json) | st.lists(bits, max_size=12).map("".join))
+def test_the_quick_reader_says_what_the_exact_one_says_or_leaves_it_to_it(text: str) -> None:
+    body = text.encode("utf-8", "surrogatepass")
+    quick = jsonbody._parse_plain(body)
+
+    if quick is not jsonbody._NOT_PLAIN:
+        assert repr(quick) == repr(jsonbody._parse_exactly(body))
+
+
+def test_what_is_plain_is_read_by_the_quick_reader() -> None:
+    assert jsonbody._parse_plain('{"é": [1, null, true, {"b": "c"}], "n": -7}'.encode()) == {
+        "é": [1, None, True, {"b": "c"}],
+        "n": -7,
+    }
 
 
 def test_a_fraction_keeps_every_digit() -> None:

@@ -39,6 +39,18 @@ def test_only_so_many_misses_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     assert [recent.take(number) for number in (1, 2, 3)] == [1, None, None]
 
 
+def test_what_was_not_committed_after_all_is_gone_and_makes_room() -> None:
+    recent: Recent[int] = Recent(bytes_max=2 * ROW_BYTES + 2)
+    recent.keep(1, 1, payload=b"x")
+    recent.keep(2, 2, payload=b"x")
+
+    recent.forget([1, 2, 3])
+    recent.keep(1, 11, payload=b"x")
+    recent.keep(4, 4, payload=b"x")
+
+    assert [recent.take(number) for number in (1, 2, 4)] == [11, None, 4]
+
+
 def test_what_nobody_will_read_is_not_kept() -> None:
     recent: Recent[str] = Recent()
 

@@ -23,6 +23,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, MetaData
 import hub.flow.tables
 import hub.ledger.tables
 import hub.store.tables
+import hub.store.tables_archive
 import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata as hub_metadata
@@ -32,7 +33,12 @@ from hub.store.store import Store
 from hub.store.types import BigInt, Json, UtcTime
 from hub.wiring import load_capabilities
 
-assert hub.ledger.tables, (hub.flow.tables, hub.store.tables, hub.transports.tables)  # they define tables
+assert hub.ledger.tables, (
+    hub.flow.tables,
+    hub.store.tables,
+    hub.store.tables_archive,
+    hub.transports.tables,
+)  # they define tables
 
 TEMPLATE = '''"""{message}."""
 

@@ -11,8 +11,10 @@ from sqlalchemy import text
 
 import hub.flow.tables
 import hub.ledger.ddl
+import hub.seal.tables
 import hub.store.migrations
 import hub.store.tables
+import hub.store.tables_archive
 import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata
@@ -24,7 +26,9 @@ from tests.support.databases import DIALECTS, Databases, all_capabilities
 
 assert hub.ledger.ddl, (
     hub.flow.tables,
+    hub.seal.tables,
     hub.store.tables,
+    hub.store.tables_archive,
     hub.transports.tables,
 )  # they define tables and what comes with them
 
