@@ -6,7 +6,10 @@ Those of a part are defined there and stand here with its name, so that this is 
 HubError
 ├── ConfigError                    a person must correct a file or a setting; nothing was started or changed
 ├── UsageError                     the call cannot be carried out as asked (unknown id, wrong state)
-│   └── RepeatedCommandError            deliver: this command was given before under the same id
+│   ├── RepeatedCommandError            deliver: this command was given before under the same id
+│   ├── NotFoundError                   operate: nothing has this id, or an id that begins so
+│   ├── ThrottledError                  console: too many wrong passwords of late: nobody looks at one more
+│   └── ArchivedError                   operate: the event is in the archive: it can be shown and proven, nothing else
 ├── UnreadableError                an authenticated message that cannot be read: keep it, park it, say where
 │   └── UnsupportedFormatError          ingress: the content type is not one that the hub reads
 ├── RetryableError                 nothing is decided; try the delivery again after ``delay_s``
@@ -17,11 +20,13 @@ HubError
 │   │   └── TooManyUnprovenError            ingress: a source of unproven senders has used up its allowance
 │   ├── TransportUnavailableError       transports: the broker cannot be reached; no message is at fault
 │   ├── HandlerLateError                deliver: the handler did not end in time; told to stop, it did
-│   └── HandlerStuckError               deliver: it went on all the same and was left behind
+│   ├── HandlerStuckError               deliver: it went on all the same and was left behind
+│   └── StorageError                    storage: the object storage does not answer, or refuses
 ├── NotYet                         the delivery must wait for something else, without holding up its chain
 ├── PermanentError                 trying again cannot help: park at once
 │   ├── ConditionError                  routing: a rule's condition cannot be compiled or evaluated
 │   ├── OversizeError                   transports: larger than the broker's protocol can ever carry
+│   ├── ObjectLostError                 storage: an object is gone, or another than was put there
 │   └── MoneyError                      money: this is no amount of that currency
 │       └── MixedCurrenciesError             amounts of two currencies were added or compared
 ├── RefusedCommand                 a command is answered with a reason; nothing is stored
@@ -29,6 +34,8 @@ HubError
 │   ├── RefusedError                    ingress: the caller is not known (401) or may not do this (403)
 │   └── BodyRefusedError                ingress: the body is too large, too slow or broken off, and is not read
 ├── FencedError                    store: another worker took over; leave the delivery to it, commit nothing
+├── MalformedError                 seal: a row has a value that the hub would never have written
+├── DamagedError                   seal: what was sealed cannot be read back
 ├── PooledError                    ownership: a pooler stands before the database; do without notifications
 ├── FlushError                     deliver: a batch could not be written; run it again without its culprit
 └── LedgerError                    the books refuse it (see ``hub/ledger/errors.py``)
@@ -87,11 +94,16 @@ class UnreadableError(HubError):
 
 
 class RetryableError(HubError):
-    """Nothing is decided: try the delivery again, after ``delay_s`` seconds where given, else by its route's rule."""
+    """Nothing is decided: try the delivery again, after ``delay_s`` seconds where given, else by its route's rule.
 
-    def __init__(self, message: str, *, delay_s: float | None = None) -> None:
+    ``is_alone``: it is the matter of who called (his credentials, his allowance). The other side is there for others,
+    who neither wait for it nor count it as a failure.
+    """
+
+    def __init__(self, message: str, *, delay_s: float | None = None, is_alone: bool = False) -> None:
         super().__init__(message)
         self.delay_s = delay_s
+        self.is_alone = is_alone
 
 
 class BusyError(RetryableError):
@@ -100,8 +112,10 @@ class BusyError(RetryableError):
     No attempt is used up; the delivery parks when ``within_s`` seconds have passed since the event was received.
     """
 
-    def __init__(self, message: str, *, delay_s: float | None = None, within_s: float = BUSY_S_MAX) -> None:
-        super().__init__(message, delay_s=delay_s)
+    def __init__(
+        self, message: str, *, delay_s: float | None = None, within_s: float = BUSY_S_MAX, is_alone: bool = False
+    ) -> None:
+        super().__init__(message, delay_s=delay_s, is_alone=is_alone)
         self.within_s = within_s
 
 
@@ -116,9 +130,10 @@ class StoreUnavailableError(RetryableError):
 class NotYet(HubError):
     """The delivery must wait for something else; its chain goes on without it.
 
-    It is tried again by its route's retry rule and parks when ``within_s`` seconds have passed since the event was
-    received; with ``on_deadline`` set, it ends with that outcome instead: done, or *refused* where ``refuses`` says
-    that its sender is then not believed. No attempt is used up.
+    It is tried again after a quarter of the time that has passed since the event was received, after a second at least
+    and the ``longest`` of its route's retry rule at most, whose ``attempts`` and ``first`` do not count here. It parks
+    when ``within_s`` seconds have passed since the event was received, after one last try; with ``on_deadline`` set, it
+    ends with that outcome instead: done, or *refused* where ``refuses`` says that its sender is then not believed.
     """
 
     def __init__(

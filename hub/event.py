@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from pydantic import BaseModel
 
@@ -84,6 +84,11 @@ class Event:
             self._models[model] = read
         return read
 
+    def forget_data(self) -> None:
+        """Where a model of the payload is at hand, keep that alone: ``data`` is read anew if anybody asks for it."""
+        if self._models:
+            self._data.clear()
+
     @property
     def trace_id(self) -> str:
         """The W3C trace id, 32 hex digits."""
@@ -127,9 +132,18 @@ def uuid7(now_s: float | None = None) -> UUID:
     now_ms = int((time.time() if now_s is None else now_s) * 1000)
     random_bits = int.from_bytes(_random_bytes(10), "big")
     value = (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random_bits >> 68 & 0xFFF) << 64 | 0b10 << 62
-    return UUID(int=value | random_bits & (2**62 - 1))
+    return _uuid_of(value | random_bits & (2**62 - 1))
 
 
+def _uuid_of(value: int) -> UUID:
+    """The same as ``UUID(int=value)``, which looks at six arguments first, in a third of the time."""
+    made = _NEW(UUID)
+    _SET(made, "int", value)
+    _SET(made, "is_safe", SafeUUID.unknown)
+    return made
+
+
+_NEW, _SET = object.__new__, object.__setattr__
 _SIZES = tuple(size.to_bytes(8, "big") for size in range(256))
 
 

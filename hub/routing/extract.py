@@ -10,7 +10,7 @@ that databases refuse, is stood for by its beginning and a hash of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +27,8 @@ _EPOCH_S_MAX: Final = 10**12
 _ABSENT: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True)
 class Message:
     """What a path can reach: ``data`` is the parsed body, header names are in lower case.
 
@@ -67,7 +68,7 @@ class CompiledPath:
         here: Any = getattr(message, self._root)
         for part in self._parts:
             # First what it nearly always is: an abstract class takes ten times as long to ask for.
-            if isinstance(here, dict | Mapping):
+            if here.__class__ is dict or isinstance(here, Mapping):
                 here = here.get(part, _ABSENT)
             elif isinstance(here, list) and part.isascii() and part.isdigit() and int(part) < len(here):
                 here = here[int(part)]
@@ -78,12 +79,12 @@ class CompiledPath:
 
 def scalar_text(value: Any) -> str | None:
     """A value as a stable text; None when it is absent (see the top of this file)."""
+    if isinstance(value, str):
+        return bounded(value) if value.strip() else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
         return bounded(str(value))
-    if isinstance(value, str) and value.strip():
-        return bounded(value)
     return None
 
 
@@ -106,19 +107,26 @@ class Extractor:
         self, data: Any, headers: Mapping[str, str] | None = None, message: Mapping[str, str] | None = None
     ) -> str | None:
         """The text at the first path that is present; None when none is."""
-        return next(self._texts(Message(data, headers, message)), None)
+        return self.first_of(Message(data, headers, message))
+
+    def first_of(self, message: Message) -> str | None:
+        """The same of a message."""
+        for path in self.paths:
+            text = path.text_of(message)
+            if text is not None:
+                return text
+        return None
 
     def all(
         self, data: Any, headers: Mapping[str, str] | None = None, message: Mapping[str, str] | None = None
     ) -> tuple[str, ...]:
         """The texts at every path that is present, in order, each once."""
-        return tuple(dict.fromkeys(self._texts(Message(data, headers, message))))
+        return self.all_of(Message(data, headers, message))
 
-    def _texts(self, message: Message) -> Iterator[str]:
-        for path in self.paths:
-            text = path.text_of(message)
-            if text is not None:
-                yield text
+    def all_of(self, message: Message) -> tuple[str, ...]:
+        """The same of a message."""
+        texts = (path.text_of(message) for path in self.paths)
+        return tuple(dict.fromkeys(text for text in texts if text is not None)) if self.paths else ()
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime | None:

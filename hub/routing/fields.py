@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Final
 
@@ -84,6 +85,21 @@ def parse_duration(value: object) -> float:
     if not 0 < seconds <= DURATION_S_MAX:
         raise wrong(f"expected a duration above zero and of at most 366d, found {value!r}")
     return seconds
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A time (UTC where it names no zone), or a duration such as ``2d`` before ``now``. Raises ValueError."""
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise wrong(
+            f"expected a time such as 2026-01-31T12:00Z, or how long ago (90m, 2d), found {shown(text)}"
+        ) from None
 
 
 def is_path(text: str) -> bool:

@@ -42,11 +42,11 @@ class EventReader:
 
     def key(self, message: Message) -> str | None:
         """The thing whose order matters; None makes the event its own."""
-        return self._key.first(message.data, message.headers, message.message)
+        return self._key.first_of(message)
 
     def after(self, message: Message) -> tuple[str, ...]:
         """Further things whose earlier events must be done first."""
-        return self._after.all(message.data, message.headers, message.message)
+        return self._after.all_of(message)
 
     def dedupe_id(self, type_: str, message: Message, body: bytes) -> str | None:
         """What recognises a repeat; see ``IdExtractor``. ``without_identity`` is asked before, by the inbox."""
@@ -54,7 +54,7 @@ class EventReader:
 
     def occurred_at(self, message: Message) -> datetime | None:
         """When it happened, in UTC; None when the message does not say, or not in a form that can be read."""
-        text = self._occurred.first(message.data, message.headers, message.message)
+        text = self._occurred.first_of(message)
         return None if text is None else parse_time(text, self._zone)
 
 

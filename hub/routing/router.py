@@ -86,6 +86,8 @@ class Router:
         self.routes: tuple[CompiledRoute, ...] = tuple(
             CompiledRoute.of(number, config) for number, config in enumerate(loaded.config.routes)
         )
+        # Made once: nearly every match is one of these.
+        self._matches = tuple(RouteMatch(route) for route in self.routes)
         self._by_name = {name: route for route in self.routes for name in (*route.was, route.name)}
         # A disabled route is not in the index at all; explain looks at it apart.
         self._index = PatternIndex([() if route.disabled else route.match for route in self.routes])
@@ -98,7 +100,7 @@ class Router:
             route = self.routes[number]
             if route.sources and event.source not in route.sources:
                 continue
-            match = _judge(route, facts)
+            match = self._matches[number] if route.condition is None else _judge(route, facts)
             if match is not None:
                 found.append(match)
         return found

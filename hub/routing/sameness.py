@@ -48,7 +48,7 @@ def _canonical(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, dict):
-        return "{" + ",".join([f"{_quoted(name)}:{_canonical(value[name])}" for name in sorted(value)]) + "}"
+        return "{" + ",".join([f"{_quoted(name)}:{_member(value[name])}" for name in sorted(value)]) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_canonical, value)) + "]"
     if isinstance(value, Decimal):
@@ -56,6 +56,11 @@ def _canonical(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return _WORDS[value]
     return _canonical_integer(value)
+
+
+def _member(value: Any) -> str:
+    # Most members are texts, which need no second look at what they are.
+    return _quoted(value) if value.__class__ is str else _canonical(value)
 
 
 _WORDS = {None: "null", True: "true", False: "false"}

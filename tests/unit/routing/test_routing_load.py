@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from hub.errors import ConfigError
 from hub.routing import Known, RetryConfig, load_routing
-from hub.routing.fields import parse_duration
+from hub.routing.fields import parse_duration, parse_moment
 from hub.routing.load import FILE_BYTES_MAX
 from tests.unit.routing.build import DATA, ENVIRON, load, problems
 
@@ -288,6 +289,28 @@ def test_a_duration_is_read_in_its_unit(text: str, seconds: float) -> None:
 def test_anything_else_is_no_duration(text: object) -> None:
     with pytest.raises(PydanticCustomError, match="expected a duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90m", datetime(2026, 1, 31, 10, 30, tzinfo=UTC)),
+        ("2026-01-30T12:00Z", datetime(2026, 1, 30, 12, tzinfo=UTC)),
+        ("2026-01-30T12:00", datetime(2026, 1, 30, 12, tzinfo=UTC)),
+        ("2026-01-30T12:00+09:00", datetime(2026, 1, 30, 3, tzinfo=UTC)),
+        ("2026-01-30", datetime(2026, 1, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_a_time_or_how_long_ago_and_always_utc(text: str, moment: datetime) -> None:
+    found = parse_moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC))
+
+    assert (found, found.utcoffset()) == (moment, timedelta(0))
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "999999999d", "0001-01-01T00:00+23:00", "9999-12-31T23:59-01:00"])
+def test_anything_else_is_no_moment(text: str) -> None:
+    with pytest.raises(PydanticCustomError, match="expected a time such as"):
+        parse_moment(text, datetime(2026, 1, 31, 12, tzinfo=UTC))
 
 
 @given(st.integers(1, 300), st.sampled_from(["ms", "s", "m", "h", "d"]))

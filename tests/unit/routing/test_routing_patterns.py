@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.routing import PatternIndex, matches
-from hub.routing.patterns import MEMO_TYPES_MAX, covers, overlap, pattern_problem, type_problem
+from hub.routing.patterns import MEMO_TYPES_MAX, covers, is_literal, overlap, pattern_problem, type_problem
 
 words = st.sampled_from(["a", "b", "c"])
 types = st.lists(words, min_size=1, max_size=5).map(".".join)
@@ -110,3 +110,22 @@ def test_a_type_is_no_pattern() -> None:
     assert type_problem("a.*") == "expected one event type, found the pattern 'a.*'"
     assert type_problem("order.paid") is None
     assert pattern_problem("order.*.#") is None
+
+
+@pytest.mark.parametrize("text", ["a#", "order.#x", "x*.b", "a.**"])
+def test_a_star_or_a_hash_is_a_word_of_its_own(text: str) -> None:
+    problem = pattern_problem(text)
+
+    assert problem is not None
+    assert "as whole words" in problem
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_one"), [("order.paid", True), ("order.*", False), ("#", False), ("a.#.b", False)]
+)
+def test_a_literal_pattern_names_one_type(pattern: str, is_one: bool) -> None:
+    assert is_literal(pattern) is is_one
+
+
+def test_a_type_that_two_patterns_share_is_shown_with_x_for_any_word() -> None:
+    assert overlap("*", "#") == "x"
