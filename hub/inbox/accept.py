@@ -34,6 +34,8 @@ RETRY_AFTER_S = 2.0
 ACCEPT_S_MAX = 20.0
 ERROR_CHARS_MAX = 500
 SLOTS = 64
+DRAFTS_AT_ONCE = 50
+"""After so many messages have been read, others have their turn: a worker may wait for no more than to go on."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +76,7 @@ class GroupCommit:
         self._waiting_messages = 0
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._has_ended = False
 
     async def accept(self, received: Received) -> Accepted:
         """Store one message. Raises OverloadedError when too many wait, StoreUnavailableError when none was stored."""
@@ -91,10 +94,17 @@ class GroupCommit:
         return acceptance.answers
 
     async def _stored(self, messages: Sequence[Received]) -> list[Accepted]:
-        drafter, loop = self._drafter(), asyncio.get_running_loop()
-        waiting = _Waiting([drafter.draft(one) for one in messages], loop.create_future())
-        self._queue.append(waiting)
+        # Counted from here on, so that nobody fills the room while they are read.
         self._waiting_messages += len(messages)
+        try:
+            drafts = await self._drafted(messages)
+            if self._has_ended:
+                raise StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S)
+        except BaseException:
+            self._waiting_messages -= len(messages)
+            raise
+        waiting = _Waiting(drafts, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
         self._arrived.set()
         # A sender that goes away takes nothing back: its message is stored all the same.
         try:
@@ -103,6 +113,14 @@ class GroupCommit:
         except TimeoutError as error:
             # It may still be stored; its identity tells when it comes again.
             raise StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S) from error
+
+    async def _drafted(self, messages: Sequence[Received]) -> list[Draft]:
+        drafter, drafts = self._drafter(), list[Draft]()
+        for first in range(0, len(messages), DRAFTS_AT_ONCE):
+            if first:
+                await asyncio.sleep(0)
+            drafts += [drafter.draft(one) for one in messages[first : first + DRAFTS_AT_ONCE]]
+        return drafts
 
     async def forget(self, queue: str, proven: Collection[HandedOut]) -> None:
         """The broker is known to have the acknowledgement of these; see ``hub/inbox/doubt.py``."""
@@ -117,7 +135,7 @@ class GroupCommit:
                 while self._queue:
                     await self._commit(self._next_group())
         finally:
-            self._stopping = True
+            self._stopping = self._has_ended = True
             self._refuse(self._queue, StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S))
             self._queue.clear()
 
@@ -149,13 +167,20 @@ class GroupCommit:
 
     async def _store_group(self, group: Sequence[_Waiting]) -> None:
         drafts = [draft for one in group for draft in one.drafts]
-        route_ids = self._route_ids()
+        route_ids, kept = self._route_ids(), list[int]()
 
         async def work(conn: AsyncConnection) -> list[tuple[Accepted, Event]]:
-            return await store_drafts(conn, drafts, route_ids=route_ids, now=self._clock.now(), slot=self._slot)
+            self._forget(kept)
+            answers = await store_drafts(conn, drafts, route_ids=route_ids, now=self._clock.now(), slot=self._slot)
+            self._keep(drafts, answers, kept)
+            return answers
 
         try:
-            answers = await self._store.write(work)
+            try:
+                answers = await self._store.write(work)
+            except BaseException:
+                self._forget(kept)
+                raise
         except StoreUnavailableError as error:
             self._refuse(group, error)
         except Exception as error:
@@ -169,28 +194,43 @@ class GroupCommit:
         else:
             self._answer(group, answers)
 
+    def _keep(self, drafts: Sequence[Draft], answers: Sequence[tuple[Accepted, Event]], kept: list[int]) -> None:
+        """New events, for a worker of this process; before the commit, since it may see them before we hear of it."""
+        if self._recent is None:
+            return
+        is_mine: dict[int, bool] = {}
+        for draft, (accepted, event) in zip(drafts, answers, strict=True):
+            if accepted.kind != "event":
+                continue
+            lane = event.lane
+            if lane not in is_mine:
+                is_mine[lane] = self._to_deliver.is_mine(lane)
+            if is_mine[lane]:
+                event.forget_data()
+                self._recent.keep(event.seq, event, payload=event.payload, readers=len(draft.matches), is_read=True)
+                kept.append(event.seq)
+
+    def _forget(self, kept: list[int]) -> None:
+        if self._recent is not None:
+            self._recent.forget(kept)
+        kept.clear()
+
     def _answer(self, group: Sequence[_Waiting], answers: Sequence[tuple[Accepted, Event]]) -> None:
         given = iter(answers)
         counts: Counter[tuple[str, str]] = Counter()
-        is_mine: dict[int, bool] = {}
+        lanes: dict[int, None] = {}
         for one in group:
             own: list[Accepted] = []
-            for draft, (accepted, event) in zip(one.drafts, given, strict=False):
+            for _, (accepted, event) in zip(one.drafts, given, strict=False):
                 own.append(accepted)
                 counts[event.source, accepted.kind] += 1
-                if accepted.kind != "event":
-                    continue
-                lane = event.lane
-                if lane not in is_mine:
-                    is_mine[lane] = self._to_deliver.is_mine(lane)
-                if self._recent is not None and is_mine[lane]:
-                    readers = len(draft.matches)
-                    self._recent.keep(event.seq, event, payload=event.payload, readers=readers, is_read=True)
+                if accepted.kind == "event":
+                    lanes[event.lane] = None
             if not one.answers.done():
                 one.answers.set_result(own)
         for (source, kind), count in counts.items():
             metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
-        self._to_deliver.add(is_mine)
+        self._to_deliver.add(lanes)
 
     def _refuse(self, group: Collection[_Waiting], error: Exception) -> None:
         if not group:

@@ -43,7 +43,8 @@ class Received:
 Kind: TypeAlias = Literal["event", "duplicate", "conflict", "unreadable"]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True)
 class Accepted:
     """The inbox's answer, given only after the commit.
 

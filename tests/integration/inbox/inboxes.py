@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,9 +13,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock, SystemClock
+from hub.event import Event
 from hub.inbox.accept import GroupCommit
 from hub.inbox.received import Accepted, Received
 from hub.inbox.route_ids import register_routes
+from hub.recent import Recent
 from hub.signal import LaneSignal
 from hub.store.store import Fence, Store, Work
 from tests.support.parts import wiring_of
@@ -44,6 +46,7 @@ class CountingStore(Store):
         self.commits = 0
         self.failures: list[Exception | None] = []
         self.gate: asyncio.Event | None = None
+        self.before_commit: Callable[[], None] = lambda: None
 
     async def write(self, work: Work[Any], *, fence: Fence | None = None, is_heartbeat: bool = False) -> Any:
         if self.gate is not None:
@@ -51,7 +54,13 @@ class CountingStore(Store):
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
-        result = await super().write(work, fence=fence)
+
+        async def watched(conn: AsyncConnection) -> Any:
+            done = await work(conn)
+            self.before_commit()
+            return done
+
+        result = await super().write(watched, fence=fence)
         self.commits += 1
         return result
 
@@ -82,7 +91,9 @@ def message(body: Mapping[str, Any] | bytes, message_id: str = "", **received: A
 
 
 @asynccontextmanager
-async def an_inbox(store: Store, *, queue_max: int = 2_000, clock: Clock | None = None) -> AsyncIterator[Inbox]:
+async def an_inbox(
+    store: Store, *, queue_max: int = 2_000, clock: Clock | None = None, recent: Recent[Event] | None = None
+) -> AsyncIterator[Inbox]:
     """An acceptor on this store, running."""
     clock = clock or SystemClock()
     wiring = wiring_of(ROUTING, {}, clock)
@@ -92,7 +103,13 @@ async def an_inbox(store: Store, *, queue_max: int = 2_000, clock: Clock | None 
 
     rules = wiring.rules(await store.write(number))
     acceptor = GroupCommit(
-        store, clock, lambda: wiring.drafter, lambda: rules.route_ids, LaneSignal(), queue_max=queue_max
+        store,
+        clock,
+        lambda: wiring.drafter,
+        lambda: rules.route_ids,
+        LaneSignal(),
+        queue_max=queue_max,
+        recent=recent,
     )
     loop = asyncio.create_task(acceptor.run())
     try:

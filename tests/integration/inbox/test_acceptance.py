@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from hub.errors import StoreUnavailableError, UsageError
+from hub.event import Event
+from hub.inbox.accept import DRAFTS_AT_ONCE
 from hub.inbox.received import OverloadedError
+from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.inbox.inboxes import CountingStore, an_inbox, message
@@ -97,6 +100,45 @@ async def test_too_many_waiting_messages_are_turned_away_and_the_rest_is_stored(
         await asyncio.gather(first, *waiting)
         assert len(await inbox.rows(t.inbox)) == 11
         assert (await inbox.send({"n": 100})).kind == "event"
+
+
+async def test_events_are_in_memory_before_their_commit_and_gone_again_where_it_fails(counting: CountingStore) -> None:
+    recent: Recent[Event] = Recent()
+    async with an_inbox(counting, recent=recent) as inbox:
+        at_commit: list[int] = []
+
+        def look() -> None:
+            at_commit.append(len(recent))
+            if len(at_commit) == 1:
+                raise StoreUnavailableError("gone just before the commit")
+
+        counting.before_commit = look
+        with pytest.raises(StoreUnavailableError):
+            await inbox.send({"n": 1}, "m-1")
+        left_over = len(recent)
+        await inbox.send({"n": 2}, "m-2")
+
+        [row] = await inbox.rows(t.inbox)
+        found = recent.take(row.seq)
+        assert (at_commit, left_over) == ([1, 1], 0)
+        assert found is not None
+        assert (found.message_id, found.data) == ("m-2", {"n": 2})
+
+
+async def test_many_messages_that_are_still_being_read_when_the_inbox_ends_are_refused_at_once(
+    counting: CountingStore,
+) -> None:
+    async with an_inbox(counting) as inbox:
+        many = 5 * DRAFTS_AT_ONCE
+        batch = asyncio.create_task(inbox.acceptor.accept_all([message({"n": n}) for n in range(many)]))
+        await asyncio.sleep(0)
+        waiting_meanwhile = inbox.acceptor.waiting
+        inbox.acceptor.stop()
+        inbox.loop.cancel()
+
+        with pytest.raises(StoreUnavailableError):
+            await batch
+    assert (waiting_meanwhile, inbox.acceptor.waiting) == (many, 0)
 
 
 async def test_when_the_database_is_away_the_whole_group_is_refused_and_the_next_one_works(
