@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from hub.api import HubApi
+    from hub.console.offered import OfferedPage
     from hub.deliver.context import Context
     from hub.inbox.received import Accepted
     from hub.ingress.schemes import SchemeFactory
@@ -137,6 +138,7 @@ class Capability:
     sandbox      prepares the local stand-in of the provider when the hub starts, under ``HUB_SANDBOX``
     measures     what Prometheus is told of the capability's own state; asked every half minute
     checks       what ``hub doctor <capability>`` asks
+    console      pages of its own in the console: tables to look through and files to take
     reports      name → the command ``hub report <name>``
     reconcile    the command ``hub reconcile <capability>``: the provider's statement against the books
     settings     its class of settings, read once at start
@@ -160,6 +162,7 @@ class Capability:
     measures: Callable[[HubApi], Awaitable[Sequence[Metric]]] | None = None
     checks: Callable[[HubApi], Awaitable[Sequence[CheckResult]]] | None = None
     reconcile: Callable[..., None] | None = None
+    console: Sequence[OfferedPage] = ()
     reports: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     settings: type[EnvironmentSettings] | None = None
     first_steps: Sequence[str] = ()

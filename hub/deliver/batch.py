@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -31,7 +31,7 @@ from hub.errors import BusyError, HubError, NotYet, PermanentError, RetryableErr
 from hub.event import Event
 from hub.inbox.drafting import problem_of
 from hub.inbox.received import Accepted
-from hub.ledger import Account, PostedEntry
+from hub.ledger import Account, Book, PostedEntry
 from hub.ledger.errors import LedgerError
 from hub.routing import CompiledRoute, ConditionError, DestinationConfig, Facts
 from hub.store.store import sqlstate, unavailable
@@ -95,8 +95,9 @@ class _Batch:
 class BatchRunner:
     """Runs the handlers of one batch inside one transaction."""
 
-    def __init__(self, around: Surroundings, slot: int = 0) -> None:
+    def __init__(self, around: Surroundings, slot: int = 0, *, open_book: Callable[..., Book] = Book) -> None:
         self._around = around
+        self._open_book = open_book
         self.slot = slot
         """Which row of a system account is written."""
         self.touched: tuple[Account, ...] = ()
@@ -115,7 +116,8 @@ class BatchRunner:
 
         With ``may_cut`` those for which there is no time are left as they are: the next batch takes them.
         """
-        unit = UnitOfWork(conn, rules.route_ids, self._around.clock.now(), self.slot)
+        now = self._around.clock.now()
+        unit = UnitOfWork(conn, rules.route_ids, now, self.slot, open_book=self._open_book)
         try:
             await _lock_ahead(unit, lock_first)
             bounded = _bounded(works, rules) if may_cut else works

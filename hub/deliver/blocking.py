@@ -45,6 +45,13 @@ class Waits:
     blocks: list[Block] = field(default_factory=list)
     behind: list[Behind] = field(default_factory=list)
 
+    def except_behind(self, chains: Collection[int]) -> Waits:
+        """The same, but nothing of these chains is blocked: what stands before it was picked and has not run yet.
+
+        Blocked, the chain would not be due when that is to run, and the look that finds it late would block it again.
+        """
+        return Waits([one for one in self.blocks if one.chain not in chains], self.behind)
+
     async def write(self, conn: AsyncConnection) -> None:
         """Let them wait."""
         await block_chains(conn, self.blocks, behind=self.behind)
@@ -91,8 +98,10 @@ async def release_chains(conn: AsyncConnection, chains: Iterable[int], *, now: d
         .correlate(t.blocked)
         .scalar_subquery()
     )
-    await conn.execute(delete(t.blocked).where(t.blocked.c.chain.in_(held), first_behind.is_(None)))
-    await conn.execute(update(t.blocked).where(t.blocked.c.chain.in_(held)).values(state="backoff", next_at=now))
+    gone = await conn.execute(delete(t.blocked).where(t.blocked.c.chain.in_(held), first_behind.is_(None)))
+    if gone.rowcount < len(held):
+        due = update(t.blocked).where(t.blocked.c.chain.in_(held)).values(state="backoff", next_at=now)
+        await conn.execute(due)
 
 
 async def calling_chains(conn: AsyncConnection, lanes: Collection[int]) -> list[tuple[int, int, int]]:

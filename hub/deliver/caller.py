@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from hub import tracing
@@ -35,7 +37,7 @@ from hub.ledger import Book
 from hub.ownership.holding import Holding
 from hub.signal import LaneSignal
 from hub.store import tables as t
-from hub.store.store import Fence, FencedError, interrupt
+from hub.store.store import Fence, FencedError, interrupt, sqlstate, unavailable
 from hub.store.words import words_for_logs
 
 SETTLE_PAUSE_S = 1.0
@@ -159,7 +161,8 @@ class Callers:
 
     async def _run(self, work: Work) -> None:
         rules = self._rules()
-        transaction = LazyTransaction(self._around, self._fence, rules, self._holding.slot)
+        recorder = self._recorder_of(work, rules)
+        transaction = LazyTransaction(self._around, self._fence, rules, recorder, self._holding.slot)
         started_at, start = self._around.clock.now(), time.perf_counter()
         try:
             ending, context = await self._handle(work, rules, transaction)
@@ -167,8 +170,20 @@ class Callers:
             await self._finish(transaction, Attempt(work, ending, started_at, duration_ms), context, rules)
         except FencedError:
             log.warning("call_outcome_left_to_successor", delivery_id=work.id)
+        except asyncio.CancelledError:
+            await transaction.abandon()
+            # What was answered is known, although nothing follows from it yet.
+            with suppress(StoreUnavailableError, FencedError):
+                await recorder.settle()
+            raise
         finally:
             await transaction.abandon()
+
+    def _recorder_of(self, work: Work, rules: Rules) -> CallRecorder:
+        spec = rules.handler_of(work.route_id)
+        provider = self._around.flow.provider((spec.provider if spec is not None else None) or "")
+        is_first = work.state == "ready" and not work.attempts
+        return CallRecorder(self._around.store, self._fence, self._around.clock, provider, is_first=is_first)
 
     async def _handle(self, work: Work, rules: Rules, transaction: LazyTransaction) -> tuple[Ending, Context | None]:
         try:
@@ -178,8 +193,6 @@ class Callers:
             if work.unsure and not holds(route, work.event):
                 return Discarded("condition false"), None
             spec = rules.handlers[route.handle]
-            provider = self._around.flow.provider(spec.provider or "")
-            recorder = CallRecorder(self._around.store, self._fence, self._around.clock, provider)
             work = tracing.carried(work)
             context = Context(
                 work.event,
@@ -187,8 +200,8 @@ class Callers:
                 work.id,
                 pinned(self._around, rules),
                 transaction,
-                recorder=recorder,
-                provider=provider.name,
+                recorder=transaction.recorder,
+                provider=spec.provider or "",
                 priority=spec.priority,
             )
             try:
@@ -229,6 +242,7 @@ class Callers:
             same = select(t.deliveries.c.state).where(t.deliveries.c.id == attempt.work.id).with_for_update()
             if await conn.scalar(same) != "calling":
                 return False
+            await _write_answers(transaction.recorder, conn)
             await settler.settle(conn, [attempt], {attempt.work.chain})
             return True
 
@@ -244,6 +258,19 @@ class Callers:
                 return
 
 
+async def _write_answers(recorder: CallRecorder, conn: AsyncConnection) -> None:
+    """What the calls of an attempt were answered. What the database cannot hold stays in doubt, and is asked about."""
+    if not recorder.has_answers:
+        return
+    try:
+        async with conn.begin_nested():
+            await recorder.write(conn)
+    except DBAPIError as error:
+        if unavailable(error) is not None or sqlstate(error)[:2] == "40":
+            raise
+        log.error("call_answers_not_kept", error=words_for_logs(error))
+
+
 class LazyTransaction:
     """A transaction that opens when the handler first needs it and is completed after the handler has returned.
 
@@ -251,11 +278,13 @@ class LazyTransaction:
     store's rules (one writer, fence, rollback) hold for these deliveries as for all others.
     """
 
-    def __init__(self, around: Surroundings, fence: Fence, rules: Rules, slot: int = 0) -> None:
+    def __init__(self, around: Surroundings, fence: Fence, rules: Rules, recorder: CallRecorder, slot: int = 0) -> None:
         self._around = around
         self._fence = fence
         self._rules = rules
         self._slot = slot
+        self.recorder = recorder
+        """What its calls were answered is written with its end."""
         self._task: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[UnitOfWork] | None = None
         self._orders: asyncio.Future[tuple[Attempt, Owned]] | None = None
@@ -305,6 +334,7 @@ class LazyTransaction:
             attempt, owned = await self._order(orders)
             if self._session is not None:
                 await self._session.flush()
+            await self.recorder.write(conn)
             stored = await unit.flush([owned])
             self.emitted = [event for answer, event in stored if answer.kind == "event"]
             await settler.settle(conn, [attempt], {attempt.work.chain})

@@ -336,12 +336,15 @@ class Context:
         lookup: Lookup | None = None,
         timeout_s: float = CALL_S_MAX,
         priority: Priority | None = None,
+        is_read: bool = False,
     ) -> Outcome:
         """Call a provider: the only way out. ``fn`` and ``lookup`` are awaited with (request, key).
 
         The call is on record before it is sent. On a later attempt a decided step returns its stored outcome, and an
         undecided one asks ``lookup`` before anything is sent again; see ``hub/calls/record.py``. Only in a handler
         marked with ``@calls``, and before it first touches the ledger or the session.
+
+        ``is_read``: it moves nothing at the provider. It is on record once it is answered, and is its own ``lookup``.
 
         It waits for its turn at the provider, by ``priority`` (unset: the handler's). Raises BusyError when the
         provider stands still or has no room; nothing was sent then.
@@ -356,9 +359,10 @@ class Context:
                 send=fn,
                 request=request,
                 key=key,
-                lookup=lookup,
+                lookup=fn if is_read and lookup is None else lookup,
                 timeout_s=timeout_s,
                 priority=self._priority if priority is None else priority,
+                is_read=is_read,
             )
         )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-WAIT_S_MAX = 1.0
+WAIT_S_MAX = 5.0
 """A batch that takes long, such as behind a lock that somebody holds, does not keep out what comes in."""
-AHEAD_MAX = 500
-"""Accepted events that may wait in memory for a worker that is behind."""
+AHEAD_MAX = 1_000
+"""Accepted events that may wait in memory for a worker that is behind: the next batch, and one read meanwhile."""
 
 
 class Pace:
@@ -25,6 +25,10 @@ class Pace:
     def tell(self, *, is_behind: bool) -> None:
         """A batch has ended, and this is how it stands: there was more to do than it could take."""
         self._is_behind = is_behind
+        self.took()
+
+    def took(self) -> None:
+        """A batch has been read, and no longer waits in memory: while its database works, there is time to read on."""
         self._next.set()
         self._next = asyncio.Event()
 

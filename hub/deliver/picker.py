@@ -41,6 +41,7 @@ from hub.inbox.corrections import latest_correction
 from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.numbers import among, as_numbers, number_table
+from hub.store.plain import PlainRow, plain_rows
 from hub.store.tables import in_state
 from hub.store.types import UtcTime
 
@@ -253,31 +254,36 @@ def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
 async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], bool]:
     """Ready rows that may run, and whether there are any barriers; those of blocked chains are to wait."""
     rows = await _ready_rows(look, limit)
-    ready: list[Row[Any]] = []
+    ready: list[PlainRow] = []
     behind: list[Behind] = []
     for row in rows:
-        if row.is_blocked or row.chain in picked.drained:
-            behind.append(Behind(row.id, row.chain))
+        if row[_IS_BLOCKED] or row[_CHAIN] in picked.drained:
+            behind.append(Behind(row[_ID], row[_CHAIN]))
         else:
             ready.append(row)
     picked.turned = len(behind)
     picked.waits.behind += behind
-    return await _with_events(look, ready), bool(rows and rows[0].has_barriers)
+    return await _with_events(look, ready), bool(rows and rows[0][_HAS_BARRIERS])
 
 
-async def _with_events(look: _Look, rows: Sequence[Row[Any]]) -> list[Work]:
+async def _with_events(look: _Look, rows: Sequence[PlainRow]) -> list[Work]:
     """These deliveries with their events: those at hand, the others read."""
     events: dict[int, Event] = {}
+    missing: set[int] = set()
     for row in rows:
         # A person's correction stands in for the payload that came.
-        event = look.recent.take(row.event_seq) if row.corrected is None else None
+        event = look.recent.take(row[_EVENT_SEQ]) if row[_CORRECTED] is None else None
         if event is not None:
-            events[row.event_seq] = event
-    missing = {row.event_seq for row in rows} - events.keys()
+            events[row[_EVENT_SEQ]] = event
+        else:
+            missing.add(row[_EVENT_SEQ])
     if missing:
         seqs = {"seqs": as_numbers(look.dialect, missing)}
         events |= {row.seq: event_of(row) for row in await look.conn.execute(_events(look.dialect), seqs)}
-    return [work_of(row, events[row.event_seq]) for row in rows]
+    works: list[Work] = []
+    for id_, _, seq, route_id, lane, chain, barrier, unsure, state, attempts, *_ in rows:
+        works.append(Work(id_, route_id, lane, chain, barrier, unsure, state, attempts, events[seq]))
+    return works
 
 
 @cache
@@ -287,16 +293,20 @@ def _events(dialect: str) -> Select[Any]:
     return select(*columns).where(among(dialect, _i.c.seq, "seqs"))
 
 
-async def _ready_rows(look: _Look, limit: int) -> Sequence[Row[Any]]:
+async def _ready_rows(look: _Look, limit: int) -> Sequence[PlainRow]:
     """The first ``limit`` ready rows, of which the many lanes of a backlog give a few each."""
     first = _first_ready(look.dialect, is_leaving=bool(look.leave))
     few = max(1, min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(look.lanes)))))
-    rows: Sequence[Row[Any]]
-    rows = (await look.conn.execute(first, look.bounds | {"most": limit, "per_lane": few})).all()
-    if len(rows) < limit and few in Counter(row.lane for row in rows).values():
+    rows = await _rows(look, first, limit, few)
+    if len(rows) < limit and few in Counter(row[_LANE] for row in rows).values():
         # Little lies in the other lanes, and one has more: a single busy key must not make small batches.
-        rows = (await look.conn.execute(first, look.bounds | {"most": limit, "per_lane": limit})).all()
+        rows = await _rows(look, first, limit, limit)
     return rows
+
+
+async def _rows(look: _Look, first: Select[Any], limit: int, per_lane: int) -> Sequence[PlainRow]:
+    bounds = look.bounds | {"most": limit, "per_lane": per_lane}
+    return plain_rows(look.dialect, await look.conn.execute(first, bounds))
 
 
 @cache
@@ -347,6 +357,9 @@ def _with_correction(d: FromClause) -> list[ColumnElement[Any]]:
 
 
 _DELIVERY = ("id", "event_id", "event_seq", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
+_ID, _EVENT_SEQ, _LANE, _CHAIN = (_DELIVERY.index(name) for name in ("id", "event_seq", "lane", "chain"))
+# What is selected behind the delivery, in this order.
+_CORRECTED, _IS_BLOCKED, _HAS_BARRIERS = range(len(_DELIVERY), len(_DELIVERY) + 3)
 _EVENT = tuple(column.name for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
 _WORK = select(*_with_correction(_d), *(_i.c[name] for name in _EVENT)).join(_i, _i.c.seq == _d.c.event_seq)
 # The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.

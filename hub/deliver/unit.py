@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -34,9 +34,17 @@ class Owned:
 class UnitOfWork:
     """The books, the sessions and the effects of one transaction. The caller commits or rolls back."""
 
-    def __init__(self, conn: AsyncConnection, route_ids: Mapping[str, int], now: datetime, slot: int = 0) -> None:
+    def __init__(
+        self,
+        conn: AsyncConnection,
+        route_ids: Mapping[str, int],
+        now: datetime,
+        slot: int = 0,
+        *,
+        open_book: Callable[..., Book] = Book,
+    ) -> None:
         self.conn = conn
-        self.book = Book(conn, now=now, slot=slot)
+        self.book = open_book(conn, now=now, slot=slot)
         self._route_ids = route_ids
         self._now = now
         self._slot = slot

@@ -233,9 +233,11 @@ class Worker:
         counted = await self._count_suspects(lanes, only)
 
         lock_first: tuple[Account, ...] = ()
+        kept: list[int] = []
 
         async def work(conn: AsyncConnection) -> _Round:
             nonlocal lock_first
+            self._forget_messages(kept)
             await wait_for_earlier(conn, self._holding.fence, self._holding.kind)
             now, leave = self._around.clock.now(), self._routes_to_leave(rules, lanes)
             picked = await pick(
@@ -248,6 +250,7 @@ class Worker:
                 recent=self._around.recent_events,
                 turn=self._turn_of_kinds,
             )
+            self._around.pace.took()
             works = self._within_call_bounds(self._chosen(picked.works, only, counted), rules)
             self._last = works
             if refused is not None:
@@ -264,18 +267,22 @@ class Worker:
                     # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
                     lock_first = self._runner.touched
             self._adapt(result)
-            settling = settler.settle(conn, result.attempts, _go_on(picked, result), picked.waits)
+            waits = picked.waits.except_behind(_left(picked, result))
+            settling = settler.settle(conn, result.attempts, _go_on(picked, result), waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
+            self._keep_messages(result.messages, kept)
             suspected = self._suspicion.met_among(picked.works)
             is_held_up = not suspected <= self._suspicion.lanes
             found = bool(result.attempts) or picked.is_worth_another_look or is_held_up
             return _Round(result, works, found, suspected)
 
-        done = await self._committed(work, is_refusal=refused is not None)
+        done = await self._committed(work, kept, is_refusal=refused is not None)
         self._suspicion.saw(lanes, done.suspected)
         return done
 
-    async def _committed(self, work: Callable[[AsyncConnection], Awaitable[_Round]], *, is_refusal: bool) -> _Round:
+    async def _committed(
+        self, work: Callable[[AsyncConnection], Awaitable[_Round]], kept: list[int], *, is_refusal: bool
+    ) -> _Round:
         """Run a round's transaction. Raises FlushError where the database ended it because nothing happened in it.
 
         It says so in words at best, and all of it again would end alike where this machine has no time for it.
@@ -283,7 +290,10 @@ class Worker:
         self._last, begun_s = [], time.perf_counter()
         try:
             return await self._around.store.write(work, fence=self._holding.fence)
-        except StoreUnavailableError as error:
+        except BaseException as error:
+            self._forget_messages(kept)
+            if not isinstance(error, StoreUnavailableError):
+                raise
             if is_refusal or not self._last or time.perf_counter() - begun_s < self._holding.fence.idle_s:
                 raise
             self._limit = max(1, len(self._last) // 2)
@@ -340,7 +350,7 @@ class Worker:
             # No more than the batch will take: what is counted must run before the next process may end.
             limit, turn = self._limit, self._turn_of_kinds
             picked = await pick(conn, lanes, limit=limit, now=now, leave=leave, targets=rules.targets_of, turn=turn)
-            await picked.waits.write(conn)
+            await picked.waits.except_behind({one.chain for one in picked.works}).write(conn)
             runs = self._within_call_bounds(self._suspicion.together(picked.works), rules)
             together = frozenset(one.id for one in runs)
             if together:
@@ -356,26 +366,36 @@ class Worker:
         """Tell those who wait, now that it is committed."""
         result = done.result
         self._to_deliver.add(event.lane for event in result.emitted)
-        self._keep_messages(result.messages)
         self._to_publish.add(result.published)
         tell_all(result.attempts, self._rules())
         for one in result.calling:
             self.callers.start(one)
 
-    def _keep_messages(self, messages: Sequence[tuple[int, OutgoingMessage]]) -> None:
-        """For the relay, which would read them back."""
+    def _keep_messages(self, messages: Sequence[tuple[int, OutgoingMessage]], kept: list[int]) -> None:
+        """For the relay, which would read them back; before the commit, since it may see them before we hear of it."""
         destinations = self._around.destinations()
         for number, message in messages:
             destination = destinations.get(message.destination)
             if destination is not None:
                 outbound = message.outbound(destination.exchange_name)
                 self._around.recent_messages.keep(number, outbound, payload=message.payload)
+                kept.append(number)
+
+    def _forget_messages(self, kept: list[int]) -> None:
+        self._around.recent_messages.forget(kept)
+        kept.clear()
 
 
 def _go_on(picked: Picked, result: BatchResult) -> set[int]:
     """The due chains of which something was run, or nothing was left; the others stay as they are, due."""
     left = {work.chain for work in picked.works} - {attempt.work.chain for attempt in result.attempts}
     return picked.drained - left
+
+
+def _left(picked: Picked, result: BatchResult) -> set[int]:
+    """The chains of which something was picked and has not run: a suspect, one for which there was no time."""
+    run = {attempt.work.id for attempt in result.attempts}
+    return {work.chain for work in picked.works if work.id not in run}
 
 
 async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:

@@ -1,7 +1,8 @@
 """One provider as a process sees it: whose turn it is to call, and whether it answers at all.
 
-A call takes its turn before it is put on record, so that one which had to wait is not in doubt. Turns go by priority,
-then in order. What cannot have one soon is told so with a BusyError: no attempt is used up, and its chain waits.
+Turns go by priority, then in order. A place is for the call alone: what waits for one gets ready meanwhile, what waits
+for the rate does not. What cannot have a turn soon is told so with a BusyError: no attempt is used up, and its chain
+waits.
 Source: docs/operations.md, "Flow control".
 """
 
@@ -10,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -33,13 +34,21 @@ TURN_S_MAX: Final = 30.0
 """How long a call waits for its turn, inside its handler's own time; then its delivery is put off."""
 AHEAD_S: Final = 2.0
 """A rate lets so many seconds' worth of deliveries begin: more would only wait with their handlers' time running."""
-BESIDE_SHARE: Final = 0.25
-"""So many deliveries may be in hand beside those that can call, as a part of these; one at least."""
+BESIDE_SHARE: Final = 1.0
+"""So many deliveries may be in hand beside those that can call, as a part of these; one at least.
+
+Before and after its call a delivery needs some time of its own. At a provider that takes as long as that, this share is
+what keeps every place in use."""
+BESIDE_SHARE_OF_OTHERS: Final = 0.25
+"""The same for what does not move money: were as many of those in hand, they would have most of the places."""
 PAUSED_LOOK_S: Final = 5.0
 """When a delivery that met a pause on its way is looked at again."""
 PROBED_LOOK_S: Final = 1.0
 SHARED_S_MIN: Final = 1.0
 """A shorter wait is this process's own affair: it would be over before the others hear of it."""
+
+Ahead: TypeAlias = Callable[[], Awaitable[None]]
+"""What a call can do while it waits for its place."""
 
 log = structlog.get_logger(__name__)
 
@@ -79,29 +88,30 @@ class Provider:
             return 0
         if self._is_half_open:
             return 1 - self.in_hand
-        most = room_for(self._in_hand_max, priority)
+        most = room_for(self._in_hand_max(priority), priority)
         if priority is not Priority.MONEY:
             # Those that get ready beside the calls would take the last place of few: one is kept for money.
             most = min(most, max(1, self._calls_max - 1))
         return most - self.in_hand
 
     @asynccontextmanager
-    async def turn(self, priority: Priority) -> AsyncIterator[Turn]:
+    async def turn(self, priority: Priority, *, ahead: Ahead | None = None) -> AsyncIterator[Turn]:
         """Wait for the turn to call, and learn from how the call ends.
 
-        Raises BusyError when the provider stands still or has no room; nothing was sent then.
+        ``ahead`` is awaited meanwhile where others have all the places, and only then. Raises what it raises, and
+        BusyError when the provider stands still or has no room; nothing was sent then.
         """
-        turn = await self._begin(priority)
+        turn = await self._begin(priority, ahead)
         try:
             yield turn
         finally:
             self._give_back()
             await self._learn(turn)
 
-    async def _begin(self, priority: Priority) -> Turn:
+    async def _begin(self, priority: Priority, ahead: Ahead | None) -> Turn:
         started_s = time.perf_counter()
         try:
-            await self._take(priority)
+            await self._take(priority, ahead)
             try:
                 turn = Turn(is_probe=await self._may_pass())
             except BaseException:
@@ -135,11 +145,11 @@ class Provider:
     def _calls_max(self) -> int:
         return max(1, int(self._config().in_flight * self._share))
 
-    @property
-    def _in_hand_max(self) -> int:
+    def _in_hand_max(self, priority: Priority) -> int:
         bucket, calls_max = self._rate(), self._calls_max
+        share = BESIDE_SHARE if priority is Priority.MONEY else BESIDE_SHARE_OF_OTHERS
         # Some get ready and some write their end while the others call: else each call's place would wait for both.
-        most = calls_max + max(1, int(BESIDE_SHARE * calls_max))
+        most = calls_max + max(1, int(share * calls_max))
         return most if bucket is None else min(most, max(1, math.ceil(AHEAD_S * bucket.per_second)))
 
     @property
@@ -156,7 +166,7 @@ class Provider:
         self._bucket[1].set_share(self._share, now_s=now_s)
         return self._bucket[1]
 
-    async def _take(self, priority: Priority) -> None:
+    async def _take(self, priority: Priority, ahead: Ahead | None = None) -> None:
         """Wait for the turn. Whoever is cancelled at the moment it comes gives it back."""
         self._refuse_while_paused()
         turn = asyncio.get_running_loop().create_future()
@@ -164,6 +174,8 @@ class Provider:
         self._hand_out()
         try:
             async with asyncio.timeout(TURN_S_MAX):
+                if ahead is not None and not turn.done() and self._calls >= self._calls_max:
+                    await ahead()
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
@@ -239,7 +251,11 @@ class Provider:
                 is_failure = True
             case BusyError() as busy:
                 metrics.PROVIDER_CALLS.labels(self.name, "busy").inc()
-                await self._slow_down(busy)
+                if not busy.is_alone:
+                    await self._slow_down(busy)
+                is_failure = False
+            case RetryableError(is_alone=True):
+                metrics.PROVIDER_CALLS.labels(self.name, "answered").inc()
                 is_failure = False
             case Unknown() | RetryableError():
                 metrics.PROVIDER_CALLS.labels(self.name, "unknown").inc()

@@ -34,6 +34,7 @@ from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
 from hub.store.numbers import among, as_numbers, number_table
+from hub.store.plain import plain_rows
 from hub.store.tables import in_state
 from hub.store.types import UtcTime
 from hub.transports.base import OutboundMessage
@@ -280,8 +281,9 @@ async def _ready(
     bounds = {"lanes": as_numbers(dialect, lanes), "per_lane": per_lane, "most": limit}
     bounds |= {"closed": closed} if closed else {}
     ready: list[Head] = []
-    for row in await conn.execute(_first_ready(dialect, is_any_closed=bool(closed)), bounds):
-        (picked.behind if row.is_blocked else ready).append(_head(row))
+    found = await conn.execute(_first_ready(dialect, is_any_closed=bool(closed)), bounds)
+    for seq, chain, lane, destination, attempts, _, size, blocked in plain_rows(dialect, found):
+        (picked.behind if blocked else ready).append(Head(seq, chain, lane, destination, attempts, size))
     return ready
 
 

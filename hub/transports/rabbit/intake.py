@@ -12,6 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import aiormq
@@ -29,6 +30,8 @@ _METHOD: Final = struct.Struct(">HH")
 _TAG: Final = struct.Struct(">Q?")
 _METHOD_FRAME, _HEADER_FRAME, _BODY_FRAME, _FRAME_END = 1, 2, 3, 0xCE
 _DELIVER: Final = (60, 60)  # the class basic, the method deliver
+_DELIVER_BYTES: Final = _METHOD.pack(*_DELIVER)
+KEYS_REMEMBERED: Final = 1_024
 _ALIVE: Final = (8, 0, Heartbeat())
 """What aiormq is told when a chunk held nothing for it: that the broker lives."""
 
@@ -95,17 +98,46 @@ class Intake:
             if data[end] != _FRAME_END:
                 raise InvalidFrameError("a frame does not end where it says")
             take = self._takers.get(channel)
+            if (
+                take is not None
+                and kind == _METHOD_FRAME
+                and (behind := self._take_whole(data, channel, start, end, take))
+            ):
+                at = behind
+                continue
             if take is None or not self._is_taken(kind, channel, data[start:end], take):
                 self._others.append(_whole(data[at : end + 1]))
             at = end + 1
         self._rest = data[at:]
+
+    def _take_whole(self, data: bytes, channel: int, start: int, end: int, take: Take) -> int:
+        """Take a delivery whose frames lie here one behind the other, as nearly all do; where the next one begins.
+
+        0 where this is none, or its frames have not all come: then each is taken by itself.
+        """
+        if data[start : start + _METHOD.size] != _DELIVER_BYTES:
+            return 0
+        head = _frame_behind(data, end, _HEADER_FRAME, channel)
+        if head is None:
+            return 0
+        size, properties = read_header(data[head[0] : head[1]])
+        message = _begun(data, start)
+        message.properties, end = properties, head[1]
+        if size:
+            body = _frame_behind(data, end, _BODY_FRAME, channel)
+            if body is None or body[1] - body[0] != size:
+                return 0
+            message.body, end = data[body[0] : body[1]], body[1]
+        self._open.pop(channel, None)
+        take(message)
+        return end + 1
 
     def _is_taken(self, kind: int, channel: int, body: bytes, take: Take) -> bool:
         """Whether this frame was part of a delivery."""
         if kind == _METHOD_FRAME:
             if _METHOD.unpack_from(body) != _DELIVER:
                 return False
-            self._open[channel] = _Open(_begun(body))
+            self._open[channel] = _Open(_begun(body, 0))
             return True
         begun = self._open.get(channel)
         if begun is None:
@@ -130,7 +162,8 @@ def attach(channel: aiormq.Channel, take: Take) -> bool:
     To be called before the channel consumes: a delivery must not begin with one reading and end with the other.
     """
     try:
-        receiver = inspect.getcoroutinelocals(channel.connection._reader_task.get_coro())["frame_receiver"]  # type: ignore[attr-defined]
+        reading = channel.connection._reader_task.get_coro()  # type: ignore[attr-defined]  # AbstractConnection leaves it out
+        receiver = inspect.getcoroutinelocals(reading)["frame_receiver"]
         intake = getattr(receiver.get_frame, "__self__", None)
         if not isinstance(intake, Intake):
             intake = Intake(receiver.reader)
@@ -142,14 +175,31 @@ def attach(channel: aiormq.Channel, take: Take) -> bool:
     return True
 
 
-def _begun(body: bytes) -> Arrived:
+def _frame_behind(data: bytes, end: int, kind: int, channel: int) -> tuple[int, int] | None:
+    """Where the content of the next frame begins and ends, if that is one of this kind and has come whole."""
+    at = end + 1
+    if len(data) - at < _HEAD.size:
+        return None
+    found, number, size = _HEAD.unpack_from(data, at)
+    begin, end = at + _HEAD.size, at + _HEAD.size + size
+    if found != kind or number != channel or end >= len(data) or data[end] != _FRAME_END:
+        return None
+    return begin, end
+
+
+def _begun(data: bytes, at: int) -> Arrived:
     """What ``basic.deliver`` says: consumer tag, delivery tag, redelivered, exchange, routing key."""
-    at = _METHOD.size
-    at += 1 + body[at]
-    tag, redelivered = _TAG.unpack_from(body, at)
+    at += _METHOD.size
+    at += 1 + data[at]
+    tag, redelivered = _TAG.unpack_from(data, at)
     at += _TAG.size
-    at += 1 + body[at]
-    return Arrived(tag, redelivered, text_of(body[at + 1 : at + 1 + body[at]]), _NONE_YET)
+    at += 1 + data[at]
+    return Arrived(tag, redelivered, _routing_key(data[at + 1 : at + 1 + data[at]]), _NONE_YET)
+
+
+@lru_cache(maxsize=KEYS_REMEMBERED)
+def _routing_key(name: bytes) -> str:
+    return text_of(name)
 
 
 def _whole(data: bytes) -> tuple[int, int, Any]:

@@ -40,7 +40,8 @@ _FRAME: Final = struct.Struct(">BHI")
 _HEADER_FRAME, _FRAME_END = 2, b"\xce"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True)
 class Properties:
     """What is read of a message's properties; ``headers`` are texts, and hold what has no field of its own."""
 
@@ -75,12 +76,19 @@ def read_header(frame: bytes) -> tuple[int, Properties]:
     Raises struct.error where not even the size can be read.
     """
     _, _, size, flags = _START.unpack_from(frame)
-    for read in (_read_usual, _read_by_library):
-        with suppress(ValueError, OverflowError, OSError, IndexError, KeyError, TypeError, struct.error):
-            found = read(frame, flags)
-            if found is not None:
-                return size, found
-    return size, Properties("", dict(UNREADABLE), None, None)
+    try:
+        found = _read_usual(frame, flags)
+    except _MISREAD:
+        found = None
+    if found is None:
+        try:
+            found = _read_by_library(frame)
+        except _MISREAD:
+            found = Properties("", dict(UNREADABLE), None, None)
+    return size, found
+
+
+_MISREAD: Final = (ValueError, OverflowError, OSError, IndexError, KeyError, TypeError, struct.error)
 
 
 def _read_usual(frame: bytes, flags: int) -> Properties | None:
@@ -111,7 +119,7 @@ def _read_usual(frame: bytes, flags: int) -> Properties | None:
     return Properties(content_type, headers, message_id or None, timestamp) if at == len(frame) else None
 
 
-def _read_by_library(frame: bytes, _flags: int) -> Properties:
+def _read_by_library(frame: bytes) -> Properties:
     header = ContentHeader()
     header.unmarshal(frame)
     return read_properties(header.properties)

@@ -306,6 +306,44 @@ async def test_suspects_never_run_before_what_stands_in_front_of_them(store: Sto
         assert journal.last_of("k") == list(range(6))
 
 
+async def test_a_suspect_with_further_keys_runs_although_others_of_its_chain_wait_for_it(
+    store: Store, clock: SettableClock
+) -> None:
+    """What waits behind a merge must not put off the look at the chain, in which the merge is to be counted first."""
+    journal, killed = Journal(), asyncio.Event()
+
+    @handler
+    async def run(event: Event, ctx: Context) -> None:
+        if event.data["n"] == 99 and not killed.is_set():
+            killed.set()
+            raise Killed
+        journal.done(str(event.key), event.data["n"])
+
+    async with assemble(store, routing(route("run", "run")), {"run": run}, clock=clock, start=False) as parts:
+        await give(
+            parts,
+            message("a", {"n": 99}),
+            message("a", {"key": "a", "after": "b", "n": 1}),
+            message("a", {"key": "a", "n": 2}),
+            message("a", {"key": "b", "n": 3}),
+        )
+        await parts.start()
+        await _die(parts)
+    await expire_leases(store)
+    # Old enough that the chain would not be due again before the look that counts.
+    clock.advance(100)
+    async with assemble(store, routing(route("run", "run")), {"run": run}, clock=clock) as parts:
+        assert parts.holding is not None
+        assert len(parts.holding.suspects) == 4
+        await parts.settle(also=frozenset({"waiting"}))
+        assert journal.last_of("a") == [1]
+
+        clock.advance(10)
+        await parts.settle()
+        assert (journal.last_of("a"), journal.last_of("b")) == ([1, 2], [3])
+        assert states(await parts.deliveries(), "state", "attempts") == [("done", 1)] * 4
+
+
 async def test_suspicion_ends(store: Store) -> None:
     """Heads that cannot run, such as parked ones, must not keep the worker careful for ever."""
 

@@ -111,7 +111,7 @@ class Bench:
         """As new."""
 
         async def work(conn: AsyncConnection) -> None:
-            for table in (t.outbox, t.outbox_blocked, t.operations, t.leases, t.workers):
+            for table in (t.outbox, t.outbox_blocked, t.leases, t.workers):
                 await conn.execute(table.delete())
 
         await self.store.write(work)

@@ -61,7 +61,7 @@ async def test_calls_that_end_while_others_wait_for_a_place_are_gathered(monkeyp
 
 
 def test_places_that_became_free_at_once_go_by_priority(clock: SettableClock) -> None:
-    # Three may call, and one more gets ready beside them.
+    # Three may call, and as many for money get ready beside them.
     provider = provider_of(clock, in_flight=3)
     around: Any = SimpleNamespace(flow=SimpleNamespace(provider=lambda _: provider))
     holding: Any = SimpleNamespace(fence=None, slot=0)
@@ -71,13 +71,13 @@ def test_places_that_became_free_at_once_go_by_priority(clock: SettableClock) ->
     )
     callers = Callers(around, lambda: rules, holding, LaneSignal(), LaneSignal(), calls_max=256)
     worker: Any = SimpleNamespace(callers=callers)
-    works = [a_work(id=n, chain=n, lane=n, route_id=route) for n, route in enumerate((1, 1, 2, 2, 3, 2, 2, 2))]
+    works = [a_work(id=n, chain=n, lane=n, route_id=route) for n, route in enumerate((1, 1, 2, 2, 3, 2, 2, 2, 2, 2))]
 
     begin = Worker._within_call_bounds(worker, works, rules)
 
     # The one of another route calls nobody.
-    assert [one.id for one in begin] == [2, 3, 4, 5, 6]
-    assert sorted(callers._left_out) == [0, 1, 7]
+    assert [one.id for one in begin] == [2, 3, 4, 5, 6, 7, 8]
+    assert sorted(callers._left_out) == [0, 1, 9]
 
 
 async def test_they_are_gathered_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:

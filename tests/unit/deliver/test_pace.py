@@ -55,6 +55,19 @@ async def test_a_reader_does_not_wait_for_a_worker_that_keeps_up_or_has_little_a
     assert not await _has_to_wait(patient, AHEAD_MAX)
 
 
+async def test_a_reader_goes_on_as_soon_as_a_batch_has_been_read_and_need_not_wait_for_its_end(patient: Pace) -> None:
+    ahead = AHEAD_MAX
+    patient.tell(is_behind=True)
+    reader = asyncio.create_task(patient.wait(lambda: ahead))
+    await asyncio.sleep(0)
+
+    ahead = 0
+    patient.took()
+
+    async with asyncio.timeout(DEADLINE_S):
+        await reader
+
+
 async def test_a_worker_that_hangs_holds_no_reader_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace_module, "WAIT_S_MAX", 0.0)
     pace = Pace()

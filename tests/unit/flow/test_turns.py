@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from hub.errors import BusyError
+from hub.errors import BusyError, RetryableError
 from hub.flow.flow import Flow
 from hub.flow.priority import Priority
 from hub.flow.provider import Provider
@@ -77,7 +77,7 @@ async def test_a_process_takes_its_part_of_the_calls_in_flight_and_at_least_one(
     async with calling(provider, *[Priority.MONEY] * 10) as (came, _):
         assert len(came) == out
         # Beside them some get ready, or write their end, without a call.
-        assert provider.room(Priority.MONEY) == out + max(1, out // 4)
+        assert provider.room(Priority.MONEY) == 2 * out
 
 
 @pytest.mark.parametrize("in_flight", [2, 3, 4, 10])
@@ -90,7 +90,7 @@ async def test_reads_never_take_every_place(clock: SettableClock, in_flight: int
     assert 0 < provider.in_hand < in_flight
     assert (provider.room(Priority.READ), provider.room(Priority.MONEY)) == (
         0,
-        provider._in_hand_max - provider.in_hand,
+        provider._in_hand_max(Priority.MONEY) - provider.in_hand,
     )
 
 
@@ -127,3 +127,62 @@ async def test_a_slow_rate_begins_only_what_will_have_its_turn_soon(clock: Setta
     provider = provider_of(clock, in_flight=100, rate={"per_second": 3, "burst": 1})
 
     assert (provider.room(Priority.MONEY), provider.room(Priority.SWEEP)) == (6, 1)
+
+
+async def test_what_waits_for_a_place_gets_ready_meanwhile_and_what_waits_for_the_rate_does_not(
+    clock: SettableClock,
+) -> None:
+    ready: list[str] = []
+
+    def asks(name: str, provider: Provider) -> asyncio.Task[None]:
+        async def gets_ready() -> None:
+            ready.append(name)
+
+        async def call() -> None:
+            async with provider.turn(Priority.MONEY, ahead=gets_ready):
+                ready.append(f"{name} calls")
+
+        return asyncio.create_task(call())
+
+    full = provider_of(clock, in_flight=1)
+    slow = provider_of(clock, in_flight=2, rate={"per_second": 1, "burst": 1})
+    async with calling(full, Priority.MONEY) as (_, go), calling(slow, Priority.MONEY) as (_, go_on):
+        tasks = [asks("full", full), asks("slow", slow)]
+        await rest()
+        assert ready == ["full"]
+        go.set()
+        go_on.set()
+        await rest()
+        assert ready == ["full", "full calls"]
+        clock.advance(1)
+        slow._hand_out()
+        await asyncio.gather(*tasks)
+
+    assert ready == ["full", "full calls", "slow calls"]
+
+
+async def test_who_cannot_get_ready_takes_no_place(clock: SettableClock) -> None:
+    provider = provider_of(clock, in_flight=1)
+
+    async def fails() -> None:
+        raise BusyError("no database")
+
+    async with calling(provider, Priority.MONEY):
+        with pytest.raises(BusyError, match="no database"):
+            async with provider.turn(Priority.MONEY, ahead=fails):
+                raise AssertionError("not its turn")
+
+    async with calling(provider, Priority.MONEY) as (came, _):
+        assert came == [Priority.MONEY]
+
+
+@pytest.mark.parametrize("kind", [BusyError, RetryableError])
+async def test_what_concerns_one_caller_alone_stops_no_other(clock: SettableClock, kind: type[RetryableError]) -> None:
+    provider = provider_of(clock, in_flight=1, circuit={"failures": 1, "of": 1})
+
+    # It would be written, to the store that is not there, that the others must wait.
+    async with provider.turn(Priority.MONEY) as turn:
+        turn.saw(kind("your allowance is used up", delay_s=60, is_alone=True))
+
+    async with calling(provider, Priority.MONEY) as (came, _):
+        assert came == [Priority.MONEY]
