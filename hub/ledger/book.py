@@ -23,7 +23,7 @@ from hub.ledger.errors import (
     LedgerError,
     UnknownEntryError,
 )
-from hub.ledger.history import entry_refused, find_entry, lock_entry
+from hub.ledger.history import corrections_of, entry_refused, find_entry, is_correction, lock_entry
 from hub.ledger.holds import HoldDesk
 from hub.ledger.model import Account, Hold, Mark, Move, PostedEntry
 from hub.ledger.pending import Pending, check_entry, check_same, opposite
@@ -135,8 +135,9 @@ class Book:
         Raises InsufficientFundsError, DuplicateReferenceError (of this book; those of the past at ``flush``),
         InvalidEntryError, UnknownEntryError. The entry has then left no trace.
         """
-        if any(account.is_held for move in moves for account in (move.debit, move.credit)):
-            raise InvalidEntryError("held money moves only through its hold")
+        for move in moves:
+            if move.debit.is_held or move.credit.is_held:
+                raise InvalidEntryError("held money moves only through its hold")
         if reverses is not None:
             is_reversed = any(p.reverses_fully and p.entry.reverses == reverses for p in self._pending)
             if (await lock_entry(self._conn, reverses)).is_full or is_reversed:
@@ -157,14 +158,17 @@ class Book:
         note: str = "",
         data: Mapping[str, object] | None = None,
     ) -> PostedEntry:
-        """Post the opposite of a whole entry, linked to it. What a capture took goes back to the account, not the hold.
+        """Post the opposite of a whole entry, linked to it, with what has corrected it since.
 
-        Raises UnknownEntryError, AlreadyReversedError (also after a part was given back), and what ``post`` raises.
+        What a capture took goes back to the account, not the hold. Raises UnknownEntryError, AlreadyReversedError
+        (also after a part was given back), InvalidEntryError for a correction, and what ``post`` raises.
         """
         original = self._by_reference.get(reversed_reference)
         old = original.entry if original else await find_entry(self._conn, reversed_reference)
         if old is None:
             raise UnknownEntryError(reversed_reference)
+        if is_correction(old):
+            raise InvalidEntryError(f"{reversed_reference!r} is a correction: reverse the entry that it corrects")
         if old.id and (await lock_entry(self._conn, old.id)).count:
             raise AlreadyReversedError(reversed_reference)
         if any(pending.reverses is old or (old.id and pending.entry.reverses == old.id) for pending in self._pending):
@@ -172,7 +176,9 @@ class Book:
         hold = original.hold.account if original and original.hold else None
         if hold is None and old.hold_id is not None:
             hold = await rows.holder(self._conn, old.hold_id)
-        moves = opposite(old, hold)
+        # Without its corrections, the accounts would be left with the difference. The latest goes first.
+        corrections = await corrections_of(self._conn, old) if old.id else []
+        moves = tuple(move for one in (*corrections, old) for move in opposite(one, hold))
         entry = PostedEntry(
             reference, kind, moves, (), self._now, event_id, delivery_id, old.id or None, None, note, data
         )
@@ -271,18 +277,16 @@ class Book:
         if entry.reference in self._by_reference:
             raise DuplicateReferenceError(entry.reference)
         await self.lock([account for move in entry.moves for account in (move.debit, move.credit)])
-        mark = self.mark()
+        balances, afters = len(self._old_balances), []
         try:
-            entry.afters = tuple(
-                (
-                    self._change(move.debit, move.amount, raises=move.debit.side == "debit"),
-                    self._change(move.credit, move.amount, raises=move.credit.side == "credit"),
-                )
-                for move in entry.moves
-            )
+            for move in entry.moves:
+                debit_after = self._change(move.debit, move.amount, raises=move.debit.side == "debit")
+                credit_after = self._change(move.credit, move.amount, raises=move.credit.side == "credit")
+                afters.append((debit_after, credit_after))
         except LedgerError:
-            self.undo_to(mark)
+            self._undo_balances_to(balances)
             raise
+        entry.afters = tuple(afters)
         self._pending.append(pending)
         self._by_reference[entry.reference] = pending
         return entry
@@ -314,13 +318,16 @@ class Book:
         for pending in self._pending[mark.entries :]:
             del self._by_reference[pending.entry.reference]
         del self._pending[mark.entries :]
-        while len(self._old_balances) > mark.balances:
-            known, balance = self._old_balances.pop()
-            known.balance = balance
+        self._undo_balances_to(mark.balances)
         self._desk.undo_to(mark.holds)
         if rolled_back:
             for code in list(self._known)[mark.known :]:
                 del self._known[code]
+
+    def _undo_balances_to(self, count: int) -> None:
+        while len(self._old_balances) > count:
+            known, balance = self._old_balances.pop()
+            known.balance = balance
 
     async def flush(self) -> None:
         """Write what is posted. Entries get their ids.

@@ -75,7 +75,7 @@ class UnknownEntryError(LedgerError):
 
 
 class AlreadyReversedError(LedgerError):
-    """The entry has been reversed, or partly given back, so it cannot be reversed as a whole."""
+    """The entry has been reversed, or partly given back, so it cannot be reversed as a whole, or corrected."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(f"the entry {reference!r} has been reversed before, in whole or in part")

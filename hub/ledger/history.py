@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import Select, select
 from sqlalchemy.exc import IntegrityError
@@ -20,14 +20,40 @@ from hub.ledger.errors import (
 )
 from hub.ledger.model import Account, Move, PostedEntry, Side
 from hub.ledger.rows import EntryRow, Record, as_list, in_texts
-from hub.ledger.tables import accounts, entries, moves
+from hub.ledger.tables import MOVES_PER_ENTRY_MAX, accounts, entries, moves
 from hub.money import Money
+
+CORRECTION: Final = "correction"
+"""The kind of the entries that put an older one right, each posted for the same event (docs/replay.md)."""
+
+
+def correction_reference(entry_id: int, number: int) -> str:
+    """The reference of the entry that is the ``number``-th to correct this one, counted from 1."""
+    return f"{CORRECTION}:{entry_id}:{number}"
+
+
+def is_correction(entry: PostedEntry) -> bool:
+    """It says what another entry should have said, and stands or falls with that one."""
+    return entry.kind == CORRECTION and entry.reference.startswith(f"{CORRECTION}:")
 
 
 async def find_entry(conn: AsyncConnection, reference: str) -> PostedEntry | None:
     """The entry with this reference, with its moves."""
     found = await load_entries(conn, select(entries).where(entries.c.reference == reference))
     return found[0] if found else None
+
+
+async def corrections_of(conn: AsyncConnection, entry: PostedEntry) -> list[PostedEntry]:
+    """What has corrected this entry, the newest first; complete only while ``lock_entry`` keeps it."""
+    if entry.event_id is None:
+        return []
+    query = select(entries).where(
+        entries.c.event_id == entry.event_id,
+        entries.c.kind == CORRECTION,
+        entries.c.reference.startswith(f"{CORRECTION}:{entry.id}:"),
+    )
+    # Each has a move at least: more of them than this are refused as one entry.
+    return await load_entries(conn, query.order_by(entries.c.id.desc()).limit(MOVES_PER_ENTRY_MAX))
 
 
 async def load_entries(conn: AsyncConnection, query: Select[*tuple[Any, ...]]) -> list[PostedEntry]:
@@ -92,7 +118,7 @@ class Reversals:
 
 
 async def lock_entry(conn: AsyncConnection, entry_id: int) -> Reversals:
-    """Keep others from reversing this entry until the transaction ends; says what was reversed before.
+    """Keep others from reversing or correcting this entry until the transaction ends; says what was reversed before.
 
     Raises UnknownEntryError.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -202,12 +202,13 @@ class Hold:
         return Money(self.captured_minor, self.amount.currency)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would take several times as long to make: there is one for each delivery, and nobody changes it.
+@dataclass(slots=True)
 class Mark:
     """A place in a book to go back to."""
 
     flushes: int
     entries: int
     balances: int
-    holds: int = field(default=0)
-    known: int = field(default=0)
+    holds: int = 0
+    known: int = 0

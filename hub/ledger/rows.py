@@ -32,6 +32,7 @@ from hub.ledger.model import Account, Hold, HoldState, PostedEntry, Side
 from hub.ledger.tables import accounts, accounts_seq, balances, holds, slots_of
 from hub.money import Money
 from hub.store.bulk import of_row, shortened
+from hub.store.plain import PlainRow, plain_rows
 from hub.store.sequences import draw
 from hub.store.types import UtcTime
 from hub.store.upserts import insert_for
@@ -80,7 +81,7 @@ async def load_summed(conn: AsyncConnection, asked: Sequence[Account]) -> list[K
     """Those of these accounts that are there and have no running balance; nothing is locked."""
     query = _SUMMED_POSTGRESQL if conn.dialect.name == "postgresql" else _SUMMED_SQLITE
     by_code = {account.code: account for account in asked}
-    rows = await conn.execute(query, {"codes": as_list(conn, by_code)})
+    rows = plain_rows(conn.dialect.name, await conn.execute(query, {"codes": as_list(conn, by_code)}))
     return [Known(row[0], _same_or_read(by_code[row[1]], row), None) for row in rows]
 
 
@@ -88,13 +89,13 @@ async def lock_running(conn: AsyncConnection, asked: Sequence[Account]) -> list[
     """Those of these accounts that are there and running, their balances locked in the given order."""
     query = _RUNNING_POSTGRESQL if conn.dialect.name == "postgresql" else _RUNNING_SQLITE
     by_code = {account.code: account for account in asked}
-    rows = await conn.execute(query, {"codes": as_list(conn, by_code)})
+    rows = plain_rows(conn.dialect.name, await conn.execute(query, {"codes": as_list(conn, by_code)}))
     return [Known(row[0], _same_or_read(by_code[row[1]], row), row[6]) for row in rows]
 
 
-def _same_or_read(asked: Account, row: Record) -> Account:
+def _same_or_read(asked: Account, row: PlainRow) -> Account:
     # Nearly always the row says what was asked for, and a new object with its checks is spared.
-    _, _, currency, side, running, may_go_negative, *_ = row
+    _, code, currency, side, running, may_go_negative, *_ = row
     if (currency, side, running, may_go_negative) == (
         asked.currency,
         asked.side,
@@ -102,7 +103,7 @@ def _same_or_read(asked: Account, row: Record) -> Account:
         asked.may_go_negative,
     ):
         return asked
-    return account_of(row)
+    return Account(code, currency, cast(Side, side), bool(running), bool(may_go_negative))
 
 
 async def find_any(conn: AsyncConnection, codes: Sequence[str]) -> list[Account]:
