@@ -103,8 +103,8 @@ async def explain_message(parts: ExplainParts, received: Received) -> Explanatio
     )
 
 
-async def explain_event(parts: ExplainParts, event_id: UUID | str) -> Explanation:
-    """What became of a stored event, and what today's rules make of it.
+async def explain_event(parts: ExplainParts, event_id: UUID | str, *, rehearse: bool = True) -> Explanation:
+    """What became of a stored event, and what today's rules make of it; without ``rehearse`` no handler is run.
 
     ``event_id`` may be the beginning of an id, as text. Raises UsageError when there is no such event, and what
     ``explain_message`` raises.
@@ -115,7 +115,7 @@ async def explain_event(parts: ExplainParts, event_id: UUID | str) -> Explanatio
         deliveries = await deliveries_of(conn, recorded.id)
     event, config = event_of(stored), parts.wiring.config.sources.get(recorded.source)
     problem = recorded.problem or ""
-    to_play = [] if problem else _parts_of_stored(parts, event, deliveries)
+    to_play = [] if problem or not rehearse else _parts_of_stored(parts, event, deliveries)
 
     async def work(conn: AsyncConnection) -> list[Rehearsal]:
         return await Rehearser(conn, parts.around, parts.rules).play(to_play)

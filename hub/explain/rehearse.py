@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,6 +28,7 @@ from hub.explain.model import SETTLED_STATES, Emission, Rehearsal
 from hub.explain.stage import CallingTransaction, CallReached, CallsShown, StageStore
 from hub.explain.telling import Played, Teller
 from hub.flow.pauses import Kind
+from hub.ledger import Book
 from hub.routing import RouteMatch
 
 DEPTH_MAX: Final = 5
@@ -73,6 +74,10 @@ class Rehearser:
         self._teller = Teller(around.clock, rules)
         self._ends_at = asyncio.get_running_loop().time() + REHEARSAL_S_MAX - HANDLER_S_MAX
         self._count = 0
+
+    def book_for(self, work: Work) -> Callable[..., Book]:
+        """What the books of this delivery are opened by."""
+        return Book
 
     async def play(self, parts: Sequence[Part]) -> list[Rehearsal]:
         """Rehearse these deliveries in order, then those of the events that they emit, and so on."""
@@ -149,7 +154,8 @@ class Rehearser:
         """A forward or a database handler: by the code that delivers it."""
         started_at = self._around.clock.now()
         try:
-            result = await BatchRunner(self._around).run(self._conn, [work], self._rules)
+            runner = BatchRunner(self._around, open_book=self.book_for(work))
+            result = await runner.run(self._conn, [work], self._rules)
         except FlushError as error:
             failure = single_failure(work, error, started_at)
             return Played(failure.ending, error=error.cause)
@@ -168,7 +174,7 @@ class Rehearser:
         started_at = self._around.clock.now()
         route = self._rules.routes_by_id[work.route_id]
         calls = CallsShown(self._store, self._around.clock)
-        unit = UnitOfWork(self._conn, self._rules.route_ids, started_at)
+        unit = UnitOfWork(self._conn, self._rules.route_ids, started_at, open_book=self.book_for(work))
         transaction = CallingTransaction(unit)
         context = Context(
             work.event, route, work.id, self._around, transaction, recorder=calls, provider=spec.provider or ""

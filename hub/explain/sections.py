@@ -18,12 +18,16 @@ STRANGERS_MAX = 5
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table: its title, the names of its columns, its rows. ``empty`` is said where there are no rows."""
+    """One table: its title, the names of its columns, its rows. ``empty`` is said where there are no rows.
+
+    ``is_rehearsal``: it says what would happen, and not what is on record or why.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     empty: str = "none"
+    is_rehearsal: bool = False
 
 
 def sections(explanation: Explanation, *, raw: bool = False) -> list[Section]:
@@ -33,7 +37,7 @@ def sections(explanation: Explanation, *, raw: bool = False) -> list[Section]:
     if shown["recorded"] is not None:
         found += _recorded(shown["recorded"])
     if not shown["rehearsals"]:
-        return [*found, Section("Rehearsal", ("",), (), _why_no_rehearsal(shown))]
+        return [*found, Section("Rehearsal", ("",), (), _why_no_rehearsal(shown), is_rehearsal=True)]
     for one in shown["rehearsals"]:
         found += _rehearsal(one, f"Rehearsal of {one['route']} (nothing is stored, nothing is sent)")
     return found
@@ -146,7 +150,7 @@ def _rehearsal(one: dict[str, Any], title: str) -> Iterator[Section]:
         *(("emits", f"{e['type']}{_after(e['note'], ', ')} {_cut(e['payload'])}") for e in one["emitted"]),
         *(("note", note) for note in one["notes"]),
     ]
-    yield Section(title, ("", ""), [row for row in rows if row[1]])
+    yield Section(title, ("", ""), [row for row in rows if row[1]], is_rehearsal=True)
     for emission in one["emitted"]:
         for following in emission["rehearsals"]:
             yield from _rehearsal(following, f"└ then {emission['type']} by {following['route']}")

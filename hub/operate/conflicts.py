@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
@@ -43,7 +43,7 @@ async def list_conflicts(
     limit: int = LIMIT,
 ) -> list[Conflict]:
     """Conflicts, oldest first, from behind ``after`` on; ``state=None`` gives the resolved ones too."""
-    query = select(_c, func.length(_c.c.payload).label("payload_bytes")).order_by(_c.c.id).limit(bounded(limit))
+    query = _conflicts().order_by(_c.c.id).limit(bounded(limit))
     if state is not None:
         query = query.where(_c.c.state == state)
     if source is not None:
@@ -51,9 +51,16 @@ async def list_conflicts(
     if after is not None:
         query = query.where(_c.c.id > after)
     async with store.reading() as conn:
-        rows = list(await conn.execute(query))
-    names = tuple(Conflict.__dataclass_fields__)
-    return [Conflict(**{name: row._mapping[name] for name in names}) for row in rows]
+        return [_conflict(row) for row in await conn.execute(query)]
+
+
+async def find_conflict(store: Store, conflict_id: UUID) -> Conflict:
+    """One conflict, open or resolved. Raises UsageError when there is none."""
+    async with store.reading() as conn:
+        row = (await conn.execute(_conflicts().where(_c.c.id == conflict_id))).first()
+    if row is None:
+        raise UsageError(f"there is no conflict {conflict_id}")
+    return _conflict(row)
 
 
 async def resolve_conflict(store: Store, clock: Clock, conflict: str, *, actor: str, note: str) -> UUID:
@@ -75,3 +82,11 @@ async def resolve_conflict(store: Store, clock: Clock, conflict: str, *, actor: 
         return conflict_id
 
     return await store.write(work)
+
+
+def _conflicts() -> Select[Any]:
+    return select(_c, func.length(_c.c.payload).label("payload_bytes"))
+
+
+def _conflict(row: Row[Any]) -> Conflict:
+    return Conflict(**{name: row._mapping[name] for name in Conflict.__dataclass_fields__})

@@ -3,12 +3,13 @@
     received = duplicates + conflicts + events        per source; the left side is counted apart from the rows
     events   = parked + waiting + refused + discarded + applied + unmatched
 
+What is in the archive is counted with the rest, by the totals that were kept when its rows were deleted.
 Source: docs/guarantees.md, "Nothing accepted is lost".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from hub.inbox.rows import UNREADABLE_ROUTE_ID
 from hub.ledger.verify import Difference, verify
 from hub.operate.states import EVENT_STATES, EventState, rank_of_event, state_of_rank
 from hub.store import tables as t
+from hub.store import tables_archive as a
 from hub.store.store import Store
 
 VIOLATIONS_MAX = 100
@@ -27,18 +29,19 @@ VIOLATIONS_MAX = 100
 
 Check: TypeAlias = tuple[str, Select[*tuple[Any, ...]]]
 
-_d, _i, _b = t.deliveries, t.inbox, t.blocked
+_d, _i, _b, _a = t.deliveries, t.inbox, t.blocked, a.archived
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCount:
-    """What came from one source, and what was made of it."""
+    """What came from one source, and what was made of it. ``archived`` of the events are in the archive."""
 
     source: str
     received: int
     duplicates: int
     conflicts: int
     events: int
+    archived: int = 0
 
     @property
     def holds(self) -> bool:
@@ -65,11 +68,16 @@ class EquationReport:
 async def check(store: Store) -> EquationReport:
     """Count, compare, and recompute the books. Reads everything once: minutes where there are many millions of rows."""
     async with store.reading() as conn:
-        # First, because it makes the whole transaction one snapshot on PostgreSQL.
-        ledger = await verify(conn)
-        sources = await _sources(conn)
-        states = await _states(conn)
-        violations = [*_unequal(sources, states), *await _violations(conn)]
+        return await check_in(conn)
+
+
+async def check_in(conn: AsyncConnection) -> EquationReport:
+    """The same of what one transaction sees, at whose beginning this is called."""
+    # First, because it makes the whole transaction one snapshot on PostgreSQL.
+    ledger = await verify(conn)
+    sources = await _sources(conn)
+    states = await _states(conn)
+    violations = [*_unequal(sources, states), *await _violations(conn)]
     books = [Difference(f"ledger: {one.sort}", one.subject, one.expected, one.found) for one in ledger]
     return EquationReport(sources, states, tuple(violations + books))
 
@@ -84,14 +92,37 @@ async def _sources(conn: AsyncConnection) -> tuple[SourceCount, ...]:
             (t.inbox, func.count()),
         )
     ]
-    names = sorted(set().union(*counted))
-    return tuple(SourceCount(name, *(int(one.get(name, 0)) for one in counted)) for name in names)
+    gone = await _archived(conn)
+    names = sorted(set().union(*counted, (source for source, _ in gone)))
+    return tuple(_source(name, [int(one.get(name, 0)) for one in counted], gone) for name in names)
+
+
+def _source(name: str, counted: Sequence[int], gone: Mapping[tuple[str, str], int]) -> SourceCount:
+    received, duplicates, conflicts, events = counted
+    archived = sum(gone.get((name, state), 0) for state in EVENT_STATES)
+    return SourceCount(
+        name,
+        received,
+        duplicates + gone.get((name, "duplicates"), 0),
+        conflicts + gone.get((name, "conflicts"), 0),
+        events + archived,
+        archived,
+    )
+
+
+async def _archived(conn: AsyncConnection) -> dict[tuple[str, str], int]:
+    rows = await conn.execute(select(a.archived_totals))
+    return {(row["source"], row["sort"]): int(row["count"]) for row in rows.mappings()}
 
 
 async def _states(conn: AsyncConnection) -> dict[EventState, int]:
     ranked = select(rank_of_event().label("rank")).select_from(_i).subquery()
     rows = await conn.execute(select(ranked.c.rank, func.count()).group_by(ranked.c.rank))
-    return dict.fromkeys(EVENT_STATES, 0) | {state_of_rank(rank): count for rank, count in rows}
+    counts = dict.fromkeys(EVENT_STATES, 0) | {state_of_rank(rank): count for rank, count in rows}
+    for (_, sort), count in (await _archived(conn)).items():
+        for state in EVENT_STATES:
+            counts[state] += count if state == sort else 0
+    return counts
 
 
 def _unequal(sources: tuple[SourceCount, ...], states: Mapping[EventState, int]) -> list[Difference]:
@@ -121,7 +152,7 @@ async def _violations(conn: AsyncConnection) -> list[Difference]:
 
 def _checks() -> dict[str, Check]:
     """What must not be found, by name: what is expected, and a query for the subjects with what is there instead."""
-    return _event_checks() | _delivery_checks() | _chain_checks() | _reference_checks()
+    return _event_checks() | _delivery_checks() | _chain_checks() | _reference_checks() | _archive_checks()
 
 
 def _event_checks() -> dict[str, Check]:
@@ -231,4 +262,29 @@ def _reference_checks() -> dict[str, Check]:
 
 
 def _without_event(event_id: ColumnElement[Any], subject: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    return select(subject, event_id).outerjoin(_i, _i.c.id == event_id).where(_i.c.id.is_(None))
+    is_archived = exists().where(_a.c.event_id == event_id)
+    return select(subject, event_id).outerjoin(_i, _i.c.id == event_id).where(_i.c.id.is_(None), ~is_archived)
+
+
+def _archive_checks() -> dict[str, Check]:
+    noted = select(func.count()).select_from(_a).where(~_a.c.late).scalar_subquery()
+    totals = a.archived_totals
+    counted = (
+        select(func.coalesce(func.sum(totals.c.count), 0)).where(totals.c.sort.in_(EVENT_STATES)).scalar_subquery()
+    )
+    return {
+        "archived event": (
+            "no row in the inbox any more",
+            select(_a.c.event_id, _i.c.seq).join(_i, _i.c.id == _a.c.event_id),
+        ),
+        "object of an archived event": (
+            "an object",
+            select(_a.c.event_id, _a.c.object_id)
+            .outerjoin(a.archive_objects, a.archive_objects.c.id == _a.c.object_id)
+            .where(a.archive_objects.c.id.is_(None)),
+        ),
+        "archived events": (
+            "as many as were counted",
+            select(counted, noted).where(counted != noted),
+        ),
+    }

@@ -35,7 +35,7 @@ from hub.operate.event_view import (
 from hub.operate.lookup import deliveries_of, find_event, route_names
 from hub.operate.masking import Mask, mask_of
 from hub.operate.pausing import pauses_of
-from hub.operate.states import DELIVERY_STATES_OF, EVENT_STATES, EventState
+from hub.operate.states import state_among
 from hub.routing import SourceConfig
 from hub.store import tables as t
 from hub.store.store import Store
@@ -60,10 +60,14 @@ async def show_event(
     that stands still; ``provider_of`` names the provider that a route's handler calls.
     """
     async with store.reading() as conn:
-        event_id = await find_event(conn, event)
-        row = (await conn.execute(select(_i).where(_i.c.id == event_id))).one()
-        details = await _details(conn, row, mask_of(row.source, sources))
+        details = await details_of(conn, await find_event(conn, event), sources)
         return details if now is None else await _with_pauses(conn, details, now, provider_of)
+
+
+async def details_of(conn: AsyncConnection, event_id: UUID, sources: Mapping[str, SourceConfig]) -> EventDetails:
+    """Everything about an event that is in the tables, as this transaction sees them."""
+    row = (await conn.execute(select(_i).where(_i.c.id == event_id))).one()
+    return await _details(conn, row, mask_of(row.source, sources))
 
 
 async def _with_pauses(
@@ -111,7 +115,7 @@ async def _details(conn: AsyncConnection, row: Row[Any], mask: Mask) -> EventDet
         hops=row.hops,
         cause=row.cause,
         problem=row.problem,
-        state=_state(deliveries),
+        state=state_among(one.state for one in deliveries),
         content=_content(row.payload, mask),
         duplicates=tuple(one.received_at for one in await _of_event(conn, t.duplicates, row.id, "received_at")),
         conflicts=await _conflicts(conn, row.id, mask),
@@ -124,11 +128,6 @@ async def _details(conn: AsyncConnection, row: Row[Any], mask: Mask) -> EventDet
         timers=await _timers(conn, row),
         operations=await _operations(conn, row.id),
     )
-
-
-def _state(deliveries: Sequence[DeliveryDetails]) -> EventState:
-    states = {one.state for one in deliveries}
-    return next((name for name in EVENT_STATES if states & set(DELIVERY_STATES_OF.get(name, ()))), "unmatched")
 
 
 def _content(payload: bytes, mask: Mask) -> Content:

@@ -145,7 +145,8 @@ class OperationDetails:
 class EventDetails:
     """One event with everything that is known of it. ``postings`` are the ledger's entries, oldest first.
 
-    ``standing_still`` says why what is open of it waits for nobody else in its chain.
+    ``standing_still`` says why what is open of it waits for nobody else in its chain. ``archived_in`` are the objects
+    of the archive that it was read from; none where it is in the tables.
     """
 
     id: UUID
@@ -179,3 +180,4 @@ class EventDetails:
     timers: tuple[TimerDetails, ...]
     operations: tuple[OperationDetails, ...]
     standing_still: tuple[str, ...] = ()
+    archived_in: tuple[str, ...] = ()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, Row, Select, exists, func, select, union_all
+from sqlalchemy import Column, CompoundSelect, Row, Select, exists, func, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import UsageError
 from hub.operate.lookup import LIMIT, bounded, id_range
@@ -18,6 +19,10 @@ from hub.store import tables as t
 from hub.store.store import Store
 
 _i, _d = t.inbox, t.deliveries
+Span: TypeAlias = tuple[int | None, int | None]
+"""From this number on, and below that one; None is no bound."""
+SKEW_S = 300.0
+"""How far apart the clocks of processes may be, whose times stand beside numbers that only grow."""
 _TRACE = re.compile(r"(?:[0-9a-f]{2}-)?(?P<id>[0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
 
 
@@ -39,6 +44,7 @@ class EventFilter:
     tag: str | None = None
     state: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +70,81 @@ class EventPage:
 
     events: tuple[EventSummary, ...]
     before: int | None
+    is_cut: bool = False
+    """The page ended because it had looked at enough events, not because it was full."""
 
 
 async def list_events(
-    store: Store, wanted: EventFilter | None = None, *, before: int | None = None, limit: int = LIMIT
+    store: Store,
+    wanted: EventFilter | None = None,
+    *,
+    before: int | None = None,
+    limit: int = LIMIT,
+    window: int | None = None,
 ) -> EventPage:
-    """The newest events that meet the filter, those accepted before number ``before``. Raises UsageError."""
-    size = bounded(limit)
-    query = _query(wanted or EventFilter()).order_by(_i.c.seq.desc()).limit(size + 1)
-    if before is not None:
-        query = query.where(_i.c.seq < before)
+    """The newest events that meet the filter, those accepted before number ``before``. Raises UsageError.
+
+    With ``window`` a page looks at no more events than that, so that it takes no longer however many there are.
+    """
+    wanted, size = wanted or EventFilter(), bounded(limit)
     async with store.reading() as conn:
-        rows = list(await conn.execute(query))
+        low, high = await _bounds(conn, wanted)
+        high = before if high is None or (before is not None and before < high) else high
+        floor = None
+        if window is not None and not _is_indexed(wanted):
+            floor = await _floor(conn, low or 0, high, window)
+        span = (floor if floor is not None else low, high)
+        query = _in_state(_within(_query(wanted), _i.c.seq, span), wanted.state, span)
+        rows = list(await conn.execute(query.order_by(_i.c.seq.desc()).limit(size + 1)))
     events = tuple(_summary(row) for row in rows[:size])
-    return EventPage(events, events[-1].seq if len(rows) > size else None)
+    if len(rows) > size:
+        return EventPage(events, events[-1].seq)
+    return EventPage(events, floor, is_cut=floor is not None)
+
+
+def _is_indexed(wanted: EventFilter) -> bool:
+    """Whether an index leads to few events, whatever else is asked."""
+    names = (wanted.event_id, wanted.trace, wanted.cause, wanted.key, wanted.tag)
+    return any(one is not None for one in names) or wanted.state in ("parked", "waiting")
+
+
+async def _floor(conn: AsyncConnection, low: int, high: int | None, window: int) -> int | None:
+    """The number of the last event that a page looks at; None where it looks at all that there are."""
+    if high is None:
+        high = (await conn.scalar(select(func.max(_i.c.seq))) or 0) + 1
+    floor = high - window
+    before = select(_i.c.seq).where(_i.c.seq >= low, _i.c.seq < floor).limit(1)
+    return floor if floor > low and (await conn.execute(before)).first() is not None else None
+
+
+def _within(query: Select[*tuple[Any, ...]], number: Column[int], span: Span) -> Select[*tuple[Any, ...]]:
+    """Only events whose numbers are within the span."""
+    low, high = span
+    query = query if low is None else query.where(number >= low)
+    return query if high is None else query.where(number < high)
+
+
+async def _bounds(conn: AsyncConnection, wanted: EventFilter) -> tuple[int | None, int | None]:
+    """The first number of the time that is asked about, and the first one after it."""
+    slack = timedelta(seconds=SKEW_S)
+    low = await _number_at(conn, wanted.since - slack) if wanted.since is not None else None
+    high = await _number_at(conn, wanted.until + slack) if wanted.until is not None else None
+    return low, high
+
+
+async def _number_at(conn: AsyncConnection, instant: datetime) -> int:
+    """The number of the first event from this instant on: numbers grow with time, so halving finds it."""
+    low = await conn.scalar(select(func.min(_i.c.seq))) or 0
+    high = (await conn.scalar(select(func.max(_i.c.seq))) or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        query = select(_i.c.seq, _i.c.received_at).where(_i.c.seq >= middle, _i.c.seq < high)
+        row = (await conn.execute(query.order_by(_i.c.seq).limit(1))).first()
+        if row is None or row.received_at >= instant:
+            high = middle
+        else:
+            low = row.seq + 1
+    return low
 
 
 def _query(wanted: EventFilter) -> Select[*tuple[Any, ...]]:
@@ -95,9 +162,11 @@ def _query(wanted: EventFilter) -> Select[*tuple[Any, ...]]:
         query = query.where(_i.c.cause.between(*id_range(wanted.cause)))
     if wanted.since is not None:
         query = query.where(_i.c.received_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(_i.c.received_at < wanted.until)
     if wanted.tag is not None:
         query = query.where(_i.c.id.in_(_tagged(wanted.tag)))
-    return query if wanted.state is None else _in_state(query, wanted.state)
+    return query
 
 
 def _trace_id(text: str) -> str:
@@ -117,7 +186,9 @@ def _tagged(tag: str) -> Select[UUID]:
     )
 
 
-def _in_state(query: Select[*tuple[Any, ...]], state: str) -> Select[*tuple[Any, ...]]:
+def _in_state(query: Select[*tuple[Any, ...]], state: str | None, span: Span) -> Select[*tuple[Any, ...]]:
+    if state is None:
+        return query
     known = next((one for one in EVENT_STATES if one == state), None)
     if known is None:
         raise UsageError(f"expected a state of an event ({', '.join(EVENT_STATES)}), found {state!r}")
@@ -125,7 +196,11 @@ def _in_state(query: Select[*tuple[Any, ...]], state: str) -> Select[*tuple[Any,
         # The open deliveries are few and have indexes; the state of every event would have to be worked out.
         query = query.where(_i.c.seq.in_(_open_in(DELIVERY_STATES_OF[known])))
     elif known == "unmatched":
-        query = query.where(~exists().where(_d.c.event_seq == _i.c.seq))
+        # Of those without a match only the unreadable ones have a delivery.
+        return query.where(_i.c.matches == 0, ~exists().where(_d.c.event_seq == _i.c.seq))
+    elif known in ("refused", "discarded"):
+        ended = _within(select(_d.c.event_seq).where(_d.c.state == known), _d.c.event_seq, span)
+        query = query.where(_i.c.seq.in_(ended))
     return query.where(rank_of_event() == EVENT_STATES.index(known))
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.errors import UsageError
 from hub.inbox.rows import UNREADABLE_ROUTE_ID
 from hub.store import tables as t
+from hub.store.tables_archive import archived
 
 PREFIX_CHARS_MIN = 8
 CANDIDATES_MAX = 5
@@ -25,18 +26,35 @@ UNREADABLE = "(unreadable)"
 _HEX = re.compile(r"[0-9a-f]+")
 
 
+class NotFoundError(UsageError):
+    """Nothing has this id, or an id that begins so."""
+
+
+class ArchivedError(UsageError):
+    """The event was taken into the archive, where it can be read but no longer acted on."""
+
+    def __init__(self, event_id: UUID) -> None:
+        super().__init__(f"event {event_id} is in the archive: it can be shown and proven, and nothing else")
+        self.event_id = event_id
+
+
 async def find_event(conn: AsyncConnection, text: str) -> UUID:
-    """The event with this id, or the only one whose id begins so. Raises UsageError, which says what was expected."""
-    return await find_id(conn, t.inbox.c.id, text, what="event")
+    """The event with this id, or the only one whose id begins so. Raises UsageError, which says what was expected,
+    ArchivedError where it is in the archive alone.
+    """
+    try:
+        return await find_id(conn, t.inbox.c.id, text, what="event")
+    except NotFoundError:
+        raise ArchivedError(await find_id(conn, archived.c.event_id, text, what="event")) from None
 
 
 async def find_id(conn: AsyncConnection, column: Column[UUID], text: str, *, what: str) -> UUID:
     """The id in ``column`` that is, or alone begins with, ``text``. Raises UsageError."""
     low, high = id_range(text, what=what)
-    query = select(column).where(column.between(low, high)).order_by(column).limit(CANDIDATES_MAX + 1)
+    query = select(column).where(column.between(low, high)).distinct().order_by(column).limit(CANDIDATES_MAX + 1)
     found = list((await conn.scalars(query)).all())
     if not found:
-        raise UsageError(f"there is no {what} {text}")
+        raise NotFoundError(f"there is no {what} {text}")
     if len(found) > 1:
         more = ", …" if len(found) > CANDIDATES_MAX else ""
         shown = ", ".join(str(one) for one in found[:CANDIDATES_MAX])

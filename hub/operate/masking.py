@@ -22,6 +22,11 @@ class Mask:
         self._data = [rest.split(".") for root, _, rest in parts if root == "data" and rest]
         self._headers = frozenset(rest.lower() for root, _, rest in parts if root == "headers")
 
+    @property
+    def hides(self) -> bool:
+        """Whether anything of a payload is hidden."""
+        return bool(self._data)
+
     def payload(self, payload: bytes) -> str:
         """The payload as text. Nothing of it is shown when something is to be hidden and it cannot be read."""
         if not self._data:
@@ -45,6 +50,11 @@ class HiddenMask(Mask):
     def __init__(self, source: str) -> None:
         super().__init__(())
         self._source = source
+
+    @property
+    def hides(self) -> bool:
+        """All of it."""
+        return True
 
     def payload(self, payload: bytes) -> str:
         return f"(not shown: routing.yaml declares no source {self._source}, so what to mask is not known)"

@@ -18,6 +18,7 @@ from hub.clock import Clock
 from hub.errors import UsageError
 from hub.flow.pauses import Kind, Pause, lift_pauses, put_pause, read_pauses
 from hub.operate.acting import record
+from hub.operate.undecided import IS_UNDECIDED, UNDECIDED
 from hub.routing.flow import ProviderConfig
 from hub.store import tables as t
 from hub.store.store import Store
@@ -153,6 +154,5 @@ async def _waiting_by_route(conn: AsyncConnection) -> dict[int, int]:
 
 async def _undecided(conn: AsyncConnection) -> dict[str, int]:
     provider = t.calls.c.provider
-    is_open = t.in_state(t.calls, "started", "pending", "unknown")
-    query = select(provider, func.count()).where(is_open).group_by(provider)
+    query = select(provider, func.count()).select_from(UNDECIDED).where(IS_UNDECIDED).group_by(provider)
     return {row[0]: row[1] for row in await conn.execute(query)}

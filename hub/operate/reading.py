@@ -12,14 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.errors import UnreadableError, UsageError
-from hub.event import Event, Verdict
+from hub.event import Event, Verdict, delivery_id_of
 from hub.inbox.corrections import latest_correction
 from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Received
 from hub.inbox.rows import UNREADABLE_ROUTE_ID, store_reread
 from hub.jsonbody import parse_json
+from hub.operate.lookup import ArchivedError
 from hub.routing import RouteMatch
+from hub.seal.members import note_late
 from hub.store import tables as t
 
 CORRECTED = "corrected"
@@ -74,11 +76,15 @@ class TodaysRules:
 async def load_event(conn: AsyncConnection, event_id: UUID, *, lock: bool = False) -> Row[Any]:
     """The stored event with ``corrected``, the latest payload that a person gave it (None without one).
 
-    With ``lock``, two who act on one event take turns, also while no worker runs.
+    With ``lock``, two who act on one event take turns, also while no worker runs. Raises ArchivedError.
     """
     query = select(t.inbox, t.inbox.c.id.label("event_id"), latest_correction(event_id).label("corrected"))
     query = query.where(t.inbox.c.id == event_id)
-    return (await conn.execute(query.with_for_update() if lock else query)).one()
+    row = (await conn.execute(query.with_for_update() if lock else query)).first()
+    if row is None:
+        # It was there when its id was looked up, and was taken out in between.
+        raise ArchivedError(event_id)
+    return row
 
 
 async def accept_reread(conn: AsyncConnection, clock: Clock, draft: Draft, route_ids: Mapping[str, int]) -> None:
@@ -92,6 +98,8 @@ async def accept_reread(conn: AsyncConnection, clock: Clock, draft: Draft, route
             f"the identity of event {draft.event.id} as it reads now (source {draft.event.source},"
             f" dedupe id {draft.event.dedupe_id}) belongs to event {holder}: it is a repeat, discard it"
         )
+    made = [delivery_id_of(draft.event.seq, route_ids[match.route.name]) for match in draft.matches]
+    await note_late(conn, "delivery", made)
     pseudo = (t.deliveries.c.event_seq == draft.event.seq) & (t.deliveries.c.route_id == UNREADABLE_ROUTE_ID)
     ended = {"state": "done", "outcome": CORRECTED, "finished_at": clock.now(), "next_at": None}
     changed = await conn.execute(update(t.deliveries).where(pseudo, t.deliveries.c.state == "parked").values(ended))

@@ -6,7 +6,7 @@ may have failed for want of a setting. For the others the answer says how they s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.clock import Clock
 from hub.deliver.work import event_of
 from hub.errors import UsageError
+from hub.event import delivery_id_of
 from hub.inbox.draft import Draft
 from hub.inbox.rows import UNREADABLE_ROUTE_ID, insert_deliveries
 from hub.operate.acting import record, take_turn
@@ -26,6 +27,7 @@ from hub.operate.reading import TodaysRules, accept_reread, load_event
 from hub.ownership.announcing import announce
 from hub.ownership.holding import DELIVER
 from hub.routing import RouteMatch
+from hub.seal.members import note_late
 from hub.store import tables as t
 from hub.store.store import Store
 
@@ -55,6 +57,11 @@ class Pair:
     detail: str = ""
     lane: int | None = None
 
+    @property
+    def is_run(self) -> bool:
+        """Whether the replay has it run, or would."""
+        return self.verdict in ("new", "retried", "reread")
+
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
@@ -72,8 +79,11 @@ async def replay(
     apply: bool,
     actor: str = "",
     reason: str = "",
+    routes: Collection[str] = (),
 ) -> list[Pair]:
     """What today's rules make of these events (ids or their beginnings); with ``apply``, do it, each event by itself.
+
+    With ``routes`` only what is for these. An event that could not be read goes to all that take it all the same.
 
     Raises UsageError for an unknown event, before anything is done.
     """
@@ -87,25 +97,32 @@ async def replay(
     for event_id in dict.fromkeys(ids):
         if not apply:
             async with store.reading() as conn:
-                pairs += await _plan(conn, event_id, rules)
+                pairs += await _plan(conn, event_id, rules, routes)
             continue
 
         async def work(conn: AsyncConnection, event_id: UUID = event_id) -> list[Pair]:
-            return await _apply(conn, clock, event_id, rules, actor=actor, reason=reason)
+            return await _apply(conn, clock, event_id, rules, actor=actor, reason=reason, routes=routes)
 
         pairs += await store.write(work)
     return pairs
 
 
-async def _plan(conn: AsyncConnection, event_id: UUID, rules: TodaysRules) -> list[Pair]:
+async def _plan(conn: AsyncConnection, event_id: UUID, rules: TodaysRules, routes: Collection[str]) -> list[Pair]:
     stored = await _load(conn, event_id)
     if _is_unreadable(stored):
         return [_reading(stored, rules)[0]]
-    return _pairs(stored, _matches(stored, rules), rules)
+    return _asked_for(_pairs(stored, _matches(stored, rules), rules), routes)
 
 
 async def _apply(
-    conn: AsyncConnection, clock: Clock, event_id: UUID, rules: TodaysRules, *, actor: str, reason: str
+    conn: AsyncConnection,
+    clock: Clock,
+    event_id: UUID,
+    rules: TodaysRules,
+    *,
+    actor: str,
+    reason: str,
+    routes: Collection[str],
 ) -> list[Pair]:
     await take_turn(conn)
     stored = await _load(conn, event_id, lock=True)
@@ -116,15 +133,15 @@ async def _apply(
         await accept_reread(conn, clock, draft, rules.route_ids)
         pairs = [pair]
     else:
-        matches = _matches(stored, rules)
-        pairs = _pairs(stored, matches, rules)
+        matches = [match for match in _matches(stored, rules) if not routes or match.route.name in routes]
+        pairs = _asked_for(_pairs(stored, _matches(stored, rules), rules), routes)
         await _make(conn, stored, matches, rules)
         again = [
             row for row in stored.made.values() if _verdict_of(row) == "retried" and _is_taken(row, matches, rules)
         ]
         if again:
             await retry_rows(conn, clock, again)
-    run = [pair for pair in pairs if pair.verdict in ("new", "retried", "reread")]
+    run = [pair for pair in pairs if pair.is_run]
     if run:
         await record(conn, clock, actor=actor, action="event.replay", target=event_id, reason=reason)
         await announce(conn, DELIVER, [pair.lane for pair in run if pair.lane is not None])
@@ -185,6 +202,10 @@ def _pairs(stored: _Stored, matches: Sequence[RouteMatch], rules: TodaysRules) -
     ]
 
 
+def _asked_for(pairs: Sequence[Pair], routes: Collection[str]) -> list[Pair]:
+    return [pair for pair in pairs if not routes or pair.route in routes]
+
+
 def _verdict_of(row: Row[Any]) -> Verdict:
     if row.state in RUN_AGAIN_STATES:
         return "retried"
@@ -200,6 +221,8 @@ async def _make(conn: AsyncConnection, stored: _Stored, matches: Sequence[RouteM
     if not fresh:
         return
     await insert_deliveries(conn, [Draft(event_of(stored.row), fresh)], rules.route_ids)
+    made = [delivery_id_of(stored.row.seq, rules.route_ids[match.route.name]) for match in fresh]
+    await note_late(conn, "delivery", made)
     # Still one delivery for each match, as the counting equation wants it.
     await conn.execute(
         update(t.inbox).where(t.inbox.c.seq == stored.row.seq).values(matches=t.inbox.c.matches + len(fresh))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias, get_args
 
 from sqlalchemy import ScalarSelect, case, func, select
@@ -35,3 +36,9 @@ def rank_of_event() -> ScalarSelect[Any]:
 
 def state_of_rank(rank: int) -> EventState:
     return EVENT_STATES[rank]
+
+
+def state_among(states: Iterable[str]) -> EventState:
+    """The state of an event whose deliveries are in these states."""
+    found = set(states)
+    return next((name for name in EVENT_STATES if found & set(DELIVERY_STATES_OF.get(name, ()))), "unmatched")
