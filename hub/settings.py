@@ -21,10 +21,15 @@ from sqlalchemy.exc import ArgumentError
 
 from hub.environment import HOME_DEFAULT, Environment
 from hub.errors import ConfigError, Problem
+from hub.routing.fields import parse_duration
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 1024 * 1024
+SEAL_S_MAX = 3_600.0
 DRIVERS: Mapping[str, str] = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+PASSWORD_CHARS_MIN = 12
+PASSWORD_CHARS_MAX = 200
+"""Of a user of the console. A longer one is refused before it is hashed."""
 GENERATED: dict[str, Any] = {"generated": True}
 """Marks a secret that the hub makes up under ``HUB_SANDBOX`` when it is missing."""
 
@@ -60,6 +65,8 @@ class Settings(EnvironmentSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    probes_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where a process without the role ingress answers probes and /metrics; None = nowhere."""
     home: Path = Path(HOME_DEFAULT)
     routing: Path = Path("routing.yaml")
     database_url: SecretStr = SecretStr("")
@@ -76,6 +83,16 @@ class Settings(EnvironmentSettings):
     jwt_audience: str = ""
     jwt_issuer: str = ""
     sandbox: bool = False
+    console: Literal["auto", "on", "off"] = "auto"
+    """auto: on where only this machine reaches it, and where somebody can sign in."""
+    console_password: SecretStr | None = Field(default=None, json_schema_extra=GENERATED)
+    """Of the user ``admin`` at the console."""
+    console_users: SecretStr | None = None
+    """Further users of the console, ``name:role:hash``, apart by white space."""
+    console_session_s: float = Field(default=43_200.0, ge=60, le=30 * 86_400)
+    """How long a sign-in at the console lasts at most."""
+    console_idle_s: float = Field(default=3_600.0, ge=60, le=30 * 86_400)
+    """After how long without a click somebody must sign in again."""
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = ()
 
     body_bytes_max: int = Field(default=MIB, ge=1024, le=64 * MIB)
@@ -105,6 +122,8 @@ class Settings(EnvironmentSettings):
     refresh: str = ""
     """When the hub renews itself, as five fields of cron; empty = never."""
     refresh_zone: str = "UTC"
+    seal: str = "1s"
+    """How often a block is appended to the seal; off = never."""
 
     @field_validator("home", "routing")
     @classmethod
@@ -116,6 +135,15 @@ class Settings(EnvironmentSettings):
     def _driver(cls, value: SecretStr) -> SecretStr:
         return SecretStr(normal_database_url(value.get_secret_value()))
 
+    @field_validator("console_password")
+    @classmethod
+    def _password(cls, value: SecretStr | None) -> SecretStr | None:
+        # An empty one is as good as none: there is no such user then.
+        chars = len(revealed(value))
+        if chars and not PASSWORD_CHARS_MIN <= chars <= PASSWORD_CHARS_MAX:
+            raise ValueError(f"expected a password of {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")
+        return value
+
     @field_validator("refresh")
     @classmethod
     def _cron(cls, value: str) -> str:
@@ -126,6 +154,13 @@ class Settings(EnvironmentSettings):
                 CronSim(value, datetime(2026, 1, 1, tzinfo=UTC))
         except CronSimError:
             raise ValueError("expected five fields of cron, such as 0 0 * * *") from None
+        return value
+
+    @field_validator("seal")
+    @classmethod
+    def _interval(cls, value: str) -> str:
+        if value != "off" and not 0.1 <= parse_duration(value) <= SEAL_S_MAX:
+            raise ValueError(f"expected off, or a time from 0.1s to {SEAL_S_MAX:g}s such as 1s")
         return value
 
     @field_validator("refresh_zone")
@@ -148,6 +183,11 @@ class Settings(EnvironmentSettings):
     def database(self) -> str:
         """The database's address, with its driver; SQLite in ``home`` where none is set. Holds a password."""
         return self.database_url.get_secret_value() or f"{DRIVERS['sqlite']}:///{self.home / 'hub.db'}"
+
+    @property
+    def seal_s(self) -> float | None:
+        """Seconds between two blocks of the seal; None = nothing is sealed."""
+        return None if self.seal == "off" else parse_duration(self.seal)
 
     @property
     def is_database_pooled(self) -> bool:

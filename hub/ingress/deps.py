@@ -30,7 +30,7 @@ class IngressDeps:
 
     ``ready`` says how the parts of the hub are; ``routes`` are the capabilities' own. ``table`` may be filled later and
     is swapped on reload; ``replies`` are what capabilities add to the answers of a source; ``published`` describes the
-    messages of the wiring as it is then.
+    messages of the wiring as it is then; ``console`` makes what is hung in under ``/console``.
     """
 
     settings: Settings
@@ -43,6 +43,7 @@ class IngressDeps:
     routes: Sequence[web.AbstractRouteDef] = ()
     processes: Processes | None = None
     published: Callable[[], Published] | None = None
+    console: Callable[[], Awaitable[web.Application]] | None = None
     replies: Mapping[str, Callable[[Accepted], Awaitable[Mapping[str, object]]]] = field(default_factory=dict)
 
 

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -16,11 +17,12 @@ from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.deps import DOOR, Door, IngressDeps
 from hub.ingress.endpoints import without_slash
 from hub.ingress.events import post_events
+from hub.ingress.first_visit import FirstVisit
 from hub.ingress.health import healthz, metrics, readyz
 from hub.ingress.middleware import bodies, bounds, errors, webhooks
 from hub.signal import is_set_within
 
-__all__ = ["IngressDeps", "Serving", "bind", "build_app", "is_number", "serve"]
+__all__ = ["IngressDeps", "Serving", "bind", "build_app", "build_probes", "is_number", "serve"]
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
@@ -30,22 +32,30 @@ BACKLOG = 512
 CUT_S = 0.5
 """How long requests that are still running at the deadline have to notice that they were cancelled."""
 
+PROBES: Final = (web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics))
+
 
 def build_app(deps: IngressDeps) -> web.Application:
     """The application: the sources' webhooks, ``POST /events``, probes, metrics and the capabilities' routes."""
     app = web.Application(middlewares=[errors, bounds, webhooks, bodies], client_max_size=deps.settings.body_bytes_max)
     app[DOOR] = Door(deps)
-    own = [
-        web.post("/events", post_events),
-        web.get("/healthz", healthz),
-        web.get("/readyz", readyz),
-        web.get("/metrics", metrics),
-    ]
+    own = [web.post("/events", post_events), *PROBES]
     described = list(deps.routes)
     own += documentation_routes(described)
     if deps.published is not None:
         own += message_routes(deps.published)
     app.add_routes(both_slashes([*own, *described]))
+    if deps.console is not None:
+        app.router.register_resource(FirstVisit("/console", deps.console))
+    app.on_response_prepare.append(_say_less)
+    return app
+
+
+def build_probes(deps: IngressDeps) -> web.Application:
+    """What a process answers that takes nothing in: probes and metrics, so that it can be watched all the same."""
+    app = web.Application(middlewares=[errors, bounds])
+    app[DOOR] = Door(deps)
+    app.add_routes(both_slashes(PROBES))
     app.on_response_prepare.append(_say_less)
     return app
 

@@ -74,7 +74,12 @@ class ApiKeys:
 
     def __init__(self, entries: Mapping[str, Client]) -> None:
         """``entries``: key → holder."""
-        self._holders = [(_hash(key), holder) for key, holder in entries.items()]
+        self._holders = [(digest_of(key), holder) for key, holder in entries.items()]
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is any."""
+        return bool(self._holders)
 
     @classmethod
     def read(cls, admin_key: str, more: str) -> ApiKeys:
@@ -93,8 +98,12 @@ class ApiKeys:
 
     def holder(self, key: str) -> Client | None:
         """Whose key this is. All are compared, so that the time taken tells nothing."""
-        given = _hash(key)
-        found = [holder for digest, holder in self._holders if hmac.compare_digest(digest, given)]
+        digest = digest_of(key)
+        return self.holder_of(lambda known: hmac.compare_digest(known, digest))
+
+    def holder_of(self, is_digest: Callable[[bytes], bool]) -> Client | None:
+        """Whose key has the digest of which this is true."""
+        found = [holder for known, holder in self._holders if is_digest(known)]
         return found[0] if found else None
 
 
@@ -182,6 +191,11 @@ class Doorman:
         )
 
     @property
+    def keys(self) -> ApiKeys:
+        """The API keys."""
+        return self._keys
+
+    @property
     def tokens(self) -> Tokens:
         """The verifier of users' tokens; it also issues them for development."""
         return self._tokens
@@ -236,5 +250,6 @@ def _public_pem(text: str) -> bytes:
     return pem
 
 
-def _hash(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
+    """What is kept of a key, to know it by."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

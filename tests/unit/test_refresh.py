@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from socket import socket
 from typing import Any
 
 import pytest
 
+from hub.cli import run
 from hub.cli.refresh import Refresh, next_refresh
-from hub.errors import ConfigError
+from hub.errors import ConfigError, StoreUnavailableError
 from hub.settings import Settings, load_settings
 from tests.support.clock import SettableClock
 
@@ -66,3 +68,30 @@ async def test_told_so_it_is_due_at_once(cron: str, clock: SettableClock) -> Non
     refresh.now()
 
     await asyncio.wait_for(waiting, 60)
+
+
+async def test_a_database_that_goes_away_in_the_middle_of_a_refresh_is_waited_for(
+    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "AGAIN_S", 0.0)
+    stopping, firsts = asyncio.Event(), list[bool]()
+
+    async def live(listening: socket | None, is_first: bool) -> tuple[int, socket | None]:
+        firsts.append(is_first)
+        if len(firsts) == 2:
+            raise StoreUnavailableError("gone", delay_s=1.0)
+        if len(firsts) == 3:
+            stopping.set()
+        return 0, listening
+
+    code = await run._lives(live, stopping, Refresh(settings(), clock), None)
+
+    assert (code, firsts) == (0, [True, False, False])
+
+
+async def test_a_database_that_is_away_at_the_start_ends_it(clock: SettableClock) -> None:
+    async def live(listening: socket | None, is_first: bool) -> tuple[int, socket | None]:
+        raise StoreUnavailableError("away", delay_s=1.0)
+
+    with pytest.raises(StoreUnavailableError):
+        await run._lives(live, asyncio.Event(), Refresh(settings(), clock), None)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from tests.support.patience import STILL_S_MAX
 from tests.support.running import PROJECT
+from tests.support.secrecy import leaks
 
 START_S_MAX = STILL_S_MAX
 END_S_MAX = STILL_S_MAX
@@ -52,6 +53,7 @@ class HubProcess:
         async with asyncio.timeout(END_S_MAX):
             code = await self.process.wait()
             await asyncio.gather(*self._reading)
+        assert leaks([self.said]) == []
         return code
 
     async def _read(self, stream: asyncio.StreamReader | None) -> None:

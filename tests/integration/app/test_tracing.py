@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import aiormq
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -21,8 +23,10 @@ from hub.errors import ConfigError, RetryableError
 from hub.event import Event, new_traceparent
 from hub.store import tables as t
 from hub.store.store import Store
+from hub.transports import topology_of
 from tests.support.parts import assemble
-from tests.support.running import API_KEY, PROJECT, environment, running
+from tests.support.rabbit import rabbit_address, raw_channel, remove
+from tests.support.running import API_KEY, PROJECT, environment, running, until
 
 SENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRACE, SENDER = int(SENT[3:35], 16), int(SENT[36:52], 16)
@@ -82,6 +86,69 @@ async def test_one_message_is_one_tree_from_its_acceptance_to_what_it_led_to(
     applied = tree(spans)["deliver apply-purchase"][1]
     assert applied.attributes is not None
     assert (applied.attributes["hub.ending"], applied.attributes["hub.attempt"]) == ("done", 1)
+
+
+RELAYED = """
+version: 1
+sources:
+  till:
+    queue: {{ name: {name}.in, exchange: {name}.till, bind: ["#"] }}
+    post_events: true
+    event: {{ type: routing_key }}
+destinations: {{ elsewhere: {{ queue: {name}.out }} }}
+routes: [{{ name: pass-on, match: "#", publish: elsewhere }}]
+"""
+
+
+async def test_a_trace_goes_on_through_rabbitmq_in_and_out(spans: InMemorySpanExporter, tmp_path: Path) -> None:
+    broker, name = await rabbit_address(), f"hub-trace-{new_traceparent()[3:15]}"
+    routing = tmp_path / "routing.yaml"
+    routing.write_text(RELAYED.format(name=name))
+    by_broker = f"00-{'b' * 32}-{'c' * 16}-01"
+    environ = environment(tmp_path, HUB_ROUTING=str(routing), HUB_BROKER_URL=broker, HUB_CONSOLE="off")
+    async with running(environ) as hub, raw_channel(broker) as channel:
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/cloudevents+json"}
+        event = {
+            "specversion": "1.0",
+            "id": "e-1",
+            "source": "till",
+            "type": "tip.given",
+            "data": {},
+            "traceparent": SENT,
+        }
+        status, _ = await hub.post("/events", json.dumps(event).encode(), **headers)
+        await channel.basic_publish(
+            b"{}",
+            exchange=f"{name}.till",
+            routing_key="tip.given",
+            properties=aiormq.spec.Basic.Properties(headers={"traceparent": by_broker}, message_id="e-2"),
+        )
+        arrived: list[Mapping[str, Any]] = []
+
+        async def both_have_arrived() -> bool:
+            got = await channel.basic_get(f"{name}.out", no_ack=True)
+            if isinstance(got.delivery, aiormq.spec.Basic.GetOk):
+                arrived.append(got.header.properties.headers or {})
+            return len(arrived) == 2
+
+        await until(both_have_arrived, "both messages to come out at the broker")
+        topology = topology_of(hub.hub.wiring.config)
+    await remove(broker, [topology])
+
+    assert status in (200, 202)
+    finished = spans.get_finished_spans()
+    for sent in (SENT, by_broker):
+        mine = [one for one in finished if one.context.trace_id == int(sent[3:35], 16)]
+        names = {one.context.span_id: one.name for one in mine} | {int(sent[36:52], 16): "sender"}
+        above = {one.name: names.get(one.parent.span_id) for one in mine if one.parent}
+        assert above == {
+            "accept till": "sender",
+            "deliver pass-on": "accept till",
+            f"publish hub.{name}.out": "deliver pass-on",
+        }
+        [carried] = [one["traceparent"] for one in arrived if str(one["traceparent"]).startswith(sent[:36])]
+        assert names[int(carried[36:52], 16)] == "deliver pass-on"
+        assert carried.endswith("-01")
 
 
 @handler

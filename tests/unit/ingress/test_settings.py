@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from hub.environment import Environment
 from hub.errors import ConfigError
-from hub.settings import GENERATED, EnvironmentSettings, load_settings, read_settings
+from hub.settings import GENERATED, EnvironmentSettings, load_settings, read_settings, revealed
 
 
 def test_without_a_variable_everything_has_its_default() -> None:
@@ -112,7 +112,11 @@ class TestSandbox:
         assert first.api_key != first.jwt_secret
         assert first == second
         folder = tmp_path / "home" / "secrets"
-        assert sorted(path.name for path in folder.iterdir()) == ["HUB_API_KEY", "HUB_JWT_SECRET"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "HUB_API_KEY",
+            "HUB_CONSOLE_PASSWORD",
+            "HUB_JWT_SECRET",
+        ]
         assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -152,6 +156,16 @@ class TestSandbox:
 
         with pytest.raises(ConfigError, match="HUB_HOME: expected a folder to write to"):
             load_settings({"HUB_HOME": str(tmp_path / "file"), "HUB_SANDBOX": "1"})
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 11, "x" * 201])
+def test_the_consoles_password_has_the_length_of_every_other(password: str) -> None:
+    with pytest.raises(ConfigError, match="HUB_CONSOLE_PASSWORD: expected a password of 12 to 200") as caught:
+        load_settings({"HUB_CONSOLE_PASSWORD": password})
+
+    assert password not in str(caught.value)
+    assert revealed(load_settings({"HUB_CONSOLE_PASSWORD": "x" * 12}).console_password) == "x" * 12
+    assert not revealed(load_settings({"HUB_CONSOLE_PASSWORD": ""}).console_password)
 
 
 class Shop(EnvironmentSettings):
