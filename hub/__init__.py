@@ -3,3 +3,14 @@
 Begin with ``hub/app.py`` (how the parts are put together) and follow one event through ``inbox``, ``routing``,
 ``deliver``, ``ledger`` and ``outbox``. Nothing here knows a provider or a business word.
 """
+
+import sys
+
+if "rich" not in sys.modules:
+    # structlog draws the errors of a terminal with it where it is installed, which is 3 MB of every daemon's memory.
+    # The hub draws its own, without the values that such a drawing shows (``hub/cli/logs.py``).
+    sys.modules["rich"] = None  # type: ignore[assignment]  # the documented way to have an import refused
+    try:
+        import structlog  # noqa: F401 - read now, while it finds no rich
+    finally:
+        del sys.modules["rich"]

@@ -8,13 +8,15 @@ timers, schedules ─────► Scheduler ───────┘         
 from __future__ import annotations
 
 import asyncio
+import importlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiohttp import web
 
 from hub.api import HubApi
 from hub.capability import CheckResult
@@ -31,14 +33,17 @@ from hub.inbox.route_ids import register_routes
 from hub.ingress.endpoints import EndpointTable
 from hub.ingress.health import figures
 from hub.ingress.processes import Processes
-from hub.ingress.server import IngressDeps, Serving, build_app, serve
+from hub.ingress.server import IngressDeps, Serving, build_app, build_probes, serve
 from hub.ingress.tokens import Doorman
 from hub.measuring import Measuring
+from hub.operate.watch import ListsWatch
 from hub.owner import KIND_OF_ROLE, Owner
 from hub.ownership.holding import DELIVER, RELAY, Kind
 from hub.ownership.wakeups import Wakeups
+from hub.retention.settings import RetentionSettings
 from hub.routing.sources import QueueConfig
 from hub.schedule.scheduler import Scheduler
+from hub.seal.sealer import Sealer
 from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal, SharedSignal
 from hub.store.health import check_database
@@ -49,6 +54,9 @@ from hub.transports import Transport, TransportUnavailableError
 from hub.transports.opening import open_transport
 from hub.transports.topology import Topology, topology_of
 from hub.wiring import Wiring, load_wiring
+
+if TYPE_CHECKING:
+    from hub.retention.archive import Archive
 
 ROLES = ("ingress", "worker", "relay", "scheduler")
 
@@ -91,11 +99,13 @@ class Hub:
         self.rules: Rules
         self.transport: Transport
         self.serving: Serving | None = None
+        self.probes: Serving | None = None
         self.backlog = BacklogWatch(store, clock)
         self.measuring = Measuring(wiring.capabilities.members, self.api)
         self.failed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._capability_settings = read_capability_settings(wiring, environment)
+        self._retention = read_settings(RetentionSettings, environment)
         self.owner: Owner | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._reading: dict[tuple[str, str], _Reading] = {}
@@ -109,6 +119,7 @@ class Hub:
             recent=self.around.recent_events,
         )
         self._scheduler: Scheduler | None = None
+        self._sealer: Sealer | None = None
         self._processes: Processes | None = None
 
     @classmethod
@@ -159,6 +170,14 @@ class Hub:
         """The settings object of a capability."""
         return self._capability_settings[capability]
 
+    @property
+    def archive(self) -> Archive:
+        """Where events are that have left the tables."""
+        from hub.retention.archive import Archive  # noqa: PLC0415 - for those who look at old events
+        from hub.storage import Storage  # noqa: PLC0415 - as above
+
+        return Archive(self.store, Storage(self._retention.archive))
+
     async def start(
         self,
         roles: Sequence[str] = ROLES,
@@ -178,10 +197,13 @@ class Hub:
         self.wakeups.start()
         self._spawn("acceptor", self.acceptor.run())
         self._spawn("backlog", self.backlog.run(self._stopping))
+        self._spawn("lists", ListsWatch(self.store, self.clock).run(self._stopping))
         if "ingress" in roles:
             await self._serve(listening)
             self._spawn("measures", self.measuring.run(self._stopping))
             self._consume()
+        elif self.settings.probes_port is not None:
+            await self._answer_probes(self.settings.probes_port)
         if set(roles) & set(KIND_OF_ROLE):
             self.owner = self._new_owner(roles)
             self._spawn("owner", self.owner.run())
@@ -195,6 +217,16 @@ class Hub:
                 to_deliver=self.to_deliver,
             )
             self._spawn("scheduler", self._scheduler.run())
+            if self.settings.seal_s is not None:
+                self._sealer = Sealer(self.store, self.clock, interval_s=self.settings.seal_s)
+                self._spawn("sealer", self._sealer.run())
+            if self._retention.retention_days is not None:
+                from hub.retention.loop import Pruning  # noqa: PLC0415 - only where events leave the tables
+                from hub.retention.opening import witness_of  # noqa: PLC0415 - as above
+
+                witness = witness_of(self.settings, self.clock)
+                pruning = Pruning(self.store, self.clock, self._retention, witness=witness)
+                self._spawn("pruning", pruning.run(self._stopping))
         if self.settings.sandbox:
             for one in self.wiring.capabilities.members:
                 if one.sandbox is not None:
@@ -218,6 +250,7 @@ class Hub:
                 for one in self.wiring.capabilities.members
                 for source, add in one.replies.items()
             },
+            console=self._console_maker(),
             published=lambda: self.wiring.published,
         )
         deps.registry.register(self.measuring)
@@ -225,6 +258,44 @@ class Hub:
         if self._processes is not None:
             await self._processes.start(partial(figures, app))
         self.serving = await serve(app, self.settings.host, self.settings.port, listening=listening)
+
+    def _console_maker(self) -> Callable[[], Awaitable[web.Application]] | None:
+        if self.settings.console == "off":
+            return None
+        from hub.console.people import People  # noqa: PLC0415 - not every process serves pages
+
+        # Users of the settings that cannot be read are told at the start.
+        People(self.store, self.settings, self.doorman.keys)
+        return self._make_console
+
+    async def _make_console(self) -> web.Application:
+        # The pages and what renders them are megabytes and take their time to load; webhooks do not wait for it.
+        await asyncio.to_thread(importlib.import_module, "hub.console.pages.login")
+        from hub.console.app import Console  # noqa: PLC0415 - just loaded
+
+        return Console(self).application()
+
+    async def _answer_probes(self, port: int) -> None:
+        """Let a process that takes nothing in be watched all the same."""
+        deps = IngressDeps(
+            settings=self.settings,
+            clock=self.clock,
+            acceptor=self.acceptor,
+            doorman=self.doorman,
+            table=self.table,
+            ready=self.ready,
+            processes=self._processes,
+        )
+        app = build_probes(deps)
+        if self._processes is not None:
+            await self._processes.start(partial(figures, app))
+        try:
+            self.probes = await serve(app, self.settings.host, port)
+            log.info("probes_answered", url=self.probes.url)
+        except ConfigError:
+            # Of several processes one has the port, and tells of all.
+            if self._processes is None:
+                raise
 
     def _consume(self) -> None:
         """Read the queues that the sources name, and no longer those that they have stopped naming."""
@@ -335,11 +406,15 @@ class Hub:
             reading.stopping.set()
         if self.serving is not None:
             await self.serving.stop(max(0.1, (end - self.clock.monotonic()) / 2))
+        if self.probes is not None:
+            await self.probes.stop(0.1)
         if self._processes is not None:
             await self._processes.stop()
         self.acceptor.stop()
         if self._scheduler is not None:
             self._scheduler.stop()
+        if self._sealer is not None:
+            self._sealer.stop()
         if self.owner is not None:
             await self.owner.stop(lambda: max(0.2, end - self.clock.monotonic()))
         await self._end_loops(end)

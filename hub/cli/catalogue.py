@@ -19,7 +19,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("hub.cli.run:run_command", "Run the hub until it is told to stop."),
         "check": ("hub.cli.check:check", "Prove that nothing was lost and that the books add up."),
         "db": ("hub.cli.db:group", "Bring the database's tables up to date."),
+        "prune": ("hub.cli.prune:prune", "Take old, finished events out of the tables and into the archive."),
+        "archive": ("hub.cli.prune:archive_group", "Events that were taken out of the tables."),
+        "move": ("hub.cli.move:move_database", "Carry the whole database from SQLite to PostgreSQL."),
         "doctor": ("hub.cli.doctor:build_group", "Find out what is wrong with a webhook or with a provider's access."),
+        "console": ("hub.cli.console:group", "Who may sign in at the console, and as what."),
         "token": ("hub.cli.token:token", "Print a token for an end user, for development."),
     },
     "Rules": {
@@ -33,6 +37,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Events": {
         "publish": ("hub.cli.publish:publish", "Give the hub one event out of a file."),
+        "prove": ("hub.cli.prove:prove", "Prove one event, from the bytes that came to postings and messages."),
+        "verify": ("hub.cli.prove:verify", "Verify a proof, or everything that is sealed."),
         "events": ("hub.cli.events:group", "Look at events: what came, and what became of it."),
         "parked": ("hub.cli.parked:group", "Deliveries that the hub could not run: retry, discard or correct them."),
         "review": ("hub.cli.review:group", "Results that a person must look at."),

@@ -7,7 +7,7 @@ import typer
 from hub.cli.opening import looking
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
 from hub.operate import equation
-from hub.operate.equation import EquationReport
+from hub.operate.equation import EquationReport, SourceCount
 
 
 def check(as_json: JsonOption = False) -> None:
@@ -42,10 +42,10 @@ def check(as_json: JsonOption = False) -> None:
 
 def _print_report(report: EquationReport) -> None:
     rows = [
-        [one.source, one.received, one.duplicates, one.conflicts, one.events, "ok" if one.holds else "DIFFERS"]
+        [*_counts(one), "ok" if one.holds else "DIFFERS", f"{one.archived} in the archive" if one.archived else ""]
         for one in report.sources
     ]
-    columns = ["source", "received", "= duplicates", "+ conflicts", "+ events", ""]
+    columns = ["source", "received", "= duplicates", "+ conflicts", "+ events", "", ""]
     print_table("Sources", columns, rows, empty="nothing was received yet")
     if rows:
         print_table("Events by state", list(report.states), [list(report.states.values())])
@@ -54,3 +54,7 @@ def _print_report(report: EquationReport) -> None:
         print_table("Violations", ["check", "subject", "expected", "found"], violations)
     else:
         say("Everything is accounted for, and the books add up.")
+
+
+def _counts(one: SourceCount) -> list[object]:
+    return [one.source, one.received, one.duplicates, one.conflicts, one.events]

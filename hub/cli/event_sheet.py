@@ -40,6 +40,7 @@ def _print_head(details: EventDetails) -> None:
     rows: list[tuple[str, object]] = [
         ("state", details.state),
         ("stands still", "; ".join(details.standing_still)),
+        ("archived in", ", ".join(details.archived_in)),
         ("problem", details.problem),
         ("source", details.source),
         ("type", details.type),

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from hub.cli.event_sheet import details_as_json, print_details
 from hub.cli.lazy import new_group
-from hub.cli.opening import looking
-from hub.cli.options import ByOption, LimitOption, RawOption, ReasonOption, actor
-from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
-from hub.errors import UsageError
+from hub.cli.opening import Look, looking
+from hub.cli.options import LimitOption, RawOption, as_moment
+from hub.cli.output import JsonOption, print_json, print_table, run, say
+from hub.cli.prune import archive_of
+from hub.cli.replay import replay_events
 from hub.operate.event_details import payload_of, show_event
 from hub.operate.event_view import EventDetails
 from hub.operate.events import EventFilter, EventPage, list_events
-from hub.operate.reading import TodaysRules
-from hub.operate.replay import Pair, replay
-from hub.routing.fields import parse_duration
+from hub.operate.lookup import ArchivedError
 
 group = new_group("Look at events: what came, and what became of it.")
 
@@ -63,7 +61,7 @@ def show_events(
             dedupe_id=dedupe_id,
             tag=tag,
             state=state,
-            since=_since(since) if since is not None else None,
+            since=as_moment(since, "--since"),
         )
         async with looking() as hub:
             return await list_events(hub.store, wanted, before=before, limit=limit)
@@ -91,6 +89,8 @@ def show(
 ) -> None:
     """Show everything about one event: deliveries, attempts, calls, postings, messages, and what people did.
 
+    An event that was archived is read from the archive.
+
     Example: hub events show 0197f3a2-5c41-7d3e-8a53-0d7f4b1c9e10
     """
     if payload:
@@ -100,10 +100,8 @@ def show(
 
     async def work() -> tuple[EventDetails, str | None]:
         async with looking() as hub:
-            details = await show_event(
-                hub.store, event, hub.wiring.config.sources, now=hub.clock.now(), provider_of=hub.wiring.provider_of
-            )
-            body = await payload_of(hub.store, str(details.id)) if raw else None
+            details = await _details(hub, event)
+            body = await _payload_in(hub, str(details.id)) if raw else None
             return details, None if body is None else body.decode("utf-8", "replace")
 
     details, text = run(work)
@@ -113,52 +111,24 @@ def show(
         print_details(details, payload=text)
 
 
+async def _details(hub: Look, event: str) -> EventDetails:
+    sources = hub.wiring.config.sources
+    try:
+        return await show_event(hub.store, event, sources, now=hub.clock.now(), provider_of=hub.wiring.provider_of)
+    except ArchivedError as found:
+        return await archive_of(hub).show(found.event_id, sources)
+
+
 async def _payload(event: str, corrected: bool) -> bytes:
     async with looking() as hub:
+        return await _payload_in(hub, event, corrected=corrected)
+
+
+async def _payload_in(hub: Look, event: str, *, corrected: bool = False) -> bytes:
+    try:
         return await payload_of(hub.store, event, corrected=corrected)
+    except ArchivedError as found:
+        return await archive_of(hub).payload(found.event_id, corrected=corrected)
 
 
-@group.command("replay")
-def replay_events(
-    events: Annotated[list[str], typer.Argument(metavar="EVENT_ID...", help="Ids of events or their beginnings.")],
-    apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this, only say what would be done.")] = False,
-    by: ByOption = "",
-    reason: ReasonOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Route events by today's rules and run what never ran, was parked or refused; what is done is never run again.
-
-    Exit 1 when an event still cannot be read.
-
-    Example: hub events replay 0197f3a2-5c41-7d3e-8a53-0d7f4b1c9e10 --apply
-    """
-
-    async def work() -> list[Pair]:
-        async with looking() as hub:
-            rules = TodaysRules(hub.wiring.drafter, await hub.route_ids())
-            who = actor(by) if apply else ""
-            return await replay(hub.store, hub.clock, events, rules, apply=apply, actor=who, reason=reason)
-
-    pairs = run(work)
-    if as_json:
-        print_json({"applied": apply, "pairs": pairs})
-    else:
-        rows = [[one.event_id, one.route, one.verdict, one.state, one.detail] for one in pairs]
-        print_table("Replay", ["event", "route", "verdict", "state", "detail"], rows, empty="no route takes it")
-        if not apply:
-            say("Nothing was done. To do it, add --apply.")
-    if any(one.verdict == "unreadable" for one in pairs):
-        raise typer.Exit(EXIT_PROBLEM)
-
-
-def _since(text: str) -> datetime:
-    """A time, or a duration before now. Raises UsageError."""
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--since: expected 2026-01-31T12:00Z, 90m or 2d, found {text!r}") from None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+group.command("replay")(replay_events)

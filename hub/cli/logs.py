@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -31,16 +31,26 @@ def set_up_logs(*, level: str = "info", as_json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer() if as_json else pretty],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     # Libraries speak through the standard library; only what is serious is let through.
     sys.excepthook = _print_told
     threading.excepthook = lambda lost: _print_told(lost.exc_type, lost.exc_value, lost.exc_traceback)
     sys.unraisablehook = lambda lost: _print_told(lost.exc_type, lost.exc_value, lost.exc_traceback)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_StandardError())
     handler.setFormatter(SafeFormatter("%(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _StandardError:
+    """Standard error as it is now: loggers live as long as the process, and a stream may be replaced and closed."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _print_told(kind: type[BaseException], error: BaseException | None, stack: TracebackType | None) -> None:

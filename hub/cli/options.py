@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -36,6 +37,16 @@ def as_uuid(text: str, name: str) -> UUID:
         raise UsageError(
             f"{name}: expected an id such as 0197f3a2-5c41-7d3e-8a53-0d7f4b1c9e10, found {text!r}"
         ) from None
+
+
+def as_moment(text: str | None, option: str) -> datetime | None:
+    """A time, or how long ago, as people type it; None stays None. Raises UsageError."""
+    from hub.routing.fields import parse_moment  # noqa: PLC0415 - most commands take no time
+
+    try:
+        return None if text is None else parse_moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def as_headers(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -17,15 +17,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, NoReturn, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 from uuid import UUID
 
 import structlog
 import typer
 from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from hub.cli.lock import describe_holder
@@ -34,6 +32,9 @@ from hub.environment import Environment
 from hub.errors import ConfigError, HubError, StoreUnavailableError, UsageError
 from hub.store.words import words_of
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE = 0, 1, 2
 PIPE_COLUMNS = 400
 """How wide a table may become where it is not shown on a terminal."""
@@ -41,8 +42,13 @@ PIPE_COLUMNS = 400
 T = TypeVar("T")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+@cache
+def console(*, stderr: bool = False) -> Console:
+    """Where tables and sentences are drawn. What draws them is loaded only then: a daemon never needs its 3 MB."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -73,7 +79,9 @@ def fail(message: str, *, code: int = EXIT_PROBLEM) -> NoReturn:
 
 
 def _print_error(message: str) -> None:
-    errors.print(Text.assemble(("error", "red"), " ", _printable(message)))
+    from rich.text import Text  # noqa: PLC0415
+
+    console(stderr=True).print(Text.assemble(("error", "red"), " ", _printable(message)))
 
 
 def _with_holder(message: str) -> str:
@@ -93,6 +101,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     if not rows:
         say(f"{title}: {empty}" if title else empty)
         return
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(
         title=Text(title) if title else None, title_justify="left", box=None, header_style="bold", pad_edge=False
     )
@@ -101,16 +112,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_printable(text_of(cell))) for cell in row))
-    if not console.is_terminal:
+    if not console().is_terminal:
         # The console read its width once, when it was made.
         columns = os.environ.get("COLUMNS", "")
-        console.width = int(columns) if columns.isdigit() else PIPE_COLUMNS
-    console.print(table)
+        console().width = int(columns) if columns.isdigit() else PIPE_COLUMNS
+    console().print(table)
 
 
 def say(message: str) -> None:
     """One line for people."""
-    console.print(Text(_printable(message)))
+    from rich.text import Text  # noqa: PLC0415
+
+    console().print(Text(_printable(message)))
 
 
 def plain(value: object) -> object:

@@ -9,8 +9,9 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import structlog
 import typer
@@ -22,7 +23,7 @@ from hub.app import ROLES, Hub, read_capability_settings
 from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
-from hub.cli.output import EXIT_PROBLEM, console, run
+from hub.cli.output import EXIT_PROBLEM, run
 from hub.cli.refresh import Refresh
 from hub.cli.supervisor import Leash, Supervisor
 from hub.clock import SystemClock
@@ -31,8 +32,12 @@ from hub.errors import ConfigError, StoreUnavailableError
 from hub.ingress.processes import Processes
 from hub.ingress.server import bind, is_number
 from hub.settings import load_settings
+from hub.signal import is_set_within
 from hub.store.words import words_for_logs
 from hub.wiring import load_wiring
+
+AGAIN_S = 1.0
+"""How long a hub that could not come up again after a refresh waits before it tries once more."""
 
 log = structlog.get_logger(__name__)
 
@@ -95,17 +100,38 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     refresh = Refresh(settings, SystemClock())
     loop.add_signal_handler(signal.SIGUSR1, refresh.now)
     listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
-    is_first = True
-    while True:
-        code, listening = await _live(roles, leash, stopping, refresh, listening, is_first=is_first)
-        if stopping.is_set() or code:
-            break
-        refresh.again()
-        is_first = False
+
+    async def live(listening: socket.socket | None, is_first: bool) -> tuple[int, socket.socket | None]:
+        return await _live(roles, leash, stopping, refresh, listening, is_first=is_first)
+
+    code = await _lives(live, stopping, refresh, listening)
     tracing.stop()
     lock.release()
     log.info("hub_stopped")
     return code
+
+
+Live: TypeAlias = Callable[[socket.socket | None, bool], Awaitable[tuple[int, socket.socket | None]]]
+
+
+async def _lives(live: Live, stopping: asyncio.Event, refresh: Refresh, listening: socket.socket | None) -> int:
+    """One life after the other, until the hub is to stop or has failed."""
+    is_first = True
+    while True:
+        try:
+            code, listening = await live(listening, is_first)
+        except StoreUnavailableError as error:
+            if is_first:
+                raise
+            # It was there a moment ago, or nothing would have been refreshed: it comes again.
+            log.warning("refresh_awaits_database", error=str(error), pause_s=AGAIN_S)
+            if not await is_set_within(stopping, AGAIN_S):
+                continue
+            code = 0
+        if stopping.is_set() or code:
+            return code
+        refresh.again()
+        is_first = False
 
 
 async def _live(
@@ -146,6 +172,8 @@ async def _live(
             leash.say_started()
         if leash is None or leash.greets:
             _greet(hub)
+    else:
+        log.info("hub_refreshed")
     while True:
         waits = [asyncio.create_task(one) for one in (hub.failed.wait(), stopping.wait(), refresh.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -161,8 +189,6 @@ async def _live(
         # Nobody is to wait for a hub that does not come again.
         listening.close()
     await hub.stop()
-    if not is_end:
-        log.info("hub_refreshed")
     return code, listening
 
 
@@ -196,11 +222,14 @@ async def _reload(hub: Hub) -> None:
 def _greet(hub: Hub) -> None:
     if hub.serving is None:
         return
-    console.print(f"The hub listens on {hub.serving.url} and keeps its data in {_short(hub.settings.home)}.")
+    typer.echo(f"The hub listens on {hub.serving.url} and keeps its data in {_short(hub.settings.home)}.")
     for problem in hub.wiring.loaded.warnings:
         log.warning("routing_warning", problem=str(problem))
+    if hub.settings.console != "off" and hub.settings.sandbox:
+        password = _short(hub.settings.home / "secrets" / "HUB_CONSOLE_PASSWORD")
+        typer.echo(f"Its console is {hub.serving.url}/console: sign in as admin, the password is in {password}.")
     for line in hub.first_steps():
-        console.print(line)
+        typer.echo(line)
 
 
 def _short(path: Path) -> str:

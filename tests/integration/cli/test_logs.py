@@ -54,6 +54,18 @@ async def refused(store: Store) -> None:
     await store.write(work)
 
 
+def test_a_logger_goes_on_when_the_stream_it_first_wrote_to_is_closed() -> None:
+    with printed(as_json=True) as first:
+        structlog.configure(cache_logger_on_first_use=True)
+        log = structlog.get_logger()
+        log.warning("before")
+        first.close()
+        sys.stderr = second = StringIO()
+        log.warning("after")
+
+    assert '"after"' in second.getvalue()
+
+
 BOTH = pytest.mark.parametrize("as_json", [True, False], ids=["json", "pretty"])
 
 
