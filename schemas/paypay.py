@@ -23,7 +23,7 @@ Operation = Literal[
 ]  # fmt: skip
 """What PayPay is asked about a payment."""
 StepReason = Literal["asked", "timer", "notified", "operator", "last"]
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
 
 
 class Message(BaseModel):

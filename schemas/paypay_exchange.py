@@ -14,7 +14,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 MemberId = Annotated[str, StringConstraints(pattern=r"^[^\s#\x00-\x1f\x7f-\x9f]{1,64}$", strict=True)]
 """The shop's id of a member: part of the name of an account, so without white space and ``#``."""
 Key = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$", strict=True)]
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
+"""What a person writes, as every database takes it."""
 Points = Annotated[int, Field(strict=True, ge=1, le=10**12)]
 Yen = Annotated[int, Field(strict=True, ge=1, le=99_999_999_999)]
 Scope = Literal["cashback", "direct_debit"]
@@ -34,7 +35,7 @@ class SessionBody(Message):
 
     member_id: MemberId
     device_type: Literal["PC", "SP", "APP"]
-    redirect_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+", max_length=2000)]
+    redirect_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/\x00]+[^\x00]*$", max_length=2000)]
     scopes: tuple[Scope, ...] = Field(default=("cashback",), min_length=1, max_length=2)
 
 

@@ -37,7 +37,7 @@ class FileOrdered(Message):
     """An operator wants a file to be fetched, or read, once more."""
 
     file_id: UUID
-    by: str = Field(min_length=1, max_length=255)
+    by: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
 
 
 class FileView(Message):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from handlers.paypay import exchange_side, files_side, payment_side
 from handlers.paypay.checks import checks
+from handlers.paypay.console_pages import PAGES
 from handlers.paypay.desk_cli import paypay_cli
 from handlers.paypay.doors import all_routes
 from handlers.paypay.finance_cli import finance_points
@@ -31,6 +32,7 @@ capability = Capability(
     sandbox_cli=sandbox_cli,
     checks=checks,
     reconcile=reconcile,
+    console=PAGES,
     reports={"finance-points": finance_points},
     tables=metadata,
     migrations=Path(__file__).parent / "migrations",

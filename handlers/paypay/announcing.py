@@ -63,8 +63,13 @@ async def tell_points(step: Step, row: PayPayCashback, points: int, reference: s
     await ctx.emit(f"paypay.points.{step}", moved, key=row.member_id, dedupe_id=f"{step}/{reference}")
 
 
-async def tell_end(row: PayPayCashback, reason: str, ended_at: datetime, ctx: Context) -> None:
-    """An internal event that the wiring publishes: the exchange has succeeded or failed."""
+async def tell_end(
+    row: PayPayCashback, reason: str, ended_at: datetime, ctx: Context, *, is_corrected: bool = False
+) -> None:
+    """An internal event that the wiring publishes: the exchange has succeeded or failed.
+
+    ``is_corrected``: the opposite was told before.
+    """
     is_paid = row.status == "SUCCESS"
     result = CashbackResult(
         request_id=row.id,
@@ -78,7 +83,8 @@ async def tell_end(row: PayPayCashback, reason: str, ended_at: datetime, ctx: Co
         cashback_id=row.cashback_id,
         ended_at=ended_at,
     )
-    await ctx.emit(SUCCEEDED if is_paid else FAILED, result, key=row.member_id, dedupe_id=f"end/{row.id}")
+    end = f"end/{row.id}/corrected" if is_corrected else f"end/{row.id}"
+    await ctx.emit(SUCCEEDED if is_paid else FAILED, result, key=row.member_id, dedupe_id=end)
 
 
 async def tell_reversal(row: PayPayCashback, reversal: PayPayReversal, ctx: Context) -> None:

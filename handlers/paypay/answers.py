@@ -22,7 +22,7 @@ from handlers.paypay.outcomes import (
     Unknown,
     Verdict,
 )
-from handlers.paypay.wire import CURRENCY, only
+from handlers.paypay.wire import AMOUNT_JPY_MAX, CURRENCY, only
 from hub.errors import UnreadableError
 from hub.jsonbody import parse_json
 
@@ -236,7 +236,7 @@ def _amount_jpy(amount: object) -> int | None:
     if not isinstance(amount, Mapping) or amount.get("currency", CURRENCY) != CURRENCY:
         return None
     value = amount.get("amount")
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= AMOUNT_JPY_MAX else None
 
 
 def _word(value: object) -> str:

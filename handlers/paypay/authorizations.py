@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
 from handlers.paypay.client import CALL_S, paypay
-from handlers.paypay.outcomes import Declined, Facts, Pending, Settled, Unknown
+from handlers.paypay.outcomes import Declined, Facts, Pending, Settled, Unknown, Verdict
 from handlers.paypay.progress import rest_if_down
 from handlers.paypay.sealing import opened
 from handlers.paypay.sessions import BAD_AUTHORIZATION, find_session, link, settings_of, unlink_all
@@ -40,7 +40,7 @@ async def check_authorization(check: AuthorizationCheck, ctx: Context) -> None:
         return
     read = paypay(ctx).read_authorization
     ask = ReadAuthorization(user_authorization_id=authorization)
-    outcome = await ctx.call("check", read, ask, lookup=read, timeout_s=CALL_S)
+    outcome = await ctx.call("check", read, ask, timeout_s=CALL_S, is_read=True)
     await rest_if_down(outcome, ctx)
     match outcome:
         case Settled() if Facts.of(outcome).status == ACTIVE:
@@ -54,6 +54,9 @@ async def check_authorization(check: AuthorizationCheck, ctx: Context) -> None:
         case Declined() if Facts.of(outcome).code in BAD_AUTHORIZATION:
             await _revoke(authorization, BAD_AUTHORIZATION[Facts.of(outcome).code], ctx)
         case Declined():
+            ctx.conclude("not_told")
+        case Unknown() if Facts.of(outcome).verdict is Verdict.MANUAL:
+            # A refusal that nobody knows stays one, however often it is asked: a later hint, or a token, says more.
             ctx.conclude("not_told")
         case Pending(reason=reason) | Unknown(reason=reason):
             raise RetryableError(f"PayPay did not say how the authorization stands: {reason}")

@@ -41,9 +41,19 @@ def spend_reference(request_id: UUID, position: int) -> str:
     return f"paypay:spend:{request_id}:{position}"
 
 
+def late_spend_reference(request_id: UUID) -> str:
+    """The points of an exchange that were released, and spent after all."""
+    return f"paypay:spend:{request_id}:late"
+
+
 def cashback_reference(request_id: UUID) -> str:
     """The yen of an exchange."""
     return f"paypay:cashback:{request_id}"
+
+
+def undone_reference(request_id: UUID) -> str:
+    """The yen of an exchange that PayPay has not paid after all."""
+    return f"{cashback_reference(request_id)}:undone"
 
 
 def return_reference(reversal_id: UUID) -> str:

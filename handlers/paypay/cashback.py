@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy.orm import aliased
 
 from handlers.paypay.announcing import tell_end, tell_points
 from handlers.paypay.books import cashback_reference, hold_reference, paid, spend_reference
@@ -28,7 +30,7 @@ from handlers.paypay.progress import (
     wait_s,
 )
 from handlers.paypay.sessions import AUTHORIZATION_LIFE, BAD_AUTHORIZATION, find_session, unlink_all
-from handlers.paypay.states import Status, Step
+from handlers.paypay.states import Status, Step, is_absent
 from handlers.paypay.tables import LINKED, PayPayCashback, PayPayReversal
 from handlers.paypay.wire import GiveCashback, ReadCashback
 from hub.capability import calls
@@ -60,15 +62,16 @@ async def give_cashback(requested: CashbackRequested, ctx: Context) -> None:
     Raises: PayPayBusyError and its neighbours, when nothing reached PayPay; the row is NEW still.
     """
     async with ctx.reading() as session:
-        row = await session.get(PayPayCashback, requested.request_id)
-        empty_at = await session.scalar(_wallet_was_empty(ctx.now))
-    if row is None:
+        wanted = select(PayPayCashback, _wallet_was_empty(ctx.now)).where(PayPayCashback.id == requested.request_id)
+        found = (await session.execute(wanted)).first()
+    if found is None:
         raise PermanentError(f"no exchange has the id {requested.request_id}")
+    row, is_wallet_empty = found
     if row.state is not Status.NEW:
         # A look, or a person, was quicker than this delivery.
         ctx.conclude("decided_before")
         return
-    if empty_at is not None:
+    if is_wallet_empty:
         raise BusyError("the campaign wallet at PayPay is empty", delay_s=WALLET_PAUSE.total_seconds())
     ask = GiveCashback(
         merchant_cashback_id=row.merchant_cashback_id,
@@ -118,8 +121,8 @@ async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
         read,
         ReadCashback(merchant_cashback_id=row.merchant_cashback_id),
         key=row.merchant_cashback_id,
-        lookup=read,
         timeout_s=CALL_S,
+        is_read=True,
         priority=PRIORITY[check.reason],
     )
     await rest_if_down(outcome, ctx)
@@ -127,7 +130,8 @@ async def check_cashback(check: CashbackCheck, ctx: Context) -> None:
     await ctx.begin()
     row = await _row(check.request_id, ctx)
     before = row.state
-    step = note_seen(row, outcome, ctx, is_reversed=await was_reversed(row, ctx))
+    # Only what PayPay does not know may be sent again, where nobody wants it back.
+    step = note_seen(row, outcome, ctx, is_reversed=is_absent(outcome) and await was_reversed(row, ctx))
     row.cashback_id = their_id(outcome, "cashbackId") or row.cashback_id
     settle(row, step, ctx)
     await follow(row, before, step, getattr(outcome, "reason", ""), ctx)
@@ -143,7 +147,7 @@ async def follow(row: PayPayCashback, before: Status, step: Step, reason: str, c
     """
     if step.is_resent:
         # The very same id: where PayPay had it after all, it refuses the second.
-        await ctx.emit(REQUESTED, CashbackRequested(request_id=row.id, number=row.attempts), key=str(row.id))
+        await ctx.emit(REQUESTED, CashbackRequested(request_id=row.id, number=row.attempts), key=again_key(row.id, ctx))
     if before.is_final:
         return
     if step.status is Status.SUCCESS:
@@ -152,6 +156,11 @@ async def follow(row: PayPayCashback, before: Status, step: Step, reason: str, c
         await _release(row, reason or "FAILURE", ctx)
         if reason == NOT_ENOUGH_MONEY:
             ask_person(row, "not_enough_money", "the campaign wallet at PayPay is empty: fill it, then try again", ctx)
+
+
+def again_key(request_id: UUID, ctx: Context) -> str:
+    """Beside the chain of this request: one that a person wants to be sent again must not wait behind a parked try."""
+    return f"{request_id}/{ctx.event.id}"
 
 
 async def was_reversed(row: PayPayCashback, ctx: Context) -> bool:
@@ -186,16 +195,13 @@ async def _release(row: PayPayCashback, reason: str, ctx: Context) -> None:
     await tell_end(row, reason, ctx.now, ctx)
 
 
-def _wallet_was_empty(now: datetime) -> Select[datetime]:
-    """The last time that PayPay said so, if that was just now."""
-    return (
-        select(PayPayCashback.updated_at)
-        .where(
-            PayPayCashback.status == Status.FAILED,
-            PayPayCashback.result_code == NOT_ENOUGH_MONEY,
-            PayPayCashback.updated_at > now - WALLET_PAUSE,
-        )
-        .limit(1)
+def _wallet_was_empty(now: datetime) -> ColumnElement[bool]:
+    """Whether PayPay has said so just now."""
+    other = aliased(PayPayCashback)
+    return exists().where(
+        other.status == Status.FAILED,
+        other.result_code == NOT_ENOUGH_MONEY,
+        other.updated_at > now - WALLET_PAUSE,
     )
 
 

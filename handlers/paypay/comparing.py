@@ -7,7 +7,8 @@ docs/providers/paypay.md, "Transaction files" and "Reconciliation".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -55,6 +56,8 @@ class Break:
     in_books_jpy: int | None = None
     file: str = ""
     line: int | None = None
+    at: datetime | None = field(default=None, compare=False)
+    """When it was done, as far as the books know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from handlers.paypay.books import hold_reference
 from handlers.paypay.conversions import checked_points, yen_for
 from handlers.paypay.members import members
 from handlers.paypay.sessions import settings_of, usable_session
-from handlers.paypay.states import Status, is_confirmed, next_sweep_at
+from handlers.paypay.states import Status, is_confirmed, is_contradicted, next_sweep_at
 from handlers.paypay.tables import PayPayCashback, PayPaySession
 from hub.capability import handler
 from hub.errors import RefusedCommand
@@ -68,6 +68,8 @@ async def retry_exchange(order: RetryOrder, ctx: Context) -> ExchangeReply:
         raise RefusedCommand("NOT_FOUND", "no exchange has this id")
     if failed.state is not Status.FAILED:
         raise RefusedCommand("NOT_RETRYABLE", f"only a FAILED exchange can be tried again, this one is {failed.status}")
+    if is_contradicted(failed.state, failed.paypay_status):
+        raise RefusedCommand("NOT_RETRYABLE", "PayPay says that it was paid: settle it as succeeded, or take it back")
     if not is_confirmed(failed.state, failed.paypay_status):
         # A new id beside one that PayPay has not failed is a second grant.
         raise RefusedCommand("NOT_RETRYABLE", "a person said that it failed; PayPay, which is asked on, has not")

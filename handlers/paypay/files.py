@@ -78,7 +78,7 @@ async def hear_of_file(event: Event, ctx: Context) -> None:
         return
     name, url_hash = notice_id(data), hashlib.sha256(path.encode(errors="replace")).hexdigest()
     row = await ctx.session.scalar(_known(name))
-    if row is not None and row.url_hash == url_hash:
+    if row is not None and row.url_hash == url_hash and not _is_given_up(row, ctx):
         ctx.conclude("known")
         return
     try:
@@ -102,6 +102,11 @@ async def hear_of_file(event: Event, ctx: Context) -> None:
     _tag(row, ctx)
     await ctx.emit(FETCH, FileFetch(file_id=row.id, event_id=event.id), key=_chain(row))
     ctx.conclude("being_fetched")
+
+
+def _is_given_up(row: PayPayTransactionFile, ctx: Context) -> bool:
+    """Nothing of it is kept and nobody tries any more: PayPay, who was asked to, has sent the notice again."""
+    return row.storage_key is None and (row.status == FileStatus.EXPIRED or ctx.now >= row.expires_at)
 
 
 def _known(notification_id: str) -> Select[PayPayTransactionFile]:
@@ -204,7 +209,7 @@ async def fetch_file(wanted: FileFetch, ctx: Context) -> None:
             row.last_error = reason
             if row.storage_key is None:
                 row.status = FileStatus.FAILED
-            ask_person(row, "transaction_file_refused", f"{row.file_name}: {reason}", ctx)
+            await _ask_of_notice(row, "transaction_file_refused", f"{row.file_name}: {reason}", ctx)
         case _:
             row.last_error = outcome.reason
             delay_s = WAITS_S[min(wanted.number, len(WAITS_S) - 1)]
@@ -237,7 +242,23 @@ async def _expire(file_id: UUID, ctx: Context) -> None:
     row.status, row.updated_at = FileStatus.EXPIRED, ctx.now
     why = f"{row.file_name} could not be fetched in two hours ({row.last_error}): ask PayPay to send the notice again"
     ctx.conclude("expired")
-    ask_person(row, "transaction_file_expired", why, ctx)
+    await _ask_of_notice(row, "transaction_file_expired", why, ctx)
+
+
+async def _ask_of_notice(row: PayPayTransactionFile, why: str, words: str, ctx: Context) -> None:
+    """Nothing came of a notice. A person hears of it, though not of each one: anybody may have sent them."""
+    table = PayPayTransactionFile
+    told = (
+        select(table.id)
+        .where(table.status.in_((FileStatus.FAILED, FileStatus.EXPIRED)), table.storage_key.is_(None))
+        .where(table.review_event_id.is_not(None), table.updated_at > ctx.now - REFUSALS_APART, table.id != row.id)
+        .limit(1)
+    )
+    if row.review_event_id is None and await ctx.session.scalar(told) is not None:
+        ctx.conclude(why)
+        log.warning("paypay_file_untold", file_id=str(row.id), reason=why)
+        return
+    ask_person(row, why, f"{words} (and perhaps others: hub paypay files list)", ctx)
 
 
 async def _fetched_and_kept(

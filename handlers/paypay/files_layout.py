@@ -43,6 +43,10 @@ STATUSES: Final[Mapping[str, str]] = {
 LINE_BYTES_MAX: Final = 1_048_576
 COLUMNS_MAX: Final = 200
 ROWS_AT_ONCE: Final = 500
+STATUSES_MAX: Final = 50
+STATUS_CHARS_MAX: Final = 50
+OTHER_STATUS: Final = "other"
+"""What further words for a status are counted as: a file may hold as many as it has rows."""
 _ORDER, _MERCHANT, _STATUS, _AT, _AMOUNT, _OWN_ID, _DETAILS = 0, 1, 6, 7, 8, 11, 12
 _NAME: Final = re.compile(r"(?P<kind>transaction|preauth_transaction)_(?P<merchant>\d+)_(?P<day>\d{8})\d{6}_\d{14}")
 _YEN: Final = re.compile(r"-?\d{1,11}")
@@ -91,7 +95,8 @@ class Found:
     def count(self, row: FileRow) -> None:
         self.row_count += 1
         if row.status:
-            self.statuses[row.status] += 1
+            word = row.status[:STATUS_CHARS_MAX]
+            self.statuses[word if word in self.statuses or len(self.statuses) < STATUSES_MAX else OTHER_STATUS] += 1
         if row.status == "COMPLETED":
             self.completed_jpy += row.amount_jpy or 0
         elif row.status == "REFUNDED":

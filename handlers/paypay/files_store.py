@@ -66,18 +66,28 @@ class FileStore:
 
         Kept again under the same key, it changes nothing. Raises StoreError.
         """
-        import obstore  # noqa: PLC0415 - a library of many megabytes, for those who fetch files
-
         with _translated("there is no such bucket or folder"):
             for name in (key, _aside(key, sha256)):
                 kept = await self._hash_of(name)
                 if kept is None:
-                    content.seek(0)
-                    await obstore.put_async(self._store, name, content)
-                    return name
+                    if await self._is_put(name, content):
+                        return name
+                    kept = await self._hash_of(name)
                 if kept == sha256:
                     return name
         raise FileLostError(f"{key}: two other files are kept under this name")
+
+    async def _is_put(self, key: str, content: IO[bytes]) -> bool:
+        """Put the file where nothing is; False where something is by now, which stays as it is."""
+        import obstore  # noqa: PLC0415 - a library of many megabytes, for those who fetch files
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - as above
+
+        content.seek(0)
+        try:
+            await obstore.put_async(self._store, key, content, mode="create")
+        except (AlreadyExistsError, FileExistsError):
+            return False
+        return True
 
     async def look(self) -> None:
         """Ask the storage for what is not there: whether it answers, and has our bucket. Raises StoreError."""

@@ -8,7 +8,7 @@ last day. Source: docs/providers/paypay.md, "Members and their points".
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from sqlalchemy import select
 from handlers.paypay.books import (
     SPENT,
     hold_reference,
+    late_spend_reference,
     lot_account,
     points,
     return_reference,
@@ -62,6 +63,13 @@ class MemberPoints(Protocol):
 
     async def give_back(self, ctx: Context, request_id: UUID, reversal_id: UUID, amount: int) -> Split:
         """So many of the points that an exchange spent come back to where they were, promotions last."""
+        ...
+
+    async def spend_released(self, ctx: Context, request_id: UUID, member_id: str, wanted: int) -> Split:
+        """The points of an exchange were released, and are spent after all: from where they were, as far as they are.
+
+        Raises RefusedCommand: NOT_ENOUGH_POINTS.
+        """
         ...
 
 
@@ -140,6 +148,41 @@ class LedgerMembers:
         if moves:
             await ctx.ledger.post(return_reference(reversal_id), "points-return", moves)
         return Split(purchase=back[PURCHASE], promotion=back[PROMOTION])
+
+    async def spend_released(self, ctx: Context, request_id: UUID, member_id: str, wanted: int) -> Split:
+        """The points of an exchange were released, and are spent after all. Raises RefusedCommand."""
+        held = {lot.id: one for one, lot in await _held(ctx, request_id)}
+        own = (await ctx.session.scalars(select(PointLot).where(PointLot.id.in_(held)))).all()
+        others = [lot for lot in await _usable(ctx, member_id) if lot.id not in held]
+        taken: dict[UUID, int] = {}
+        split = {PURCHASE: 0, PROMOTION: 0}
+        moves: list[Move] = []
+        # Also from a lot that has ended meanwhile: nobody else could use what went back there.
+        for lot in (*sorted(own, key=_turn), *others):
+            free = (await ctx.ledger.balance(account_of(lot))).amount_minor
+            amount = min(free, wanted - sum(taken.values()))
+            if amount > 0:
+                taken[lot.id] = amount
+                split[lot.source] += amount
+                moves.append(Move(debit=account_of(lot), credit=SPENT, amount=points(amount)))
+        if sum(taken.values()) != wanted:
+            raise RefusedCommand("NOT_ENOUGH_POINTS", f"the member has {sum(taken.values())} of {wanted} points")
+        await ctx.ledger.post(late_spend_reference(request_id), "points-spend", moves)
+        await _hold_anew(ctx, request_id, held, taken)
+        return Split(purchase=split[PURCHASE], promotion=split[PROMOTION])
+
+
+async def _hold_anew(ctx: Context, request_id: UUID, held: Mapping[UUID, HeldLot], taken: Mapping[UUID, int]) -> None:
+    """Remember what was taken in the end: a reversal gives it back there."""
+    for lot_id, one in held.items():
+        if lot_id in taken:
+            one.points = taken[lot_id]
+        else:
+            await ctx.session.delete(one)
+    position = max((one.position for one in held.values()), default=-1)
+    for place, (lot_id, amount) in enumerate((pair for pair in taken.items() if pair[0] not in held), position + 1):
+        one = HeldLot(cashback_request_id=request_id, lot_id=lot_id, position=place, points=amount, returned_points=0)
+        ctx.session.add(one)
 
 
 def account_of(lot: PointLot) -> Account:

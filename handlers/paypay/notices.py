@@ -43,9 +43,9 @@ async def hint_cashback(event: Event, ctx: Context) -> None:
     """A notification names a cashback or a reversal: look at it, soon."""
     data = event.data if isinstance(event.data, dict) else {}
     reversal_name = first_id(data, REVERSAL_KEYS)
-    if reversal_name is not None:
-        await _hint_reversal(reversal_name, ctx)
+    if reversal_name is not None and await _hint_reversal(reversal_name, ctx):
         return
+    # A reversal that nobody knows may have been made at PayPay's panel: its cashback is looked at.
     name = first_id(data, CASHBACK_KEYS)
     found = select(PayPayCashback).where(PayPayCashback.merchant_cashback_id == name).with_for_update()
     row = await ctx.session.scalar(found) if name is not None else None
@@ -76,17 +76,18 @@ async def hint_authorization(event: Event, ctx: Context) -> None:
         await ctx.after(delay_s, AUTHORIZATION_CHECK, check, key=str(row.id))
 
 
-async def _hint_reversal(name: str, ctx: Context) -> None:
+async def _hint_reversal(name: str, ctx: Context) -> bool:
+    """Look at this reversal, soon; False where nobody knows it."""
     found = select(PayPayReversal).where(PayPayReversal.merchant_cashback_reversal_id == name).with_for_update()
     row = await ctx.session.scalar(found)
     if row is None:
-        _unknown(ctx)
-        return
+        return False
     ctx.tag("merchant_cashback_reversal_id", row.merchant_cashback_reversal_id)
     delay_s = await _turn(row, ctx)
     if delay_s is not None:
         check = ReversalCheck(reversal_id=row.id, reason="notified")
         await ctx.after(delay_s, REVERSAL_CHECK, check, key=str(row.id))
+    return True
 
 
 async def _session(ctx: Context, nonce: str | None, authorization: str | None) -> PayPaySession | None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 ERROR_MAX: Final = 255
+EPOCH_MAX: Final = 32_503_680_000
+"""The year 3000."""
 NO_PAYMENT: Final = ("refund_payment", "refund_details", "delete_qr_code", "create_qr_code")
 """Calls whose state is not that of the payment."""
 
@@ -115,10 +117,5 @@ def taken_jpy(facts: Facts) -> int | None:
 
 
 def time_of(epoch: object) -> datetime | None:
-    """An instant of PayPay's, in seconds; None for anything else."""
-    if type(epoch) is not int:
-        return None
-    try:
-        return datetime.fromtimestamp(epoch, UTC)
-    except (OverflowError, OSError, ValueError):
-        return None
+    """An instant of PayPay's, in seconds; None for anything else, and for one with which nothing can be reckoned."""
+    return datetime.fromtimestamp(epoch, UTC) if type(epoch) is int and 0 < epoch < EPOCH_MAX else None

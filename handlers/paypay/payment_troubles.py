@@ -22,6 +22,7 @@ WORDS: Final[Mapping[Trouble, str]] = {
     _T.AUTHORIZED_AFTER_END: "PayPay shows an authorization of what had ended here: cancel it",
     _T.CONTRADICTION: "PayPay now says the opposite of what it said before: nothing was booked for it",
     _T.AMOUNT_DIFFERS: "PayPay names another amount than was asked for",
+    _T.AMOUNT_UNREAD: "PayPay took the money and does not say how much: as much as was asked for is booked",
     _T.NOT_THERE: "it is too late to cancel, and PayPay does not know the payment",
     _T.UNDECIDED: "PayPay has not decided for a day; the hub goes on asking every hour",
     _T.CODE_STAYS_ON: "PayPay refuses to switch the code off",

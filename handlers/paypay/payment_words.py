@@ -85,6 +85,7 @@ class Trouble(StrEnum):
     AUTHORIZED_AFTER_END = "payment_authorized_after_end"
     CONTRADICTION = "payment_contradiction"
     AMOUNT_DIFFERS = "payment_amount_differs"
+    AMOUNT_UNREAD = "payment_amount_unread"
     NOT_THERE = "payment_not_there"
     UNDECIDED = "payment_undecided"
     CODE_STAYS_ON = "payment_code_stays_on"

@@ -28,6 +28,7 @@ from handlers.paypay.payment_states import (
     is_cancel_in_time,
 )
 from handlers.paypay.payment_steps import ask, is_superseded, nth, start_reads, take_step
+from handlers.paypay.payment_troubles import ask_person
 from handlers.paypay.payment_words import Act, PaymentStatus, Step, Trouble
 from handlers.paypay.progress import looking, rest_if_down
 from handlers.paypay.sessions import settings_of
@@ -100,15 +101,18 @@ async def _learn(step: PaymentStep, work: Work, outcome: Outcome, ctx: Context) 
     note_part(step.operation, part, outcome, ctx)
     if step.operation == "refund_details" and follow.trouble is Trouble.REFUND_REFUSED:
         _refund_of(work).status = REFUSED
+    is_unbooked, amount_jpy = row.booked_as is None, taken_jpy(said(outcome))
     await take_step(
         row,
         follow,
         ctx,
         part=part,
         reason=getattr(outcome, "reason", ""),
-        amount_jpy=taken_jpy(said(outcome)),
+        amount_jpy=amount_jpy,
         is_timed=is_timed,
     )
+    if is_unbooked and row.booked_as is not None and amount_jpy is None:
+        ask_person(row, Trouble.AMOUNT_UNREAD, ctx)
     if step.operation == "details":
         await after_look(row, outcome, ctx, is_timed=is_timed)
         if not is_timed and isinstance(outcome, Unknown) and step.tries < HINT_TRIES_MAX:
@@ -145,9 +149,10 @@ async def _call(step: PaymentStep, work: Work, ctx: Context) -> Outcome:
         read if is_read else send,
         request,
         key=key,
-        lookup=read if is_read else never_sent_again,
+        lookup=None if is_read else never_sent_again,
         timeout_s=CALL_S,
         priority=PRIORITY.get(step.reason, Priority.POLL) if is_read else Priority.MONEY,
+        is_read=is_read,
     )
 
 

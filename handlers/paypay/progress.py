@@ -39,7 +39,10 @@ WORDS: Final[Mapping[Alert, str]] = {
     Alert.REFUSED_STRANGELY: "PayPay refused it with a code that is not known: look it up at PayPay, then decide",
     Alert.REFUSED_AFTER_UNKNOWN: "PayPay refused a second try, and of the first nobody knows: look it up at PayPay",
     Alert.UNDECIDED_FOR_A_DAY: "PayPay has not decided for a day: ask PayPay; the hub goes on asking every hour",
-    Alert.CONTRADICTION: "PayPay now says the opposite of how this ended: nothing was booked for it",
+    Alert.CONTRADICTION: (
+        "PayPay now says the opposite of how this ended, and nothing was booked for it: settle it as PayPay's panel "
+        "shows it, or take back what was paid"
+    ),
     Alert.ABSENT_BUT_REVERSED: "PayPay does not know it, and it is to be taken back: decide; it is not sent again",
     Alert.NOT_SENT_FOR_A_DAY: "It has not reached PayPay for a day: look at hub parked list, or settle it",
 }
@@ -94,8 +97,8 @@ def note_seen(row: Request, outcome: Outcome, ctx: Context, *, is_reversed: bool
     )
     step = after_looking(row.state, seen, look)
     if row.state.is_final:
-        # What ended it stays on record; that PayPay says the same as a person before it is added.
-        if seen in (Seen.SUCCESS, Seen.FAILURE) and not is_confirmed(row.state, row.paypay_status):
+        # What ended it stays on record; what PayPay says of that is added, be it the same or the opposite.
+        if seen in (Seen.SUCCESS, Seen.FAILURE):
             row.paypay_status = facts.status
         return step
     _note(row, outcome, facts, ctx)
@@ -127,10 +130,11 @@ def settle(row: Request, step: Step, ctx: Context) -> None:
         is_decided = is_confirmed(row.state, row.paypay_status) or step.alert is Alert.CONTRADICTION
         row.next_check_at = None if is_decided else next_confirming_at(row.requested_at, ctx.now)
     if step.alert is Alert.CONTRADICTION:
-        # The gravest of all, told once, whatever else was asked of a person about this row.
+        # The gravest of all, told once; it follows whatever else was asked of a person about this row.
         if row.last_error != step.alert:
             row.last_error = step.alert
-            ctx.review(step.alert, WORDS[step.alert])
+            close_review(row, f"followed by: {step.alert}", ctx)
+            ask_person(row, step.alert, WORDS[step.alert], ctx)
     elif step.alert is not None:
         ask_person(row, step.alert, WORDS[step.alert], ctx)
 

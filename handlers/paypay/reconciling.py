@@ -12,7 +12,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -105,6 +105,7 @@ async def compare_days(
         said_of = await booked_of(session, said)
     booked = {one.reference: amounts[one.reference] for one in things if one.reference in amounts}
     standing = [one for one in (*payments, *refunds) if f"{one.reference}:undone" not in undone]
+    done_at = {one.name: one.at for one in things}
     breaks = [
         *files.breaks,
         *_missing_files(files, standing, is_past=is_past),
@@ -123,7 +124,7 @@ async def compare_days(
         - sum(booked.get(one.reference, 0) for one in reversals),
         calls=calls,
         by_hand=sum(not one.is_said for one in things),
-        breaks=breaks,
+        breaks=[replace(one, at=one.at or done_at.get(one.id)) for one in breaks],
     )
 
 
@@ -151,7 +152,7 @@ async def _read_file(
     row: PayPayTransactionFile, is_ours: bool, reading: Reading, settings: PayPaySettings, found: _Files
 ) -> None:
     # The caller has looked whether it is kept, and asked for files of certain days.
-    assert row.storage_key is not None and row.sha256 is not None and row.day is not None  # noqa: PT018
+    assert row.storage_key is not None and row.sha256 is not None and row.day is not None  # noqa: PT018 - no test
     layout = read_name(row.file_name).layout
     comparison = FileComparison(file=row.file_name, layout=layout, merchant=settings.merchant)
     breaks: list[Break] = []

@@ -12,8 +12,15 @@ from uuid import UUID
 from sqlalchemy import select
 
 from handlers.paypay.announcing import tell_points, tell_reversal
-from handlers.paypay.books import return_reference, reversal_reference, taken_back
-from handlers.paypay.cashback import CHECK, PRIORITY, never_sent_again
+from handlers.paypay.books import (
+    cashback_reference,
+    paid,
+    return_reference,
+    reversal_reference,
+    taken_back,
+    undone_reference,
+)
+from handlers.paypay.cashback import CHECK, PRIORITY, again_key, never_sent_again
 from handlers.paypay.client import CALL_S, paypay
 from handlers.paypay.conversions import points_back
 from handlers.paypay.exchanging import cashback_for_update
@@ -21,6 +28,7 @@ from handlers.paypay.members import members
 from handlers.paypay.outcomes import Facts
 from handlers.paypay.progress import (
     ask_person,
+    close_review,
     looking,
     note_seen,
     note_sent,
@@ -29,7 +37,7 @@ from handlers.paypay.progress import (
     their_id,
     wait_s,
 )
-from handlers.paypay.states import Status, Step, is_confirmed, next_sweep_at
+from handlers.paypay.states import Status, Step, is_confirmed, is_contradicted, next_sweep_at
 from handlers.paypay.tables import PayPayCashback, PayPayReversal
 from handlers.paypay.wire import ReadReversal, ReverseCashback
 from hub.capability import calls, handler
@@ -55,7 +63,9 @@ async def request_reversal(order: ReversalOrder, ctx: Context) -> ReversalReply:
     cashback = await cashback_for_update(ctx, order.request_id)
     if cashback is None:
         raise RefusedCommand("NOT_FOUND", "no exchange has this id")
-    if cashback.state not in REVERSIBLE:
+    is_denied = is_contradicted(cashback.state, cashback.paypay_status)
+    # PayPay has paid what failed here, or has not paid what succeeded.
+    if (cashback.state in REVERSIBLE) is is_denied:
         raise RefusedCommand("NOT_REVERSIBLE", f"the exchange is {cashback.status}")
     # The cashback is locked: no other reversal of it is being taken on.
     left = cashback.amount_jpy - sum(map(claimed, await reversals_of(ctx, cashback.id)))
@@ -64,6 +74,8 @@ async def request_reversal(order: ReversalOrder, ctx: Context) -> ReversalReply:
     amount_jpy = left if order.amount_jpy is None else order.amount_jpy
     if amount_jpy > left:
         raise RefusedCommand("AMOUNT_TOO_HIGH", f"{left} yen are left to be reversed")
+    if is_denied and amount_jpy != left:
+        raise RefusedCommand("NOT_REVERSIBLE", "the member has the points of it: all that PayPay paid, or nothing")
     reversal_id = ctx.new_id()
     row = PayPayReversal(
         id=reversal_id,
@@ -146,8 +158,8 @@ async def check_reversal(check: ReversalCheck, ctx: Context) -> None:
             merchant_cashback_id=cashback.merchant_cashback_id,
         ),
         key=row.merchant_cashback_reversal_id,
-        lookup=read,
         timeout_s=CALL_S,
+        is_read=True,
         priority=PRIORITY[check.reason],
     )
     await rest_if_down(outcome, ctx)
@@ -180,7 +192,7 @@ async def follow_reversal(
     settle(row, step, ctx)
     if step.is_resent:
         again = ReversalRequested(reversal_id=row.id, number=row.attempts)
-        await ctx.emit(REVERSAL_REQUESTED, again, key=str(row.id))
+        await ctx.emit(REVERSAL_REQUESTED, again, key=again_key(row.id, ctx))
     if before.is_final:
         return
     if step.status is Status.SUCCESS and amount_jpy is not None:
@@ -219,9 +231,7 @@ def reversal_reply(row: PayPayReversal) -> ReversalReply:
 
 async def _return_points(cashback: PayPayCashback, row: PayPayReversal, amount_jpy: int, ctx: Context) -> None:
     if cashback.state is not Status.SUCCESS:
-        # The exchange failed and its points are released: yen that came back besides are for a person to explain.
-        row.reversed_amount_jpy = amount_jpy
-        ask_person(row, "reversed_what_failed", f"{amount_jpy} yen were taken back of a cashback that failed", ctx)
+        await _take_back_of_failed(cashback, row, amount_jpy, ctx)
         return
     done = [other for other in await reversals_of(ctx, cashback.id) if other.id != row.id]
     row.reversed_amount_jpy = amount_jpy
@@ -239,6 +249,29 @@ async def _return_points(cashback: PayPayCashback, row: PayPayReversal, amount_j
     await ctx.ledger.post(reversal_reference(row.id), "cashback-reversal", [taken_back(amount_jpy)])
     await tell_points("returned", cashback, row.returned_points, return_reference(row.id), ctx)
     await tell_reversal(cashback, row, ctx)
+
+
+async def _take_back_of_failed(cashback: PayPayCashback, row: PayPayReversal, amount_jpy: int, ctx: Context) -> None:
+    """The exchange failed and its points are the member's. Where PayPay paid it all the same, that is undone now."""
+    row.reversed_amount_jpy = amount_jpy
+    words = f"{amount_jpy} yen were taken back of a cashback that failed"
+    if not is_contradicted(cashback.state, cashback.paypay_status):
+        ask_person(row, "reversed_what_failed", words, ctx)
+        return
+    if await ctx.ledger.find(undone_reference(cashback.id)) is not None:
+        # Booked and undone before, on PayPay's word that it had not paid: the books have neither way, and keep neither.
+        ask_person(row, "reversed_what_failed", f"{words}; nothing was booked, as it was put right before", ctx)
+        return
+    # The yen went there and back, although no points were spent on them.
+    if await ctx.ledger.find(cashback_reference(cashback.id)) is None:
+        await ctx.ledger.post(cashback_reference(cashback.id), "cashback", [paid(cashback.amount_jpy)])
+    await ctx.ledger.post(reversal_reference(row.id), "cashback-reversal", [taken_back(amount_jpy)])
+    ended = [one for one in await reversals_of(ctx, cashback.id) if one.id == row.id or one.state is Status.SUCCESS]
+    left_jpy = cashback.amount_jpy - sum(one.reversed_amount_jpy for one in ended)
+    if left_jpy:
+        ask_person(row, "reversed_what_failed", f"{words}; {left_jpy} more were paid: take them back too", ctx)
+    else:
+        close_review(cashback, "what PayPay paid was taken back", ctx)
 
 
 async def _wait_for_cashback(cashback: PayPayCashback, row: PayPayReversal, before: Status, ctx: Context) -> None:

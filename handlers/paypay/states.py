@@ -220,6 +220,11 @@ def is_confirmed(status: Status, said: str | None) -> bool:
     return status is Status.REJECTED or said == {Status.SUCCESS: SAID_SUCCESS, Status.FAILED: SAID_FAILURE}.get(status)
 
 
+def is_contradicted(status: Status, said: str | None) -> bool:
+    """Whether PayPay says the opposite of how it ended here: what moved is in no book, or what is in one has not."""
+    return status.is_final and said == (SAID_FAILURE if status is Status.SUCCESS else SAID_SUCCESS)
+
+
 def next_sweep_at(status: Status, now: datetime) -> datetime | None:
     """When the sweep is to look at it; None where it has ended.
 

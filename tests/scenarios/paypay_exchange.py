@@ -185,7 +185,7 @@ class Shop:
     async def settled(self) -> None:
         await self.hub.settled()
 
-    async def decided(self, request_id: str, decision: str) -> str:
+    async def decided(self, request_id: str, decision: str, **more: object) -> str:
         """A person settles an exchange as PayPay's panel shows it; answers its state. Raises RefusedCommand."""
         order = {
             "request_id": request_id,
@@ -193,10 +193,12 @@ class Shop:
             "decision": decision,
             "by": "ann",
             "note": "in the panel",
+            **more,
         }
-        await self.hub.hub.api.command("paypay.person.decided", PersonDecided.model_validate(order), key=request_id)
+        decided = PersonDecided.model_validate(order)
+        status = await self.hub.hub.api.command("paypay.person.decided", decided, key=request_id)
         await self.settled()
-        return await self.status(request_id)
+        return str(status)
 
     async def has_ended(self, request_id: str) -> bool:
         """Whether an exchange has ended."""
@@ -289,8 +291,9 @@ class Shop:
             backs = (await session.scalars(select(PayPayReversal))).all()
         done = [row for row in rows if row.status == "SUCCESS"]
         assert spent == sum(row.points for row in done) - sum(back.returned_points for back in backs)
-        paid = balances.get("paypay:yen:members", 0)
-        assert paid == sum(row.amount_jpy for row in done) - sum(back.reversed_amount_jpy for back in backs)
+        paid, ids = balances.get("paypay:yen:members", 0), {row.id for row in done}
+        taken = sum(back.reversed_amount_jpy for back in backs if back.cashback_request_id in ids)
+        assert paid == sum(row.amount_jpy for row in done) - taken
         open_ones = {row.merchant_cashback_id for row in rows if not row.state.is_final}
         given = {one.id: one.amount_jpy for one in self.given() if one.id not in open_ones}
         assert given == {row.merchant_cashback_id: row.amount_jpy for row in done}

@@ -10,12 +10,12 @@ import pytest
 from handlers.paypay import cashback
 from handlers.paypay.operating import sweep_once
 from handlers.paypay.outcomes import Outcome
-from handlers.paypay.sandbox_books import Cashback
+from handlers.paypay.sandbox_books import Cashback, Reversal
 from handlers.paypay.states import Step
 from handlers.paypay.tables import Request
 from hub.deliver.context import Context
 from hub.errors import PermanentError, RefusedCommand
-from tests.scenarios.paypay_exchange import API, Shop, paypay_shop
+from tests.scenarios.paypay_exchange import API, RESULTS, Shop, paypay_shop
 from tests.support.clock import SettableClock
 
 DAY_S = 86_400
@@ -117,9 +117,100 @@ async def test_a_persons_word_alone_makes_no_second_grant(shop: Shop) -> None:
     assert status == 202
     shop.sandbox.cashbacks._timing.decides_s = 0.5
     await shop.goes_on_until(lambda: shop.has_ended(again["request_id"]))
-    # As if PayPay had taken it back by hand, for the books to agree.
+    # The way out: what PayPay has paid is settled so.
+    assert await shop.decided(pays, "succeeded") == "SUCCESS"
+    assert (await shop.reviews(), await shop.points("m-1")) == ([], (800, 0))
+
+
+@ON_SQLITE
+async def test_what_a_person_has_settled_otherwise_than_paypay_is_put_right(shop: Shop) -> None:
+    await shop.member("m-1", purchase=200, promotion=200)
+    session_id = await shop.linked("m-1")
+    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
+    kept, back, unpaid = [await shop.exchanged("m-1", session_id, 100, key=f"k-{n}") for n in range(3)]
+    await shop.passes(DAY_S)
+    await shop.swept()
+    for one, decision in ((kept, "failed"), (back, "failed"), (unpaid, "succeeded")):
+        await shop.decided(one, decision)
+    unpaid_id = (await shop.cashback(unpaid)).merchant_cashback_id
+    for given in shop.sandbox.books.all(Cashback):
+        given.decides_at, given.decision = 0, "FAILURE" if given.id == unpaid_id else "SUCCESS"
+        shop.sandbox.books.keep(given)
+    await shop.passes(3_601)
+    assert await shop.swept() == 3
+    assert await shop.reviews() == ["contradiction"] * 3
+
+    # PayPay has paid the first. While the member has used the points there is nothing to pay it with.
+    for one, decision, why in ((kept, "failed", "SUCCESS"), (kept, "again", "SUCCESS"), (unpaid, "again", "FAILURE")):
+        with pytest.raises(RefusedCommand, match=f"PayPay says {why}"):
+            await shop.decided(one, decision)
+    shop.sandbox.cashbacks._timing.decides_s = 0.5
+    used = await shop.exchanged("m-1", session_id, 300, key="used")
+    with pytest.raises(RefusedCommand, match="0 of 100 points"):
+        await shop.decided(kept, "succeeded")
+    await shop.grant("m-1", 100)
+    await shop.settled()
+    assert (await shop.decided(kept, "succeeded"), await shop.points("m-1")) == ("SUCCESS", (0, 300))
+
+    # It has not paid the third: its points come back, and it can be tried again.
+    assert (await shop.decided(unpaid, "failed"), await shop.points("m-1")) == ("FAILED", (100, 300))
+    for one, decision in ((kept, "succeeded"), (unpaid, "failed")):
+        with pytest.raises(RefusedCommand, match="NOT_MANUAL"):
+            await shop.decided(one, decision)
+
+    # The second is taken back, whole; its points never left the member.
+    assert (await shop.reversed(back, amount_jpy=20))[0] == 409
+    assert (await shop.reversed(back))[0] == 202
+    with pytest.raises(RefusedCommand, match="IS_REVERSED"):
+        await shop.decided(back, "succeeded")
+
+    async def have_ended() -> bool:
+        return await shop.has_ended(used) and all(one.state.is_final for one in await shop.reversals())
+
+    await shop.goes_on_until(have_ended)
+    assert (await shop.status(back), await shop.reviews()) == ("FAILED", [])
+    assert await shop.points("m-1") == (100, 0)
+    told = [(key, body["request_id"]) for key, body in await shop.messages(RESULTS)]
+    assert [key.rpartition(".")[2] for key, one in told if one in (kept, unpaid)] == [
+        "failed", "succeeded", "succeeded", "failed"
+    ]  # fmt: skip
+
+    # A reversal that a person gave up and PayPay has made: its points come back once that is settled.
+    shop.sandbox.cashbacks._timing.decides_s = 10 * DAY_S
+    await shop.reversed(kept)
+    await shop.passes(DAY_S)
+    await shop.swept()
+    given_up = next(one for one in await shop.reversals() if str(one.cashback_request_id) == kept)
+    as_reversal = {"kind": "reversal", "amount_jpy": 50}
+    assert await shop.decided(str(given_up.id), "failed", **as_reversal) == "FAILED"
+    for taken in shop.sandbox.books.all(Reversal):
+        taken.decides_at = 0
+        shop.sandbox.books.keep(taken)
+    await shop.passes(3_601)
+    await shop.swept()
+    assert (await shop.reviews(), await shop.points("m-1")) == (["contradiction"], (100, 0))
+    assert await shop.decided(str(given_up.id), "succeeded", **as_reversal) == "SUCCESS"
+    assert (await shop.reviews(), await shop.points("m-1")) == ([], (200, 0))
+
+    # PayPay says again that it has paid the third, and takes it back: what was undone before is not undone twice.
+    shop.sandbox.cashbacks._timing.decides_s = 0.5
+    before = await shop.balances()
+    for given in shop.sandbox.books.all(Cashback):
+        if given.id == unpaid_id:
+            given.decision = "SUCCESS"
+            shop.sandbox.books.keep(given)
+    await shop.notified({"merchantCashbackId": unpaid_id})
+    await shop.settled()
+    await shop.passes(6)
+    assert await shop.reviews() == ["contradiction"]
+    assert (await shop.reversed(unpaid, key="r-3"))[0] == 202
+    await shop.goes_on_until(have_ended)
+    assert (await shop.status(unpaid), await shop.reviews()) == ("FAILED", ["contradiction", "reversed_what_failed"])
+    assert await shop.balances() == before
+    # What was taken back counts as not given.
+    not_given = {(await shop.cashback(one)).merchant_cashback_id for one in (back, unpaid)}
     for given in shop.given():
-        if given.id == (await shop.cashback(pays)).merchant_cashback_id:
+        if given.id in not_given:
             given.decision = "FAILURE"
             shop.sandbox.books.keep(given)
 
@@ -177,13 +268,17 @@ async def test_a_request_that_never_reached_paypay_is_a_persons_after_a_day(
 
     with monkeypatch.context() as patch:
         patch.setattr(cashback, "paypay", never)
-        asked = await shop.exchanged("m-1", session_id, 100)
+        given_up, again = [await shop.exchanged("m-1", session_id, 100, key=f"k-{n}") for n in range(2)]
     await shop.passes(DAY_S)
-    assert await shop.swept() == 1
+    assert await shop.swept() == 2
 
-    assert (await shop.status(asked), await shop.reviews()) == ("NEW", ["not_sent_for_a_day"])
-    assert await shop.decided(asked, "failed") == "FAILED"
-    assert (await shop.points("m-1"), await shop.reviews()) == ((300, 0), [])
+    assert (await shop.status(given_up), await shop.reviews()) == ("NEW", ["not_sent_for_a_day"] * 2)
+    assert await shop.decided(given_up, "failed") == "FAILED"
+    assert (await shop.points("m-1"), await shop.reviews()) == ((200, 100), ["not_sent_for_a_day"])
+    # What is sent again does not wait behind the try that is parked.
+    await shop.decided(again, "again")
+    await shop.goes_on_until(lambda: shop.has_ended(again))
+    assert (await shop.status(again), await shop.reviews()) == ("SUCCESS", [])
 
 
 @ON_SQLITE

@@ -31,7 +31,13 @@ async def test_a_notification_is_a_hint_that_only_a_look_believes(shop: Shop) ->
     calls = shop.sandbox.calls
 
     # It says failure, several times, while PayPay has not decided: one look, and nothing follows from the words.
-    lie = {"notification_type": "Cashback", "merchantCashbackId": row.merchant_cashback_id, "status": "FAILURE"}
+    # The reversal that it names as well is one of nobody here.
+    lie = {
+        "notification_type": "Cashback",
+        "merchantCashbackReversalId": "rv-unknown",
+        "merchantCashbackId": row.merchant_cashback_id,
+        "status": "FAILURE",
+    }
     for number in range(11):
         assert await shop.notified({**lie, "copy": number}) == (200, "OK")
     # A copy to the letter is heard as well: it may be the genuine one, of which somebody has guessed the text.

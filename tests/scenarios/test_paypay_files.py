@@ -241,7 +241,7 @@ async def test_addresses_of_strangers_are_refused_and_tell_a_person_once(shop: S
     assert (refused.status, followed.status) == ("FAILED", "FAILED")
     assert "not followed" in str(followed.last_error)
     assert host.asked == 1
-    assert await shop.reviews() == ["transaction_file_refused"] * 2
+    assert await shop.reviews() == ["transaction_file_refused"], "anybody can send a notice"
     status, answer = await shop.call("GET", f"{API}/transaction-files/{followed.id}/raw")
     assert (status, answer["error"]) == (409, "NOT_STORED")
 
@@ -258,9 +258,15 @@ async def test_a_file_that_never_comes_expires_and_comes_when_it_is_announced_ag
     with pytest.raises(RefusedCommand, match="WINDOW_OVER"):
         await shop.hub.hub.api.command("paypay.file.order", FileOrdered(file_id=file.id, by="ann"), key=str(file.id))
 
+    # Others that never come are listed, and a person is not asked about each. PayPay sends the notice again, as it was.
+    await announced(shop, f"{host.url}/other.csv")
+    await shop.passes(WINDOW.total_seconds())
+    await shop.passes(300)
+    assert [file.status for file in await files(shop)] == ["EXPIRED"] * 2
+    assert await shop.reviews() == ["transaction_file_expired"] * 2
     host.status = 200
-    await announced(shop, f"{host.url}/{NAME}?sig=2", notification_id=notice)
-    [file] = await files(shop)
+    await announced(shop, f"{host.url}/{NAME}?sig=1", notification_id=notice)
+    file = (await files(shop))[0]
     assert (file.status, file.row_count) == ("PARSED", 3)
 
 

@@ -11,9 +11,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.paypay import payment_desk
 from handlers.paypay.sandbox_books import Payment, Refund
+from hub.store import tables as t
 from schemas.paypay import CancelOrder, PaymentDecided, RefundOrder
 from tests.scenarios.paypay_exchange import API, CLIENT_KEY, REDIRECT, RESULTS, Shop, paypay_shop
 from tests.support.clock import SettableClock
@@ -118,6 +121,29 @@ async def test_a_code_is_paid_and_refunded(shop: Shop) -> None:
     assert (await ask(shop, "POST", path, {**refund, "idempotency_key": "k"}, status=409))["error"] == "NOT_REFUNDABLE"
     assert paid.id == shown["merchant_payment_id"]
     assert await results(shop) == [("completed", 1_200), ("refunded", 200)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_the_sweep_finds_payments_and_refunds_whose_timer_was_lost(shop: Shop) -> None:
+    async def lose_timers(conn: AsyncConnection) -> None:
+        await conn.execute(delete(t.timers))
+
+    shown = await code_for(shop, "order-1")
+    shop.sandbox.payments.pay_code(shown["code_id"], shop.clock.now().timestamp())
+    await shop.hub.hub.store.write(lose_timers)
+    await shop.passes(3_590)
+    assert (await shop.swept(), await state(shop, shown["payment_id"])) == (0, "CREATED")
+    await shop.passes(30)
+    assert (await shop.swept(), await state(shop, shown["payment_id"])) == (1, "COMPLETED")
+
+    refund = {"reason": "returned", "idempotency_key": "refund-1"}
+    asked = await ask(shop, "POST", f"payments/{shown['payment_id']}/refund", refund)
+    await shop.hub.hub.store.write(lose_timers)
+    await shop.passes(3_610)
+    assert await shop.swept() == 1
+    assert (await ask(shop, "GET", f"refunds/{asked['refund_id']}"))["status"] == "DONE"
+    await shop.passes(3_610)
+    assert await shop.swept() == 0
 
 
 async def test_codes_that_end_unpaid_are_switched_off_and_a_late_payment_is_kept(shop: Shop) -> None:

@@ -196,6 +196,16 @@ def test_the_facts_keep_what_is_needed_and_no_users_id() -> None:
     assert "11111111-2222-3333-4444-555555555555" not in json.dumps(facts.stored())
 
 
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [(0, 0), (99_999_999_999, 99_999_999_999), (100_000_000_000, None), (2**63, None), (-1, None), (True, None)],
+)
+def test_an_amount_is_one_that_paypay_can_move(amount: object, expected: int | None) -> None:
+    raw = body("SUCCESS", code_id="08100001", status="COMPLETED", amount={"amount": amount, "currency": "JPY"})
+
+    assert Facts.of(judged(Call.READ_PAYMENT, 200, raw)).amount_jpy == expected
+
+
 def test_an_answer_about_another_thing_is_unknown() -> None:
     answer = CASHBACK["check"]["answers"]["success"]
     raw = json.dumps(answer["body"]).encode()

@@ -18,6 +18,9 @@ from handlers.paypay.files_layout import (
     CAPTURE,
     INSTANT,
     LINE_BYTES_MAX,
+    OTHER_STATUS,
+    STATUS_CHARS_MAX,
+    STATUSES_MAX,
     FileRow,
     Found,
     Layout,
@@ -56,6 +59,16 @@ def test_the_published_file_of_instant_payments() -> None:
     assert {case["statuses"][word]: count for word, count in case["expect"]["status_counts"].items()} == found.statuses
     assert rows[1].cells["取引ステータス"] == "返金完了"
     assert (rows[0].line, rows[0].own_id, rows[0].at) == (2, "pay-0001", datetime(2024, 1, 1, 12, 34, 56, tzinfo=UTC))
+
+
+def test_a_file_may_have_as_many_words_for_a_status_as_rows() -> None:
+    found = Found("instant", "cp932", INSTANT)
+    for number in range(3 * STATUSES_MAX):
+        found.count(FileRow(line=number, cells={}, status=f"{number} {'x' * 1_000}"))
+
+    assert len(found.statuses) == STATUSES_MAX + 1
+    assert (found.statuses[OTHER_STATUS], found.row_count) == (2 * STATUSES_MAX, 3 * STATUSES_MAX)
+    assert max(map(len, found.statuses)) <= STATUS_CHARS_MAX
 
 
 def test_the_published_file_of_later_capture_keeps_both_authorizations() -> None:

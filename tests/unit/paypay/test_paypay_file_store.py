@@ -129,6 +129,27 @@ async def test_kept_again_it_is_kept_once_and_another_content_stands_beside_it(p
     assert await content_of(store, aside, other) == other
 
 
+async def test_of_two_that_are_kept_at_once_none_takes_the_others_place(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other, looks = FileStore(place.settings), b"another", 0
+    await keep(store, other)
+    look = FileStore._hash_of
+
+    async def too_early(self: FileStore, key: str) -> str | None:
+        """The first look was before the other one was put."""
+        nonlocal looks
+        looks += 1
+        return None if looks == 1 else await look(self, key)
+
+    monkeypatch.setattr(FileStore, "_hash_of", too_early)
+    aside = await keep(store, CONTENT)
+
+    assert place.keys() == sorted([KEY, aside])
+    assert await content_of(store, KEY, other) == other
+    assert await content_of(store, aside, CONTENT) == CONTENT
+
+
 async def test_what_was_changed_or_lost_in_the_storage_is_noticed(place: Place) -> None:
     store = FileStore(place.settings)
     await keep(store, CONTENT)

@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 
 from handlers.paypay import payments
+from handlers.paypay.codes import Call
+from handlers.paypay.outcomes import Outcome
 from handlers.paypay.paying import (
     order_cancel,
     order_capture,
@@ -19,9 +21,9 @@ from handlers.paypay.paying import (
     request_code,
     request_payment,
 )
-from handlers.paypay.payment_words import UNPAID, PaymentStatus
+from handlers.paypay.payment_words import UNPAID, PaymentStatus, Trouble
 from handlers.paypay.sandbox_books import Code, Payment, Refund
-from handlers.paypay.sandbox_replies import Refusal
+from handlers.paypay.sandbox_replies import Refusal, Reply
 from schemas.paypay import CancelOrder, CaptureOrder, CodeBody, PaymentBody, RefundOrder, RevertOrder
 from tests.unit.paypay.payment_world import World
 
@@ -129,6 +131,24 @@ async def test_whatever_happens_the_books_are_paypays(seed: int, monkeypatch: py
 
 
 CODE_BODY = CodeBody(amount_jpy=1_000, idempotency_key="k")
+
+
+async def test_money_of_which_paypay_does_not_say_how_much_is_booked_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with life(0, monkeypatch) as (world, _):
+        await world.order(request_code, CODE_BODY)
+        await world.passes(1)
+        pay(world)
+        judge = world.client._judged
+
+        def without_amount(call: Call, reply: Reply) -> Outcome:
+            body = {**reply.body, "data": {**reply.body["data"], "amount": {"amount": 2**70, "currency": "JPY"}}}
+            return judge(call, Reply(reply.http_status, body))
+
+        monkeypatch.setattr(world.client, "_judged", without_amount)
+        await world.passes(MONTH_S)
+
+        assert world.ledger.balances == {"receivable": 1_000, "sales": 1_000}
+        assert [outcome for outcome, _ in world.reviews.values()] == [Trouble.AMOUNT_UNREAD]
 
 
 async def test_a_code_paid_at_its_last_moment_is_kept_though_paypay_shows_it_late(

@@ -16,7 +16,7 @@ from handlers.paypay.checks import payments_late
 from handlers.paypay.outcomes import Declined, Facts, Outcome, Pending, Settled, Unknown, Verdict
 from handlers.paypay.payment_looks import with_overdue
 from handlers.paypay.payment_money import book, book_refund, hold, state_of_money, undo
-from handlers.paypay.payment_notes import note, note_part
+from handlers.paypay.payment_notes import note, note_code, note_part
 from handlers.paypay.payment_requests import CODE_SLACK, Work
 from handlers.paypay.payment_states import after_create
 from handlers.paypay.payment_steps import ask, is_superseded, look_at_expiry, next_step, take_step
@@ -263,6 +263,16 @@ async def test_a_payment_of_yesterday_is_looked_at_before_it_is_given_back(ctx: 
 
     assert await next_step(today, ctx) == Step(S.CANCELING, (Act.CANCEL,))
     assert await next_step(yesterday, ctx) == Step(S.REFUND_NEEDED, (Act.LOOK,))
+
+
+@pytest.mark.parametrize("epoch", [253_402_300_799, 2**63, -1, 0, True, "1704160000", None])
+def test_a_code_that_ends_with_the_calendar_has_no_end(epoch: object) -> None:
+    row, code = payment(S.NEW), PayPayCode(payment_id=uuid4(), wanted={})
+    work = Work(row, code, None)
+
+    note_code(work, Settled(Facts(call="create_qr_code", data={"codeId": "c", "expiryDate": epoch}).stored()))
+
+    assert (code.code_id, code.expires_at, row.poll_until) == ("c", None, NOW + timedelta(minutes=5))
 
 
 def test_a_pending_refund_is_success_on_its_way(ctx: Any) -> None:
