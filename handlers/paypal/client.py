@@ -88,7 +88,7 @@ class PaypalClient:
         self._settings = settings
         loop = asyncio.get_running_loop()
         self._clock = loop.time
-        self.cooling = Cooling(loop.time)
+        self.cooling = Cooling(loop.time, is_alone=not settings.is_sole)
         self._token = ""
         self._token_until = 0.0
         self._refreshing = asyncio.Lock()
@@ -108,7 +108,7 @@ class PaypalClient:
             answer = await self._send(call, token)
         if answer.status in (401, 403):
             log.error("paypal_refused_us", endpoint=call.endpoint, issue=answer.issue, debug_id=answer.debug_id)
-            raise CredentialsRefusedError(f"PayPal refuses {call.endpoint}: {answer.issue} ({answer.debug_id})")
+            raise self._refused(f"PayPal refuses {call.endpoint}: {answer.issue} ({answer.debug_id})")
         if not answer.is_ok:
             log.warning(
                 "paypal_call_failed",
@@ -118,6 +118,10 @@ class PaypalClient:
                 debug_id=answer.debug_id,
             )
         return answer
+
+    def _refused(self, reason: str) -> CredentialsRefusedError:
+        # The credentials of another account may be better.
+        return CredentialsRefusedError(reason, is_alone=not self._settings.is_sole)
 
     async def _send(self, call: Call, token: str) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -167,7 +171,7 @@ class PaypalClient:
         settings = self._settings
         client_id, secret = settings.client_id.get_secret_value(), settings.secret.get_secret_value()
         if not client_id or not secret:
-            raise CredentialsRefusedError("HUB_PAYPAL_CLIENT_ID and HUB_PAYPAL_SECRET are not set")
+            raise self._refused("HUB_PAYPAL_CLIENT_ID and HUB_PAYPAL_SECRET are not set")
         basic = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
         headers = {
             "Authorization": f"Basic {basic}",
@@ -181,7 +185,7 @@ class PaypalClient:
             # Only the token was asked for: what it was for has not been sent.
             raise RetryableError(str(error)) from error
         if answer.status in (400, 401, 403):
-            raise CredentialsRefusedError(f"PayPal refuses our credentials: {answer.issue}")
+            raise self._refused(f"PayPal refuses our credentials: {answer.issue}")
         body = answer.body if isinstance(answer.body, Mapping) else {}
         token, life_s = body.get("access_token"), body.get("expires_in")
         if not answer.is_ok or not isinstance(token, str) or not token or not isinstance(life_s, int):

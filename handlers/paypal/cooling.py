@@ -27,16 +27,22 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypal")
 class PaypalBusyError(BusyError):
     """PayPal wants to be asked later, or has just told another call so: nothing happened there."""
 
-    def __init__(self, *, delay_s: float) -> None:
-        super().__init__(f"PayPal is busy: wait {delay_s:.1f} s", delay_s=delay_s)
+    def __init__(self, *, delay_s: float, is_alone: bool = False) -> None:
+        super().__init__(f"PayPal is busy: wait {delay_s:.1f} s", delay_s=delay_s, is_alone=is_alone)
 
 
 class Cooling:
-    """The cool-down of one client id in this process. ``clock`` never goes back."""
+    """The cool-down of one client id in this process. ``clock`` never goes back.
 
-    def __init__(self, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
+    ``is_alone``: there are other client ids, which PayPal has told nothing.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], chance: Callable[[], float] = random.random, *, is_alone: bool = False
+    ) -> None:
         self._clock = clock
         self._chance = chance
+        self._is_alone = is_alone
         self._until = 0.0
         self._hits = 0
 
@@ -44,7 +50,7 @@ class Cooling:
         """Raise PaypalBusyError while it cools."""
         rest_s = self._until - self._clock()
         if rest_s > 0:
-            raise PaypalBusyError(delay_s=rest_s)
+            raise PaypalBusyError(delay_s=rest_s, is_alone=self._is_alone)
 
     def hit(self, endpoint: str, *, headers: Mapping[str, str], debug_id: str) -> PaypalBusyError:
         """PayPal has said 429: begin to cool. Exactly one line and one count for each; answers with what to raise."""
@@ -55,7 +61,7 @@ class Cooling:
         log.warning(
             "paypal_rate_limited", endpoint=endpoint, debug_id=debug_id, delay_s=round(delay_s, 1), attempt=self._hits
         )
-        return PaypalBusyError(delay_s=delay_s)
+        return PaypalBusyError(delay_s=delay_s, is_alone=self._is_alone)
 
     def went_well(self) -> None:
         """An answer without 429: the next hit begins with a short wait again."""
@@ -82,7 +88,8 @@ class Pace:
     async def __aenter__(self) -> None:
         wait_s = self._next_at - self._clock()
         if wait_s > PACE_WAIT_S_MAX or self._room.locked():
-            raise PaypalBusyError(delay_s=max(wait_s, 1.0))
+            # It is this kind of call that must not be so frequent; PayPal has said nothing.
+            raise PaypalBusyError(delay_s=max(wait_s, 1.0), is_alone=True)
         self._next_at = max(self._next_at, self._clock()) + self._gap_s
         await self._room.acquire()
         try:

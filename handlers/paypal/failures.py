@@ -20,7 +20,7 @@ from handlers.paypal.webhooks import BODY_BYTES_TOLD_MAX, RECEIVED_TYPE, VERIFIE
 from hub.capability import handler
 from hub.errors import UnreadableError
 from hub.event import Event
-from hub.jsonbody import parse_json
+from hub.jsonbody import parse_json, write_json
 from hub.store import tables as t
 from schemas.paypal import WebhookFailed
 
@@ -64,8 +64,8 @@ async def record_failed(failed: WebhookFailed, ctx: Context) -> None:
 
 
 async def _message(row: Any, ctx: Context) -> WebhookFailed:
-    origin = (await ctx.session.execute(select(_i).where(_i.c.id == _origin(row)))).one()
-    body, encoding = body_text(bytes(origin.payload), BODY_BYTES_TOLD_MAX)
+    origin, said = await _origin(row, ctx)
+    body, encoding = body_text(said, BODY_BYTES_TOLD_MAX)
     return WebhookFailed.model_validate(
         {
             "webhook_event_id": origin.id,
@@ -83,11 +83,20 @@ async def _message(row: Any, ctx: Context) -> WebhookFailed:
     )
 
 
-def _origin(row: Any) -> UUID:
-    """The event that holds the bytes as they came: of a proven one, the webhook's."""
-    if row.type != VERIFIED_TYPE:
-        return UUID(str(row.event_id))
-    try:
-        return UUID(str(parse_json(bytes(row.payload))["webhook_event_id"]))
-    except (UnreadableError, KeyError, TypeError, ValueError):
-        return UUID(str(row.event_id))
+async def _origin(row: Any, ctx: Context) -> tuple[Any, bytes]:
+    """The event that holds the bytes as they came, and these: of a proven one, the webhook's.
+
+    Where the webhook's is not kept any more (months are pruned, and a failure may be old), what was proven is told.
+    """
+    own, said, id_ = UUID(str(row.event_id)), bytes(row.payload), None
+    if row.type == VERIFIED_TYPE:
+        try:
+            verified = parse_json(said)
+            said, id_ = write_json(verified["event"]).encode(), UUID(str(verified["webhook_event_id"]))
+        except (UnreadableError, KeyError, TypeError, ValueError):
+            id_ = None
+    if id_ is not None:
+        found = (await ctx.session.execute(select(_i).where(_i.c.id == id_))).first()
+        if found is not None:
+            return found, bytes(found.payload)
+    return (await ctx.session.execute(select(_i).where(_i.c.id == own))).one(), said

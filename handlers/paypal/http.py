@@ -157,7 +157,7 @@ class ShopApi:
             return problem(422, detail, issue="domestic_not_supported")
         request_id = self._own_id(holder.name, key) if key else await self._same_soon(holder.name, body)
         command = SubscriptionRequested(**body.model_dump(), request_id=request_id)
-        return await self._asked(command)
+        return await self._asked(command, has_key=bool(key))
 
     def _account(self, name: str) -> PaypalSettings | None:
         """The settings of the account that a caller names; the main one where none is named."""
@@ -177,12 +177,15 @@ class ShopApi:
             view = await subscription_view(session, subscription_id)
         return view if view is not None else problem(404, "there is no such subscription")
 
-    async def _asked(self, command: SubscriptionRequested) -> BaseModel | web.Response:
-        """Accept the request as an event, and wait for what becomes of it."""
+    async def _asked(self, command: SubscriptionRequested, *, has_key: bool) -> BaseModel | web.Response:
+        """Accept the request as an event, and wait for what becomes of it.
+
+        Without a key, who corrects his name within ten minutes gets the subscription that he has asked for already.
+        """
         body = command.model_dump_json(exclude_none=True).encode()
         received = Received(source=SOURCE, body=body, routing_key=REQUESTED_TYPE, verdict=Verdict.TRUSTED)
         (accepted,) = await self._api.accept([received])
-        if accepted.kind == "conflict":
+        if accepted.kind == "conflict" and has_key:
             return problem(422, "this Idempotency-Key came with another body before", issue="idempotency_key_reused")
         deadline = self._api.clock.monotonic() + WAIT_S_MAX
         while (row := await self._answer(command.request_id)) is None:

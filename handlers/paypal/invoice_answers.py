@@ -27,6 +27,8 @@ NOT_PAYABLE: Final = (
     "CANT_PAY_AN_PAID_OR_CANCELED_INVOICE",
 )
 """Issues of recording a payment that may mean that it is recorded."""
+NOT_THERE: Final = "INVOICE_NOT_FOUND"
+"""Our word for an invoice that PayPal has no more: only a draft can be deleted."""
 BY_BUYER: Final = "by_buyer"
 
 

@@ -107,6 +107,8 @@ class InvoiceCalls:
             answer = await self._send(key, is_mailed=False)
         if isinstance(answer, Unknown):
             return answer
+        if answer.status == 404:
+            return Declined(answers.NOT_THERE)
         if answer.status == 202:
             return Pending("PayPal sends the invoice on its day")
         return Settled() if answer.is_ok or answer.issue == answers.ALREADY_SENT else answers.undecided(answer)
@@ -194,7 +196,7 @@ class InvoiceCalls:
         if isinstance(answer, Unknown):
             return answer
         if answer.status == 404:
-            return Declined("INVOICE_NOT_FOUND")
+            return Declined(answers.NOT_THERE)
         if not answer.is_ok or not isinstance(answer.body, Mapping):
             return Unknown(f"PayPal answers {answer.status} {answer.issue}")
         return answer.body

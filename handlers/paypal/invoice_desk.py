@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from handlers.paypal.invoice_answers import NOT_THERE
 from handlers.paypal.invoicing import DUE_TYPE, NEXT_OF, due, locked, tell
-from handlers.paypal.tables_invoices import PAID, WAIVED, PaypalInvoice
+from handlers.paypal.tables_invoices import DRAFTED, NONE, PAID, WAIVED, PaypalInvoice
 from hub.capability import handler
 from hub.errors import RefusedCommand
 from hub.operate import parked
@@ -44,6 +45,9 @@ async def decide_invoice(order: InvoiceDecision, ctx: Context) -> str:
         raise RefusedCommand("not_standing_still", f"step {NEXT_OF[row.state]} is under way by itself")
     if row.review_event_id is not None:
         ctx.resolve_review(row.review_event_id, f"{order.by}: {order.decision}. {order.note}")
+    if order.decision == "retry" and (row.state, row.issue) == (DRAFTED, NOT_THERE):
+        # Somebody has deleted the draft: there is nothing to send before there is another one.
+        row.state, row.invoice_id = NONE, None
     row.issue = row.issue_step = row.review_event_id = None
     row.decided_by, row.decided_note, row.decided_at = order.by, order.note, ctx.now
     row.updated_at = ctx.now

@@ -28,7 +28,7 @@ async def measures(api: HubApi) -> Sequence[Metric]:
         .group_by(PaypalInvoice.state, is_stuck)
     )
     async with api.reading() as session:
-        rows = [row._tuple() for row in await session.execute(query)]
+        rows = (await session.execute(query)).all()
     unfinished = GaugeMetricFamily("paypal_invoices_open", "Invoices that are not paid yet", labels=("state",))
     for state in OPEN_STATES:
         unfinished.add_metric((state,), sum(count for found, _, count, _ in rows if found == state))

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from handlers.paypal import books
 from handlers.paypal.accounts import UnknownAccountError
 from handlers.paypal.asking import LOOK_BACK, in_turns, transactions
-from handlers.paypal.payments import PENDING
+from handlers.paypal.payments import PENDING, let_go
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalHold, PaypalPayment
 from hub.capability import handler
 from hub.errors import RefusedCommand, RetryableError
-from hub.ledger import Move
 from hub.money import Money
 from schemas.paypal import PaymentRelease, PaymentView
 
@@ -89,12 +87,6 @@ async def list_held(api: HubApi, *, limit: int = 100) -> Sequence[tuple[PaypalPa
         return [(row, held_at) for row, held_at in await session.execute(query.limit(min(limit, LINES_MAX)))]
 
 
-def held_back(row: PaypalPayment) -> Money:
-    """What a held payment has left in the held account: gross less fee, less refunds without their part of the fee."""
-    fee = (row.fee_minor or 0) - (row.fee_refunded_minor or 0)
-    return Money(row.amount_minor - row.refunded_minor - fee, row.currency)
-
-
 @handler
 async def release_payment(order: PaymentRelease, ctx: Context) -> Money:
     """Book that held money is ours to have; answers with how much. PayPal sends no event for it.
@@ -108,13 +100,7 @@ async def release_payment(order: PaymentRelease, ctx: Context) -> Money:
     hold = await ctx.session.get(PaypalHold, order.payment_id)
     if hold is None or hold.released_at is not None:
         raise RefusedCommand("not_held", f"the money of payment {order.payment_id} is not held")
-    rest = held_back(row)
-    if rest:
-        clearing, held = books.clearing(row.currency, row.account), books.held(row.currency, row.account)
-        # A refund that left its fee with PayPal took more than was held: the clearing account makes up for it.
-        move = Move(clearing, held, rest) if rest.amount_minor > 0 else Move(held, clearing, abs(rest))
-        await ctx.ledger.post(books.release_reference(row.payment_id), books.RELEASE, [move], note=order.note)
-    hold.released_at = ctx.now
+    rest = await let_go(row, hold, ctx, note=order.note)
     ctx.conclude("released")
     await ctx.session.flush()
     return rest

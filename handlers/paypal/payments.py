@@ -6,10 +6,12 @@ is booked; pending and denied payments are rows, one-off sales a record. Source:
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 from prometheus_client import Counter
+from sqlalchemy import select
 
 from handlers.paypal import books
 from handlers.paypal.events import SALE_COMPLETED, PaypalEvent
@@ -19,11 +21,13 @@ from handlers.paypal.states import subscription_of
 from handlers.paypal.tables import PaypalHold, PaypalPayment
 from hub.ledger import Account, Move
 from hub.money import Money
+from hub.store import tables as t
 from hub.store.upserts import insert_for
 from schemas.paypal import PaymentChanged, UnownedPayment
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
+    from hub.ledger import PostedEntry
 
 SETTLED_TYPE: Final = "paypal.payment.settled"
 UNOWNED_TYPE: Final = "paypal.payment.unowned"
@@ -31,6 +35,7 @@ PENDING, COMPLETED, DENIED = "pending", "completed", "denied"
 STATE_OF: Final = {"PAYMENT.SALE.PENDING": PENDING, "PAYMENT.SALE.DENIED": DENIED}
 OURS_TO_ACCEPT: Final = "RECEIVING_PREFERENCE_MANDATES_MANUAL_ACTION"
 """A payment that PayPal keeps until somebody accepts it in our account."""
+ACCEPT: Final = "accept_payment"
 
 UNUSUAL_FEES: Final = Counter(
     "paypal_fee_unusual_total", "Fees more than a fifth off PayPal's price list, by currency", ["currency"]
@@ -53,6 +58,8 @@ async def apply_sale(found: PaypalEvent, ctx: Context) -> Result:
         # Stored when the subscription was made, or now; a stub where its own events are still to come.
         custom_id = (await subscription_of(found, ctx)).custom_id
     row, is_new = await _row(found, found.amount, custom_id, ctx)
+    if row.reason_code == OURS_TO_ACCEPT and STATE_OF.get(found.type) != PENDING:
+        await _needs_nobody(row, found, ctx)
     if found.type == SALE_COMPLETED:
         return await _complete(found, found.amount, row, ctx), custom_id
     state = STATE_OF[found.type]
@@ -64,14 +71,15 @@ async def apply_sale(found: PaypalEvent, ctx: Context) -> Result:
         return "older_news", custom_id
     row.state, row.reason_code, row.updated_at = state, found.reason_code, ctx.now
     if state == PENDING and found.reason_code == OURS_TO_ACCEPT:
-        ctx.review("accept_payment", f"payment {found.payment_id} waits until it is accepted in our PayPal account")
+        ctx.review(ACCEPT, f"payment {found.payment_id} waits until it is accepted in our PayPal account")
     return f"payment_{state}", custom_id
 
 
 async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: Context) -> str:
     reference = books.sale_reference(row.payment_id)
-    if await ctx.ledger.find(reference) is not None:
-        return await _again(found, row, ctx)
+    posted = await ctx.ledger.find(reference)
+    if posted is not None:
+        return await _again(found, row, posted, ctx)
     if not found.is_payment_complete:
         if found.subscription_id is not None and amount:
             # Money, and PayPal's own word for its state is another than the event's: nothing is guessed.
@@ -88,7 +96,11 @@ async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: 
         reference,
         books.PAYMENT,
         books.payment_moves(amount, fee, funds, row.account),
-        data={"subscription_id": found.subscription_id, "event_id": found.id},
+        data={
+            "subscription_id": found.subscription_id,
+            "event_id": found.id,
+            "changed_at": found.changed_at.isoformat() if found.changed_at else None,
+        },
     )
     if row.state == DENIED:
         ctx.review("payment_denied_after_all", f"payment {row.payment_id} was denied, and now PayPal completes it")
@@ -99,20 +111,60 @@ async def _complete(found: PaypalEvent, amount: Money, row: PaypalPayment, ctx: 
     return "payment_held" if found.is_held else "payment_settled"
 
 
-async def _again(found: PaypalEvent, row: PaypalPayment, ctx: Context) -> str:
-    """The second announcement of a sale changes nothing, but for a fee that the first one did not name."""
+async def _again(found: PaypalEvent, row: PaypalPayment, posted: PostedEntry, ctx: Context) -> str:
+    """The second announcement of a sale changes nothing, but for a fee or a release that the first did not name."""
     booked = Money(row.amount_minor, row.currency)
     if found.amount != booked:
         ctx.review("payment_differs", f"payment {row.payment_id} was booked with {booked}, now it is {found.amount}")
         return "payment_differs"
-    fee = _fee(found, booked)
-    if row.fee_minor is not None or not fee:
-        return "payment_known"
-    move = Move(books.fees(row.currency, row.account), await funds_of(row, ctx), fee)
-    await ctx.ledger.post(books.fee_reference(row.payment_id), books.FEE, [move])
-    row.fee_minor, row.updated_at = fee.amount_minor, ctx.now
-    _look_at_fee(row, booked, ctx)
-    return "fee_known"
+    outcome, fee = "payment_known", _fee(found, booked)
+    if row.fee_minor is None and fee:
+        move = Move(books.fees(row.currency, row.account), await funds_of(row, ctx), fee)
+        await ctx.ledger.post(books.fee_reference(row.payment_id), books.FEE, [move])
+        row.fee_minor, row.updated_at = fee.amount_minor, ctx.now
+        _look_at_fee(row, booked, ctx)
+        outcome = "fee_known"
+    hold = await ctx.session.get(PaypalHold, row.payment_id)
+    if hold is not None and hold.released_at is None and _says_free(found, posted):
+        await let_go(row, hold, ctx, note=f"event {found.id} of PayPal names no hold any more")
+        outcome = "payment_released"
+    return outcome
+
+
+def _says_free(found: PaypalEvent, posted: PostedEntry) -> bool:
+    """Whether PayPal tells later, and by an event (its lists say nothing of holds), of a payment that is not held."""
+    before = str((posted.data or {}).get("changed_at") or "")
+    if not before or not found.resource or found.changed_at is None:
+        return False
+    return found.is_payment_complete and not found.is_held and found.changed_at > datetime.fromisoformat(before)
+
+
+def held_back(row: PaypalPayment) -> Money:
+    """What a held payment has left in the held account: gross less fee, less refunds without their part of the fee."""
+    fee = (row.fee_minor or 0) - (row.fee_refunded_minor or 0)
+    return Money(row.amount_minor - row.refunded_minor - fee, row.currency)
+
+
+async def let_go(row: PaypalPayment, hold: PaypalHold, ctx: Context, *, note: str) -> Money:
+    """Book that held money is ours to have; answers with how much."""
+    rest = held_back(row)
+    if rest:
+        clearing, held = books.clearing(row.currency, row.account), books.held(row.currency, row.account)
+        # A refund that left its fee with PayPal took more than was held: the clearing account makes up for it.
+        move = Move(clearing, held, rest) if rest.amount_minor > 0 else Move(held, clearing, abs(rest))
+        await ctx.ledger.post(books.release_reference(row.payment_id), books.RELEASE, [move], note=note)
+    hold.released_at = ctx.now
+    return rest
+
+
+async def _needs_nobody(row: PaypalPayment, found: PaypalEvent, ctx: Context) -> None:
+    """The payment that somebody was to accept is decided: nobody need look at it."""
+    of_payment = select(t.tags.c.event_id).where(t.tags.c.name == "payment", t.tags.c.value == row.payment_id)
+    waits = select(t.reviews.c.event_id).where(
+        t.reviews.c.state == "open", t.reviews.c.outcome == ACCEPT, t.reviews.c.event_id.in_(of_payment)
+    )
+    for event_id in await ctx.session.scalars(waits):
+        ctx.resolve_review(event_id, f"PayPal tells {found.type} of payment {row.payment_id}")
 
 
 def _look_at_fee(row: PaypalPayment, gross: Money, ctx: Context) -> None:

@@ -13,10 +13,11 @@ import typer
 from handlers.paypal.accounts import MAIN, UnknownAccountError
 from handlers.paypal.asking import in_turns
 from handlers.paypal.client import Answer, Ask, Call
-from handlers.paypal.reconciling import FED, Reconciliation, Window
+from handlers.paypal.reconciling import FED, Break, Reconciliation, Window
 from handlers.paypal.reconciling import reconcile as compare_with_paypal
 from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.transactions import FOUND_TYPE, found_form
+from hub.cli.breaks import BreakRow, CsvOption, XlsxOption, age_text, write_breaks
 from hub.cli.opening import opened
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
 from hub.deliver.command import RepeatedCommandError
@@ -45,6 +46,8 @@ def reconcile(
         str | None, typer.Option(help=f"One of our accounts, {MAIN} for the main one; default: all.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only compare: feed nothing in.")] = False,
+    csv: CsvOption = None,
+    xlsx: XlsxOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare PayPal's events and payments with the books; exit 1 where they differ. What is missing is fed in.
@@ -68,12 +71,13 @@ def reconcile(
                 found.append(one)
             return found
 
-    found = run(work)
+    found, now = run(work), datetime.now(UTC)
+    write_breaks([_break_row(each, one) for one in found for each in one.breaks], now=now, csv=csv, xlsx=xlsx)
     if as_json:
         print_json([_fields(one, dry_run) for one in found])
     else:
         for one in found:
-            _print(one, dry_run)
+            _print(one, dry_run, now)
     if not all(one.agrees for one in found):
         raise typer.Exit(EXIT_PROBLEM)
 
@@ -150,7 +154,18 @@ def _fields(one: Reconciliation, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _print(one: Reconciliation, dry_run: bool) -> None:
+def _break_row(each: Break, one: Reconciliation) -> BreakRow:
+    return BreakRow(
+        kind=each.kind,
+        id=each.id,
+        since=each.at,
+        at_provider=each.at_paypal,
+        in_books=each.in_hub,
+        detail=f"account {one.account or MAIN}, subscription {each.subscription_id or 'none'}",
+    )
+
+
+def _print(one: Reconciliation, dry_run: bool, now: datetime) -> None:
     since, until = one.window.since, one.window.until
     say(f"Account {one.account or MAIN} from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC:")
     say(f"  {one.events} events, {one.payments} payments of {one.subscriptions} subscriptions at PayPal")
@@ -159,9 +174,17 @@ def _print(one: Reconciliation, dry_run: bool) -> None:
         return
     print_table(
         "Breaks",
-        ["what", "id", "subscription", "at PayPal", "in the hub", "then"],
+        ["what", "id", "subscription", "at PayPal", "in the hub", "age", "then"],
         [
-            [each.kind, each.id, each.subscription_id, each.at_paypal, each.in_hub, _then(each.kind in FED, dry_run)]
+            [
+                each.kind,
+                each.id,
+                each.subscription_id,
+                each.at_paypal,
+                each.in_hub,
+                age_text(each.at, now),
+                _then(each.kind in FED, dry_run),
+            ]
             for each in one.breaks
         ],
     )

@@ -8,15 +8,15 @@ Source: docs/providers/paypal.md, "Reconciliation".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypal import books
-from handlers.paypal.asking import LOOK_BACK, Shown, Transaction, past_events, show, transactions
+from handlers.paypal.asking import LOOK_BACK, RefusedByPaypalError, Shown, Transaction, past_events, show, transactions
 from handlers.paypal.client import Ask
 from handlers.paypal.events import PaypalEvent, read_event
 from handlers.paypal.payments import DENIED, PENDING
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from hub.api import HubApi
 
 VALUES_PER_QUERY: Final = 500
+LOOK_BACK_FAR: Final = timedelta(days=400)
+"""How long after it was paid a payment may have been fed in."""
 REFUNDS: Final = ("REFUNDED", "PARTIALLY_REFUNDED")
 
 Kind = Literal[
@@ -66,6 +68,8 @@ class Break:
     subscription_id: str | None
     at_paypal: str
     in_hub: str
+    at: datetime | None = field(default=None, compare=False)
+    """When it happened, or when the hub first heard of it, as far as either is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ async def reconcile(
     wanted = [row for row in rows if subscription_id in (None, row.subscription_id)]
     events = [read_event(body) for body in missing]
     named = {one.subscription_id for one in events}
-    breaks = [_break("event_missing", one.id, one.subscription_id, one.type, "") for one in events]
+    breaks = [_break("event_missing", one.id, one.subscription_id, one.type, "", one.changed_at) for one in events]
     found: list[tuple[str, Transaction]] = []
     changed: list[Shown] = []
     count = 0
@@ -130,13 +134,25 @@ async def reconcile(
         count += len(listed)
         if shown is not None and shown.status != row.status:
             breaks.append(
-                _break("another_status", row.subscription_id, row.subscription_id, shown.status, row.status or "")
+                _break(
+                    "another_status",
+                    row.subscription_id,
+                    row.subscription_id,
+                    shown.status,
+                    row.status or "",
+                    shown.changed_at,
+                )
             )
             # Of a subscription whose events are missing they tell more.
             changed += [] if row.subscription_id in named else [shown]
-        for kind, one, had in compare(listed, booked, window):
+        differences = compare(listed, booked, window)
+        if any(kind == "not_at_paypal" for kind, _, _ in differences):
+            # Fed in long after it was paid, perhaps: heard of in the window, and at PayPal before all that was asked.
+            differences = compare([*listed, *await _older(ask, row.subscription_id, window)], booked, window)
+        for kind, one, had in differences:
             id_ = one.payment_id if one is not None else had.payment_id if had is not None else ""
-            breaks.append(_break(kind, id_, row.subscription_id, _at_paypal(one), _in_hub(had)))
+            at = one.at if one is not None else had.heard_at if had is not None else None
+            breaks.append(_break(kind, id_, row.subscription_id, _at_paypal(one), _in_hub(had), at))
             if one is not None and kind in FED:
                 found.append((row.subscription_id, one))
     told = {one.payment_id for one in events}
@@ -151,6 +167,14 @@ async def reconcile(
         transactions=[one for one in found if one[1].payment_id not in told],
         shown=changed,
     )
+
+
+async def _older(ask: Ask, subscription_id: str, window: Window) -> Sequence[Transaction]:
+    """The payments of a subscription long before the window; none where PayPal does not list so many at once."""
+    try:
+        return await transactions(ask, subscription_id, window.since - LOOK_BACK_FAR, window.since - LOOK_BACK)
+    except RefusedByPaypalError:
+        return []
 
 
 def compare(
@@ -196,8 +220,10 @@ def _judge(one: Transaction, had: Booked | None) -> Iterable[Kind]:
         yield "refund_not_at_paypal"
 
 
-def _break(kind: Kind, id_: str, subscription_id: str | None, at_paypal: str, in_hub: str) -> Break:
-    return Break(kind=kind, id=id_, subscription_id=subscription_id, at_paypal=at_paypal, in_hub=in_hub)
+def _break(  # noqa: PLR0917 - a line of a table
+    kind: Kind, id_: str, subscription_id: str | None, at_paypal: str, in_hub: str, at: datetime | None
+) -> Break:
+    return Break(kind=kind, id=id_, subscription_id=subscription_id, at_paypal=at_paypal, in_hub=in_hub, at=at)
 
 
 def _at_paypal(one: Transaction | None) -> str:

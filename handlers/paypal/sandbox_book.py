@@ -79,11 +79,14 @@ class BookKeeper:
         with (self._folder / "book.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             file = self._folder / "book.json"
-            book = Book(**json.loads(file.read_bytes())) if file.exists() else _new_book()
+            before = file.read_bytes() if file.exists() else b""
+            book = Book(**json.loads(before)) if before else _new_book()
             yield book
-            draft = file.with_suffix(".tmp")
-            draft.write_text(json.dumps({name: getattr(book, name) for name in Book.__slots__}))
-            os.replace(draft, file)
+            after = json.dumps({name: getattr(book, name) for name in Book.__slots__}).encode()
+            if after != before:
+                draft = file.with_suffix(".tmp")
+                draft.write_bytes(after)
+                os.replace(draft, file)
 
 
 def _new_book() -> Book:

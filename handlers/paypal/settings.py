@@ -86,6 +86,7 @@ class PaypalSettings(EnvironmentSettings):
 
     _kept: dict[str, object] = PrivateAttr(default_factory=dict)
     _others: dict[str, PaypalSettings] = PrivateAttr(default_factory=dict)
+    _is_sole: bool = PrivateAttr(default=True)
     _texts: InvoiceTemplate = PrivateAttr(default_factory=InvoiceTemplate)
 
     @field_validator("trust_dir", "hub_home")
@@ -133,9 +134,10 @@ class PaypalSettings(EnvironmentSettings):
         for name, secrets in read_accounts(self.accounts.get_secret_value()).items():
             changes = {field: getattr(secrets, field) for field in AccountSecrets.model_fields}
             other = self._others[name] = self.model_copy(update={**changes, "accounts": SecretStr("")})
-            other._kept, other._others = {}, {}
+            other._kept, other._others, other._is_sole = {}, {}, False
             if SIMULATOR_WEBHOOK_ID in other.webhook_ids:
                 raise ValueError(f"HUB_PAYPAL_ACCOUNTS: {name}: WEBHOOK_ID is what PayPal's simulator signs for")
+        self._is_sole = not self._others
         return self
 
     def account(self, name: str | None) -> PaypalSettings:
@@ -154,6 +156,11 @@ class PaypalSettings(EnvironmentSettings):
     def account_names(self) -> tuple[str | None, ...]:
         """All of our accounts, the main one first."""
         return (None, *self._others)
+
+    @property
+    def is_sole(self) -> bool:
+        """Whether this account is our only one: then what PayPal says to it concerns every call."""
+        return self._is_sole
 
     @property
     def is_live(self) -> bool:

@@ -24,7 +24,7 @@ from handlers.paypal.tables import (
 )
 from hub.calls.outcome import Declined, Outcome, Pending, Settled, Unknown
 from hub.capability import calls
-from hub.errors import PermanentError, RetryableError
+from hub.errors import BusyError, PermanentError, RetryableError
 from hub.event import stable_hash
 from hub.store.upserts import insert_for
 from schemas.paypal import SubscriptionAnswer, SubscriptionRequested
@@ -40,32 +40,42 @@ DOMESTIC: Final = "domestic_not_supported"
 ISSUE_CHARS_MAX: Final = 100
 
 
+class _TooLateError(BusyError):
+    """Nothing was sent now, and nothing may be: a person looks whether it was sent before."""
+
+
 @calls("paypal", timeout_s=CALL_S_MAX + 30)
 async def create_subscription(request: SubscriptionRequested, ctx: Context) -> None:
     """Make the subscription and keep whose it is, before anybody is told.
 
-    Running it again is safe within 71 hours: every attempt carries the same PayPal-Request-Id. Later ones are for a
-    person.
+    Running it again is safe within 71 hours: every attempt carries the same PayPal-Request-Id. What PayPal has not
+    answered by then is for a person.
     """
     settings: PaypalSettings = ctx.settings
     ctx.tag("custom_id", request.custom_id)
     if is_domestic(request.payer_country, settings):
         await _finish(request, ctx, REFUSED, issue=DOMESTIC)
         return
-    if ctx.waited_s > REPEATABLE_S:
-        raise PermanentError("PayPal may have forgotten this request's id: look there before it is sent again")
     account = account_name(request.account)
     client = office_of(settings.account(account)).client
 
-    async def create(body: Mapping[str, Any], key: str) -> Outcome:
+    async def create(_: object, key: str) -> Outcome:
+        if ctx.waited_s > REPEATABLE_S:
+            raise _TooLateError("PayPal may have forgotten this request's id: look there before it is sent again")
+        call = Call("POST", PATH, "subscribe", body=body_of(request, settings), request_id=key)
         try:
-            return read_created(await client.ask(Call("POST", PATH, "subscribe", body=body, request_id=key)))
+            return read_created(await client.ask(call))
         except NoAnswerError as error:
             return Unknown(str(error))
 
     key = stable_hash("paypal subscription", request.request_id).hex()
     # Asked again under the same id PayPal answers with the same subscription: to repeat it is to look it up.
-    outcome = await ctx.call("create", create, body_of(request, settings), key=key, lookup=create, timeout_s=CALL_S_MAX)
+    # What may change between two attempts (our brand, the language, where buyers come back to) is not what is asked.
+    asked = request.model_dump(mode="json")
+    try:
+        outcome = await ctx.call("create", create, asked, key=key, lookup=create, timeout_s=CALL_S_MAX)
+    except _TooLateError as error:
+        raise PermanentError(str(error)) from error
     match outcome:
         case Settled(data=data) if data["approval_url"] is None:
             await _finish(request, ctx, FAILED, subscription_id=data["id"], issue=NO_APPROVAL_LINK)

@@ -1,6 +1,6 @@
 """What time itself brings: buyers who never approve, payments that stay pending, and failures others must hear of.
 
-Every look takes a bounded number, oldest first; the rest is the next one's. Source: docs/providers/paypal.md.
+Every look takes a bounded number; the rest is the next one's. Source: docs/providers/paypal.md.
 """
 
 from __future__ import annotations
@@ -71,11 +71,14 @@ async def sweep_pending(event: Event, ctx: Context) -> int:
             # Not picked out afterwards: payments of an account that is gone would take the places of all others.
             or_(false(), *(PaypalPayment.account.is_not_distinct_from(name) for name in askable)),
         )
-        .order_by(PaypalPayment.created_at, PaypalPayment.payment_id)
+        # Who was asked about comes last next time: many that stay pending must not hide what is behind them.
+        .order_by(PaypalPayment.asked_at.asc().nulls_first(), PaypalPayment.created_at, PaypalPayment.payment_id)
         .limit(BATCH)
+        .with_for_update(skip_locked=True)
     )
     rows = (await ctx.session.scalars(due)).all()
     for row in rows:
+        row.asked_at = ctx.now
         check = PaymentCheck(
             payment_id=row.payment_id,
             subscription_id=row.subscription_id or "",
@@ -84,4 +87,5 @@ async def sweep_pending(event: Event, ctx: Context) -> int:
         )
         await ctx.emit(CHECK_TYPE, check, key=row.payment_id, dedupe_id=f"{row.payment_id}/{event.id}")
     ctx.conclude("asked" if rows else "nothing_due")
+    await ctx.session.flush()
     return len(rows)

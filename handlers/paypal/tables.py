@@ -125,7 +125,8 @@ class PaypalPayment(Base):
     """A sale of PayPal's: a payment of a subscription, or a one-off one. What was posted of it is in the ledger.
 
     ``refunded_minor`` never passes ``amount_minor``; ``fee_minor`` is None until PayPal has said it, and
-    ``fee_refunded_minor`` is what of it came back with refunds (None: nothing yet).
+    ``fee_refunded_minor`` is what of it came back with refunds (None: nothing yet). ``asked_at`` is when a sweep last
+    had PayPal asked about it.
     """
 
     __tablename__ = "paypal_payments"
@@ -150,6 +151,7 @@ class PaypalPayment(Base):
     refunded_minor: Mapped[int] = mapped_column(BigInteger)
     fee_refunded_minor: Mapped[int | None] = mapped_column(BigInteger)
     reason_code: Mapped[str | None] = mapped_column(String(ID_CHARS))
+    asked_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

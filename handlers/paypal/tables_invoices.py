@@ -22,7 +22,8 @@ _WAITS: Final = text("issue IS NOT NULL")
 
 
 class PaypalInvoice(Base):
-    """The one invoice of a sale. ``state`` only goes forward; with an ``issue`` it waits for a person.
+    """The one invoice of a sale. ``state`` only goes forward, but for a draft that was deleted at PayPal; with an
+    ``issue`` it waits for a person.
 
     ``refunded_minor`` is how much of it was told to be recorded as given back. ``dated`` is a day in UTC, as PayPal
     writes it. ``turn`` counts how often a person has let a step be tried again.

@@ -11,8 +11,11 @@ from unittest.mock import patch
 import pytest
 
 from handlers.paypal import invoice_desk
+from handlers.paypal.invoice_calls import InvoiceCalls
+from handlers.paypal.measures import measures
 from handlers.paypal.sandbox_invoices import record_payment
 from handlers.paypal.tables import PaypalEventRecord
+from hub.calls.outcome import Outcome
 from hub.errors import RefusedCommand
 from hub.ownership.holding import DELIVER
 from hub.store import tables as t
@@ -168,6 +171,42 @@ async def test_a_step_that_was_parked_is_looked_up_when_a_person_lets_it_go_on(
         assert len(sales.at_paypal()) == 1
         with pytest.raises(RefusedCommand, match="invoice_is_over"):
             await invoice_desk.retry(api, payment, by="ann", note="once more")
+
+
+@ON_SQLITE
+async def test_a_draft_that_was_deleted_at_paypal_is_measured_as_stuck_and_made_again_when_a_person_says_so(
+    sales: Sales,
+) -> None:
+    api, event = sales.paypal.running.hub.api, sales.sale()
+    deleted: list[str] = []
+    really_send = InvoiceCalls.send
+
+    async def send(self: InvoiceCalls, request: object, key: str) -> Outcome:
+        if not deleted:
+            with sales.sandbox.keeper.opened() as book:
+                deleted.extend(book.invoices)
+                book.invoices.clear()
+        return await really_send(self, request, key)
+
+    async def figures() -> dict[str, float]:
+        found = [sample for family in await measures(api) for sample in family.samples]
+        return {"/".join((one.name, *one.labels.values())): one.value for one in found}
+
+    with patch.object(InvoiceCalls, "send", send):
+        await sales.tell(event)
+        row = await sales.stand_still()
+    stuck = await figures()
+    await invoice_desk.retry(api, row.payment_id, by="ann", note="it was deleted by mistake")
+    (again,) = await sales.come_to("paid")
+
+    assert (row.state, row.issue, row.issue_step) == ("drafted", "INVOICE_NOT_FOUND", "send")
+    assert (stuck["paypal_invoices_stuck"], stuck["paypal_invoices_open/drafted"]) == (1, 1)
+    assert (stuck["paypal_invoices_open/none"], stuck["paypal_invoices_open/sent"]) == (0, 0)
+    age_s = (api.clock.now() - row.created_at).total_seconds()
+    assert 0 < stuck["paypal_invoice_oldest_seconds"] <= age_s
+    assert await figures() == dict.fromkeys(stuck, 0)
+    assert [one["id"] for one in sales.at_paypal()] == [again.invoice_id]
+    assert deleted == [row.invoice_id] != [again.invoice_id]
 
 
 @ON_SQLITE

@@ -20,17 +20,19 @@ from hub.ledger.read import list_accounts
 from tests.scenarios.paypal_invoices import PAID_MINOR, PLAN, Sales, invoicing
 from tests.support.running import until
 
-LIVES = 500 if os.environ.get("HUB_TEST_LONG", "0") != "0" else 6
+LIVES, TELLINGS = (25, 20) if os.environ.get("HUB_TEST_LONG", "0") != "0" else (6, 1)
+"""So many lives at once, so often: PayPal's played book is one file, and grows dear with what it holds."""
 AT_ONCE = 20
 BACK_MINOR = 400
 STILL_S_MAX = 120.0
 
 
-@pytest.mark.timeout(900 + 6 * LIVES)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("telling", range(TELLINGS))
 async def test_a_life_told_in_any_order_ends_with_the_same_books_state_and_invoice(
-    database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path, telling: int
 ) -> None:
-    chance = Random(20260301)
+    chance = Random(20260301 + telling)
     async with invoicing(tmp_path, database_url, HUB_PAYPAL_INVOICE_REFUND="1") as sales:
         told = [event for number in range(LIVES) for event in shuffled(life(sales, f"user-{number}"), chance)]
         # Neighbours are told at once, and lives overlap.

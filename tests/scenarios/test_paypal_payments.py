@@ -221,6 +221,38 @@ async def test_held_money_is_ours_when_a_person_says_so_and_a_refund_is_never_mo
     assert (payment.state, payment.refunded_minor) == ("refunded", 2000)
 
 
+async def test_a_later_announcement_without_a_hold_frees_the_money_and_one_of_a_decided_payment_its_review(
+    paypal: Paypal, clock: SettableClock
+) -> None:
+    sale = {name: value for name, value in life(1)[2]["resource"].items() if not name.endswith("_time")}
+    fee = sale.pop("transaction_fee")
+    held = news(1, "PAYMENT.SALE.COMPLETED", 3, **{**sale, "payment_hold_status": "HELD"})
+    waiting = {**sale, "id": "SALE2", "state": "pending"}
+    manual = news(1, "PAYMENT.SALE.PENDING", 6, reason_code="RECEIVING_PREFERENCE_MANDATES_MANUAL_ACTION", **waiting)
+    told = [
+        (held, "payment_held"),
+        ({**news(1, "PAYMENT.SALE.COMPLETED", 3, **sale), "id": "WH-OLD"}, "payment_known"),
+        (news(1, "PAYMENT.SALE.COMPLETED", 4, **sale, transaction_fee=fee), "payment_released"),
+        (news(1, "PAYMENT.SALE.COMPLETED", 5, **sale), "payment_known"),
+        (manual, "payment_pending"),
+        (news(1, "PAYMENT.SALE.COMPLETED", 7, **{**waiting, "state": "completed"}), "payment_settled"),
+    ]
+
+    for number, (body, outcome) in enumerate(told, 1):
+        await send(paypal, [body])
+        assert (await processed(paypal, clock, number))[-1] == outcome
+
+    assert await balances(paypal) == {
+        "paypal:clearing:USD": 2 * 2000 - 118,
+        "paypal:fees:USD": 118,
+        "paypal:held:USD": 0,
+        "paypal:revenue:USD": 2 * 2000,
+    }
+    assert [(row.outcome, row.state) for row in await paypal.running.rows(t.reviews)] == [
+        ("accept_payment", "resolved")
+    ]
+
+
 async def test_late_news_change_nothing_and_every_cent_of_a_held_payment_is_accounted_for(
     paypal: Paypal, clock: SettableClock
 ) -> None:

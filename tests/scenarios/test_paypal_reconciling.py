@@ -38,15 +38,15 @@ class Desk:
     shop: Shop
     command_environment: dict[str, str]
 
-    async def compared(self) -> Reconciliation:
+    async def compared(self, days: int = 1) -> Reconciliation:
         api = self.shop.paypal.running.hub.api
         now = api.clock.now()
-        window = Window(since=now - timedelta(days=1), until=now + timedelta(seconds=1))
+        window = Window(since=now - timedelta(days=days), until=now + timedelta(seconds=1))
         return await compare_with_paypal(api, in_turns(api, api.settings_of("paypal")), None, window)
 
-    async def fed(self) -> list[str]:
+    async def fed(self, days: int = 1) -> list[str]:
         """Compare and feed in what is missing; answers with the kinds of breaks."""
-        found = await self.compared()
+        found = await self.compared(days)
         await feed(self.shop.paypal.running.hub.api, found)
         await self.shop.paypal.settled()
         return sorted(one.kind for one in found.breaks)
@@ -167,6 +167,20 @@ async def test_payments_and_states_that_no_event_told_are_taken_from_paypals_lis
     await shop.paypal.settled()
     (row,) = await shop.paypal.entities(PaypalSubscription)
     assert row.status == "CANCELLED"
+
+
+async def test_a_payment_that_was_fed_in_days_late_is_at_paypal_until_it_is_not(desk: Desk) -> None:
+    shop, now = desk.shop, desk.shop.sandbox.now
+    with shop.sandbox.keeper.opened() as book:
+        _, told = bought(book, now - timedelta(days=5))
+    assert await desk.fed(days=7) == ["event_missing"] * 3
+    assert len(await desk.payments()) == 1
+
+    assert (await desk.compared()).breaks == []
+
+    with shop.sandbox.keeper.opened() as book:
+        del book.sales[told[2]["resource"]["id"]]
+    assert [one.kind for one in (await desk.compared()).breaks] == ["not_at_paypal"]
 
 
 async def test_an_owner_and_a_reversed_payment_that_no_event_names_are_asked_for(desk: Desk) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
+from handlers.paypal import subscribing
 from handlers.paypal.sandbox import sandbox_api
 from handlers.paypal.sandbox_api import SandboxApi
 from handlers.paypal.sandbox_pages import ApprovalPage
@@ -23,10 +25,12 @@ from handlers.paypal.settings import PaypalSettings
 from handlers.paypal.tables import PaypalEventRecord, PaypalPayment, PaypalSubscription
 from hub.clock import Clock, SystemClock
 from hub.environment import Environment
+from hub.errors import RetryableError
 from hub.settings import read_settings
 from hub.store import tables as t
 from schemas.paypal import SubscriptionBody
 from tests.scenarios.paypal import WEBHOOK, WEBHOOK_ID, Paypal, fixture, playing
+from tests.support.clock import SettableClock
 from tests.support.running import API_KEY, until
 
 API = "/api/paypal/subscriptions"
@@ -138,6 +142,9 @@ async def test_a_wish_is_one_subscription_whose_owner_is_known_before_the_answer
     assert len({subscription_id, keyed[0][1]["subscription_id"], other[1]["subscription_id"]}) == 3
     status, reused = await shop.subscribe(key="order-1", surname="Other")
     assert (status, reused["issue"]) == (422, "idempotency_key_reused")
+    # Nobody has chosen a key here: a buyer who corrects his name and clicks again has no reason to hear of one.
+    assert await shop.subscribe(surname="Exemplary") == answers[0]
+    assert len(shop.made) == 3
 
     # The buyer agrees on PayPal's page; the webhooks say so.
     async with shop.paypal.running.http.get(approval) as page:
@@ -247,6 +254,53 @@ async def test_the_same_by_message(shop: Shop) -> None:
     assert (answer["request_id"], answer["state"], answer["custom_id"]) == ("order-7", "created", "user-0042")
     assert re.match(r"http://127\.0\.0\.1:\d+/approve\?", answer["approval_url"])
     assert shop.made == [answer["subscription_id"]]
+
+
+async def test_a_request_ends_however_late_and_whatever_is_configured_meanwhile(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SettableClock(datetime(2026, 3, 1, 10, tzinfo=UTC))
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RetryableError("the database is gone")
+
+    async with shopping(tmp_path, database_url, clock) as shop:
+
+        async def ask(request_id: str) -> None:
+            event = {"specversion": "1.0", "id": request_id, "source": "paypal-commands", "data": {}}
+            event |= {"type": "paypal.subscription.requested", "data": {**WISH, "request_id": request_id}}
+            headers = {"Content-Type": "application/cloudevents+json", "Authorization": f"Bearer {API_KEY}"}
+            await shop.paypal.running.post("/events", json.dumps(event).encode(), **headers)
+            await shop.paypal.settled()
+
+        async def answered() -> list[tuple[str, str]]:
+            rows = await shop.paypal.messages("paypal.subscription.answers")
+            return [(row["request_id"], row["state"]) for row in rows]
+
+        # Asked for under another brand than the first time: it is the same subscription.
+        shop.misbehave("subscribe", "cut_after")
+        await ask("renamed")
+        vars(shop.paypal.running.hub.api.settings_of("paypal"))["brand_name"] = "Another"
+        clock.advance(60)
+        await until(answered)
+        assert (await answered(), len(shop.made)) == ([("renamed", "created")], 1)
+
+        # PayPal has answered, and the end was lost: that is still written when PayPal may not be asked any more.
+        with monkeypatch.context() as broken:
+            broken.setattr(subscribing, "_finish", fail)
+            await ask("settled")
+        shop.misbehave("subscribe", "cut_after")
+        await ask("undecided")
+        clock.advance(72 * 3_600)
+
+        async def is_over() -> bool:
+            outcomes = await shop.paypal.outcomes("create-paypal-subscription")
+            return outcomes == [("done", "created"), ("done", "created"), ("parked", None)]
+
+        await until(is_over)
+        assert len(shop.made) == 3
+        reasons = [row.reason or "" for row in await shop.paypal.running.rows(t.deliveries) if row.state == "parked"]
+        assert reasons == ["PayPal may have forgotten this request's id: look there before it is sent again"]
 
 
 async def test_paypal_s_api_decides_where_certificates_cannot_and_the_simulator_moves_nothing(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from handlers.paypal import payment_reports, processing, sweeping
+from handlers.paypal import failures, payment_reports, processing, sweeping
 from handlers.paypal import sandbox_deeds as deeds
 from handlers.paypal.tables import PaypalPayment, PaypalSubscription
+from handlers.paypal.webhooks import VERIFIED_TYPE
 from hub.errors import PermanentError
 from hub.ledger.read import list_accounts
 from hub.operate import parked
@@ -22,6 +25,9 @@ from tests.scenarios.paypal import ERROR_QUEUE, Paypal, fixture, playing
 from tests.scenarios.test_paypal_subscribing import PLAN, shopping
 from tests.support.clock import SettableClock
 from tests.support.running import PROJECT, until
+
+if TYPE_CHECKING:
+    from hub.deliver.context import Context
 
 HOUR_S = 3_600.0
 WISH = {"plan_id": PLAN, "custom_id": "user-7"}
@@ -70,12 +76,23 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         # One of an account that is no longer ours can never be asked about, and takes nobody's place.
         await paypal.running.hub.store.write(_another_pending(waiting, account="paypal-gone"))
 
+        # One that stays pending for ever takes a place once, not each day.
+        await paypal.running.hub.store.write(_another_pending(waiting, account=None))
+
         # A day short of three nothing is done; then PayPal is asked, and nobody waits for the buyer any more.
         clock.advance(71 * HOUR_S)
         await paypal.settled()
         assert await paypal.messages("paypal.subscription.answers") == []
         with shop.sandbox.keeper.opened() as book:
             book.sales[waits["id"]] |= {"state": "completed", "transaction_fee": {"value": "5.00", "currency": "USD"}}
+        clock.advance(24 * HOUR_S)
+
+        async def asked() -> list[str]:
+            return [one.payment_id for one in await paypal.entities(PaypalPayment) if one.asked_at is not None]
+
+        await until(asked)
+        await paypal.settled()
+        assert await asked() == ["OLD-None"]
         clock.advance(24 * HOUR_S)
 
         async def is_booked() -> bool:
@@ -106,12 +123,12 @@ async def test_buyers_who_never_approve_and_payments_that_stay_pending_are_not_f
         assert (await shop.call("GET", "/plans/list?account=paypal-us"))[1]["field"] == "account"
 
 
-def _another_pending(like: PaypalPayment, *, account: str) -> Any:
+def _another_pending(like: PaypalPayment, *, account: str | None) -> Any:
     async def work(conn: AsyncConnection) -> None:
         row = {column.name: getattr(like, column.name) for column in PaypalPayment.__table__.columns}
         earlier = like.created_at - timedelta(seconds=1)
         await conn.execute(
-            insert(PaypalPayment), [{**row, "payment_id": "GONE", "account": account, "created_at": earlier}]
+            insert(PaypalPayment), [{**row, "payment_id": f"OLD-{account}", "account": account, "created_at": earlier}]
         )
 
     return work
@@ -142,6 +159,15 @@ async def test_what_cannot_be_handled_is_told_once_and_handled_after_the_fix(
         assert told["headers"]["paypal-transmission-sig"]
         (record,) = await paypal.records(1)
         assert (record.outcome, record.event_type, record.verdict) == ("failed", "PAYMENT.SALE.COMPLETED", "valid")
+
+        # Where the webhook itself is not kept any more, what was proven is told, and no look fails for it.
+        (proven,) = [row for row in await paypal.running.rows(t.inbox) if row.type == VERIFIED_TYPE]
+        old = {"webhook_event_id": str(uuid4()), "event": json.loads(body)}
+        parked_one = SimpleNamespace(type=VERIFIED_TYPE, event_id=proven.id, payload=json.dumps(old).encode())
+        async with paypal.running.hub.api.reading() as session:
+            ctx = cast("Context", SimpleNamespace(session=session))
+            origin, said = await failures._origin(parked_one, ctx)
+        assert (origin.id, json.loads(said)) == (proven.id, json.loads(body))
 
         hub = paypal.running.hub
         await parked.retry(hub.store, clock, str(told["delivery_id"]), actor="ann")

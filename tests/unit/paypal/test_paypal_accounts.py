@@ -7,9 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from handlers.paypal import books
 from handlers.paypal.accounts import UnknownAccountError
+from handlers.paypal.client import Call, CredentialsRefusedError, PaypalClient
+from handlers.paypal.cooling import PaypalBusyError
 from handlers.paypal.fees import is_unusual
 from handlers.paypal.office import office_of
 from handlers.paypal.settings import PaypalSettings, fee_estimate
@@ -40,6 +43,18 @@ async def test_each_account_has_its_own_credentials_webhook_and_token() -> None:
         found.account("paypal-us")
     assert "SECRET-2" not in repr(found)
     assert "SECRET-2" not in repr(eu)
+
+    # What PayPal says to one of several is nothing to the others.
+    for account, is_alone in ((found, True), (eu, True), (settings(), False)):
+        client = office_of(account).client
+        assert client.cooling.hit("ping", headers={}, debug_id="").is_alone is is_alone
+        with pytest.raises(PaypalBusyError) as cooling:
+            client.cooling.check()
+        assert cooling.value.is_alone is is_alone
+        nameless = account.model_copy(update={"client_id": SecretStr("")})
+        with pytest.raises(CredentialsRefusedError) as refused:
+            await PaypalClient(nameless).ask(Call("GET", "/v1/ping", "ping"))
+        assert refused.value.is_alone is is_alone
 
 
 @pytest.mark.parametrize(

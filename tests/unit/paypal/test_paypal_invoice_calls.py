@@ -209,8 +209,9 @@ async def test_a_refusal_is_final_and_names_what_paypal_says(invoicing: Invoicin
     assert await invoicing.calls().record(None, "k") == Declined("CANNOT_PROCESS_PAYMENTS")
     with invoicing.api.keeper.opened() as book:
         book.invoices.clear()
+    # One word for what is gone, whichever way it was noticed: by it a person's retry knows that a draft must be made.
     assert await invoicing.calls().send_happened(None, "k") == Declined("INVOICE_NOT_FOUND")
-    assert await invoicing.calls().send(None, "k") == Declined("INVALID_RESOURCE_ID")
+    assert await invoicing.calls().send(None, "k") == Declined("INVOICE_NOT_FOUND")
 
 
 async def test_without_an_address_nobody_is_mailed_and_the_invoice_is_made(invoicing: Invoicing) -> None:
