@@ -11,10 +11,11 @@ import typer
 from handlers.sepay import bank_desk
 from handlers.sepay.bank_desk import Polled
 from handlers.sepay.bank_values import bank_time, bank_time_text
-from handlers.sepay.reconciling import Reconciliation
+from handlers.sepay.reconciling import Difference, Reconciliation
 from handlers.sepay.reconciling import reconcile as compare_with_bank
 from handlers.sepay.statement import StatementError
 from handlers.sepay.statement_api import Window
+from hub.cli.breaks import BreakRow, CsvOption, XlsxOption, age_text, write_breaks
 from hub.cli.opening import opened
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
 from hub.errors import RetryableError, UsageError
@@ -55,7 +56,13 @@ def poll(
     )
 
 
-def reconcile(since: SinceOption = None, until: UntilOption = None, as_json: JsonOption = False) -> None:
+def reconcile(
+    since: SinceOption = None,
+    until: UntilOption = None,
+    csv: CsvOption = None,
+    xlsx: XlsxOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Compare SePay's bank statement with the books, to the dong; exit 1 where they differ.
 
     Example: hub reconcile sepay --since 2026-11-01 --until 2026-11-20
@@ -65,16 +72,28 @@ def reconcile(since: SinceOption = None, until: UntilOption = None, as_json: Jso
         async with opened() as hub:
             return await _readable(compare_with_bank(hub.api, _window(since, until)))
 
-    result = run(work)
+    result, now = run(work), datetime.now(UTC)
+    write_breaks([_break_row(one) for one in result.differences], now=now, csv=csv, xlsx=xlsx)
     if as_json:
         print_json({"agrees": result.agrees, **bank_desk.as_fields(result)})
     else:
-        _print(result)
+        _print(result, now)
     if not result.agrees:
         raise typer.Exit(EXIT_PROBLEM)
 
 
-def _print(result: Reconciliation) -> None:
+def _break_row(one: Difference) -> BreakRow:
+    return BreakRow(
+        kind=one.kind,
+        id=str(one.sepay_tx_id),
+        since=one.at,
+        at_provider=str(one.at_bank_minor),
+        in_books=str(one.in_books_minor),
+        detail=one.account_number,
+    )
+
+
+def _print(result: Reconciliation, now: datetime) -> None:
     window = result.window
     say(f"From {bank_time_text(window.since)} to {bank_time_text(window.until)}, Vietnamese time, in dong:")
     say(f"  {result.transfers} transfers in")
@@ -87,9 +106,16 @@ def _print(result: Reconciliation) -> None:
         return
     print_table(
         "Differences",
-        ["transfer", "what", "account", "at the bank", "in the books"],
+        ["transfer", "what", "account", "at the bank", "in the books", "age"],
         [
-            [one.sepay_tx_id, one.kind, one.account_number, f"{one.at_bank_minor:,}", f"{one.in_books_minor:,}"]
+            [
+                one.sepay_tx_id,
+                one.kind,
+                one.account_number,
+                f"{one.at_bank_minor:,}",
+                f"{one.in_books_minor:,}",
+                age_text(one.at, now),
+            ]
             for one in result.differences
         ],
     )

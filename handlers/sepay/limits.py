@@ -28,7 +28,7 @@ def topup_amount(amount: object, currency: str, settings: SepaySettings) -> int:
     """The dong of a top-up. Raises RefusedCommand (unsupported_currency, invalid_amount)."""
     require_vnd(currency)
     if not is_whole(amount):
-        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong")
+        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong above 0")
     if not settings.min_amount <= amount <= settings.max_topup:
         raise RefusedCommand(
             "invalid_amount", f"amount must be from {settings.min_amount:,} to {settings.max_topup:,} VND"

@@ -145,7 +145,7 @@ async def _open_with_pay_code(
 async def _named_order(request: IntentRequested, ctx: Context) -> tuple[PaySymbolOrder, int]:
     require_vnd(request.currency)
     if not is_whole(request.amount):
-        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong")
+        raise RefusedCommand("invalid_amount", "amount must be a whole number of dong above 0")
     order_id = uuid_or_none(request.metadata.get("order_id"))
     order = None
     if order_id is not None:

@@ -8,7 +8,8 @@ Source: docs/providers/sepay.md, "Reconciliation".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import select
@@ -43,6 +44,8 @@ class Difference:
     account_number: str
     at_bank_minor: int
     in_books_minor: int
+    at: datetime | None = field(default=None, compare=False)
+    """When the bank booked it, or the books, as far as either says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class _Booked:
 
     account_number: str
     amount_minor: int
+    posted_at: datetime
 
 
 async def reconcile(api: HubApi, window: Window) -> Reconciliation:
@@ -106,10 +110,12 @@ async def compare(
         if kind is not None:
             in_books_minor = found.amount_minor if found else 0
             number = transfer.account_number
-            differences.append(_difference(kind, row.id, number, transfer.amount_minor, in_books_minor))
+            found_one = _difference(kind, row.id, number, transfer.amount_minor, in_books_minor)
+            differences.append(replace(found_one, at=transfer.booked_at))
     for gone in sorted(booked.keys() - {numbers[row.id] for row in own}):
         one = booked[gone]
-        differences.append(_difference("not_at_bank", gone, one.account_number, 0, one.amount_minor))
+        missed = _difference("not_at_bank", gone, one.account_number, 0, one.amount_minor)
+        differences.append(replace(missed, at=one.posted_at))
     suspense = await find_account(await session.connection(), SUSPENSE.code)
     return Reconciliation(
         window=window,
@@ -142,13 +148,13 @@ async def _booked(session: AsyncSession, window: Window) -> Mapping[int, _Booked
     booked: dict[int, _Booked] = {}
     for references in in_batches(list(numbers)):
         postings = (
-            select(entries.c.reference, accounts.c.code, moves.c.amount)
+            select(entries.c.reference, entries.c.posted_at, accounts.c.code, moves.c.amount)
             .join(moves, moves.c.entry_id == entries.c.id)
             .join(accounts, accounts.c.id == moves.c.debit_account)
             .where(entries.c.reference.in_(references), accounts.c.code.startswith(BANK_PREFIX))
         )
-        for reference, code, amount in await session.execute(postings):
-            booked[numbers[reference]] = _Booked(code.removeprefix(BANK_PREFIX), int(amount))
+        for reference, posted_at, code, amount in await session.execute(postings):
+            booked[numbers[reference]] = _Booked(code.removeprefix(BANK_PREFIX), int(amount), posted_at)
     return booked
 
 
