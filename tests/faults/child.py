@@ -26,6 +26,7 @@ import structlog
 from hub.app import Hub
 from hub.clock import Clock, SystemClock
 from hub.environment import Environment
+from tests.faults.flows.flying import clock_for, flying
 from tests.faults.life import surroundings, wiring_once
 from tests.faults.rabbit_seams import Slip, busy_surroundings
 from tests.faults.seams import Point, Seams
@@ -95,7 +96,7 @@ async def _live(order: Mapping[str, Any]) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
-    with _around(order) as seams:
+    with _around(order) as seams, flying(order["environ"]):
         hub = await Hub.open(order["environ"], clock=_clock(order))
         opened = len(seams.reached)
         await hub.start()
@@ -127,7 +128,7 @@ def _around(order: Mapping[str, Any]) -> AbstractContextManager[Seams]:
 
 def _clock(order: Mapping[str, Any]) -> Clock:
     speed: float = order["speed"]
-    return SystemClock() if speed == 1.0 else FastClock(speed, order["started_s"])
+    return clock_for(order["environ"]) if speed == 1.0 else FastClock(speed, order["started_s"])
 
 
 def _write_points(file: Path, seams: Seams, opened: int) -> None:

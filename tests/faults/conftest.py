@@ -28,6 +28,8 @@ FIGURE = "fault figure"
 IS_EVERYTHING = os.environ.get("HUB_FAULTS") == "all"
 """What ``is_everything`` answers, for what is fixed when tests are collected."""
 GC_THRESHOLD = 50_000
+POINTS = os.environ.get("HUB_TEST_POINTS", "some")
+"""``every``: the long run of the faults tries each point; else each place at one of the times that it is reached."""
 
 
 @pytest.fixture(scope="session")

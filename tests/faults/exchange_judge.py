@@ -108,7 +108,9 @@ async def rows_of(books: Books) -> list[Row]:
         " r.parent_id IS NOT NULL, r.review_event_id IS NOT NULL, coalesce(sum(h.amount), 0),"
         " coalesce(sum(h.captured), 0), coalesce(sum(h.released), 0)"
         " FROM paypay_cashback_request r"
-        " LEFT JOIN holds h ON h.reference LIKE 'paypay:exchange:' || r.id || ':%'"
+        # SQLite has the ids of rows without dashes.
+        " LEFT JOIN holds h ON replace(h.reference, '-', '')"
+        " LIKE 'paypay:exchange:' || replace(CAST(r.id AS text), '-', '') || ':%'"
         " GROUP BY r.id, r.member_id, r.idempotency_key, r.merchant_cashback_id, r.status, r.points, r.amount_jpy,"
         " r.parent_id, r.review_event_id"
     )

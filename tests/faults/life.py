@@ -20,6 +20,7 @@ from hub.outbox.relay import Relay
 from hub.ownership.member import Member
 from hub.schedule.scheduler import Scheduler
 from hub.wiring import Wiring, load_wiring
+from tests.faults.flows.flying import clock_for, flying
 from tests.faults.seams import Crash, Point, Seams, watching
 
 LOOK_S = 5.0
@@ -97,7 +98,8 @@ class LifeHere:
         self._others = asyncio.all_tasks()
         asyncio.get_running_loop().set_exception_handler(_quiet_about_crashes)
         try:
-            self._hub = await Hub.open(environ)
+            self._patches.enter_context(flying(environ))
+            self._hub = await Hub.open(environ, clock=clock_for(environ))
             self.opened = len(self.seams.reached)
             await self._hub.start()
         except Crash:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 ANSWER_S_MAX = 20.0
 """How long a sender waits before it gives a request up and tries again."""
 AGAIN_S = 0.01
+TOO_MANY = 429
 DELIVER_S_MAX = 240.0
 """How long a sender goes on trying before the test is given up."""
 
@@ -63,7 +64,18 @@ class Line:
         self.accepted.pop()
         return answer
 
-    async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer | None:
+    async def call(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Ask until it is answered with 2xx; whether anything was accepted by that is for others to count."""
+        async with asyncio.timeout(DELIVER_S_MAX):
+            while True:
+                answer = await self._post(path, body, headers, method=method)
+                if answer is not None and 200 <= answer.status < 300:
+                    return answer
+                if answer is not None and answer.status < 500 and answer.status != TOO_MANY:
+                    raise AssertionError(f"{path} was refused: {answer.status} {answer.body!r}")
+                await asyncio.sleep(AGAIN_S)
+
+    async def _post(self, path: str, body: bytes, headers: Mapping[str, str], *, method: str = "POST") -> Answer | None:
         """One request on a connection of its own; None when no whole answer came."""
         if self.url is None:
             return None
@@ -72,7 +84,7 @@ class Line:
             async with asyncio.timeout(ANSWER_S_MAX):
                 reader, writer = await asyncio.open_connection(address.hostname, address.port)
                 try:
-                    writer.write(_request(path, body, headers))
+                    writer.write(_request(method, path, body, headers))
                     return _answer(await reader.read())
                 finally:
                     writer.close()
@@ -80,8 +92,8 @@ class Line:
             return None
 
 
-def _request(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: hub", "Connection: close", f"Content-Length: {len(body)}"]
+def _request(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: hub", "Connection: close", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 

@@ -76,7 +76,7 @@ def webhook_is_answered_before_the_commit() -> Iterator[None]:
     async def early(self: Any, messages: Sequence[Any]) -> list[Accepted]:
         drafter = self._drafter()
         # The bare future is never asked: whoever sent the message has his answer already.
-        asyncio.ensure_future(original(self, messages))  # noqa: RUF006
+        asyncio.ensure_future(original(self, messages))  # noqa: RUF006 - nobody waits for it
         await asyncio.sleep(0)
         return [Accepted("event", drafter.draft(one).event.id, "") for one in messages]
 

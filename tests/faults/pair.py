@@ -76,6 +76,12 @@ class Replica:
         assert self.life is not None
         await self.life.die()
 
+    async def stop_in_order(self) -> None:
+        """By SIGTERM, until it has ended as it should."""
+        assert self.life is not None
+        await self.life.stop_in_order()
+        assert self.life.ended == 0, f"told to stop, it ended with code {self.life.ended}"
+
     def pause(self) -> None:
         assert self.life is not None
         self.life.signal(signal.SIGSTOP)

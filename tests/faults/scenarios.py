@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jwt
 
+from tests.faults.books import Books
 from tests.faults.judge import Expected, Wanted
 from tests.faults.line import Line
 from tests.support.running import API_KEY, WEBHOOK_KEY
@@ -43,20 +44,26 @@ async def _nobody(line: Line, quiet: Quiet) -> None:
 class World:
     """What stands beside the hub in one trial and survives it, such as a provider.
 
-    ``environ`` is what the hub is told of it, ``play`` the senders, ``judge`` finds what must not be there in the end.
+    ``environ`` is what the hub is told of it, ``play`` the senders; ``judge``, and ``ends`` in the books, find what
+    must not be there in the end. ``without`` names rules for every hub that do not hold here.
     """
 
     environ: Mapping[str, str]
     play: Player
     judge: Callable[[], Sequence[str]]
+    ends: Callable[[Books], Awaitable[Sequence[str]]] | None = None
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One story. ``play``, or that of its ``world``, is run once, whatever becomes of the hub meanwhile."""
+    """One story. ``play``, or that of its ``world``, is run once, whatever becomes of the hub meanwhile.
+
+    ``expected`` is None where its world tells how it must end.
+    """
 
     name: str
-    expected: Expected
+    expected: Expected | None
     play: Player = _nobody
     world: Callable[[Mapping[str, str]], AbstractAsyncContextManager[World]] | None = None
     queued: Sequence[QueuedMessage] = ()

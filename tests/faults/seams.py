@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hub.store.store import Store
 from hub.transports import OutboundMessage, PublishResult, Transport, open_transport
+from tests.faults.flows.flying import IDLE
 
 STATEMENT_CHARS_MAX = 160
 FRAMES = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK")
@@ -124,6 +125,8 @@ class Seams:
             if statement.startswith(FRAMES):
                 return
             text = _normal(statement)
+            if text.startswith(IDLE):
+                return
             if not statement.startswith("SELECT"):
                 self._written[id(connection.connection.dbapi_connection)] = text
             self.reach(f"statement: {text}")

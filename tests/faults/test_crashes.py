@@ -9,18 +9,22 @@ from random import Random
 
 import pytest
 
+from tests.faults.conftest import IS_EVERYTHING, POINTS
 from tests.faults.life import Lives, LivesHere
 from tests.faults.nursery import nursery
+from tests.faults.places import expect_no_fewer
 from tests.faults.seams import Point
 from tests.faults.stage import Stage
 from tests.faults.trial import Verdict, clean_run, trial
 
-SHARES = 4
+SHARES = 4 if IS_EVERYTHING else 2
 """Parts of the points of one scenario, so that processes can share the work."""
 SAMPLE = 4
 """Points at which a real process is killed when not all are: as many boundaries as statements."""
-PART = {"sqlite": 4, "postgresql": 16}
+PART = {"sqlite": 6, "postgresql": 24}
 """When not all are tried: one place in so many. Both databases run the same code, and PostgreSQL takes its time."""
+KILLED_PART = 4
+"""Of the places where a hub is cut off in the long run, one in so many is also where a process is killed."""
 TRIES_MAX = 2
 """A run may take another way around a point, where two loops race; then it is tried again."""
 PASSED_BY_MAX = 0.1
@@ -41,7 +45,7 @@ async def test_a_hub_that_dies_at_any_point_loses_and_doubles_nothing(
     stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    chosen = points if is_everything else one_of_each_place(points, chance, part=PART[stage.dialect])
+    chosen = thinned(points, chance) if is_everything else one_of_each_place(points, chance, part=PART[stage.dialect])
     chosen = chosen[share::SHARES]
 
     found = await try_all(stage, LivesHere(), chosen, tally)
@@ -56,7 +60,7 @@ async def test_a_hub_that_is_killed_loses_and_doubles_nothing(
     stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    chosen = points if is_everything else sample(points, chance)
+    chosen = thinned(points, chance, part=KILLED_PART) if is_everything else sample(points, chance)
 
     async with nursery() as apart:
         found = await try_all(stage, apart, chosen, tally)
@@ -66,13 +70,14 @@ async def test_a_hub_that_is_killed_loses_and_doubles_nothing(
     assert tally["passed by"] <= most_passed_by(chosen)
 
 
-async def points_of(stage: Stage, *, with_opening: bool) -> list[Point]:
-    """Every point that two runs without a crash both meet, in an order that is the same each time."""
-    runs = [await clean_run(stage, LivesHere()) for _ in range(2)]
-    for verdict, _, _ in runs:
+async def points_of(stage: Stage, *, with_opening: bool, runs: int = 2) -> list[Point]:
+    """Every point that all of so many runs without a crash meet, in an order that is the same each time."""
+    clean = [await clean_run(stage, LivesHere()) for _ in range(runs)]
+    for verdict, _, _ in clean:
         assert not verdict.violations, report([verdict])
-    met = [set(points if with_opening else points[opened:]) for _, points, opened in runs]
-    return sorted(met[0] & met[1])
+    expect_no_fewer(stage.scenario.name, stage.dialect, {point.place for _, points, _ in clean for point in points})
+    met = [set(points if with_opening else points[opened:]) for _, points, opened in clean]
+    return sorted(set.intersection(*met))
 
 
 async def try_all(stage: Stage, lives: Lives, points: Iterable[Point], tally: Counter[str]) -> list[Verdict]:
@@ -102,6 +107,11 @@ def one_of_each_place(points: Sequence[Point], chance: Random, *, part: int) -> 
         by_place.setdefault(point.place, []).append(point)
     places = chance.sample(list(by_place.values()), -(-len(by_place) // part))
     return [chance.choice(times) for times in places]
+
+
+def thinned(points: Sequence[Point], chance: Random, *, part: int = 1) -> list[Point]:
+    """For the long run: every point where HUB_TEST_POINTS asks for it, else each place, or one in so many, once."""
+    return list(points) if POINTS == "every" else sorted(one_of_each_place(points, chance, part=part))
 
 
 def most_passed_by(chosen: Sequence[Point]) -> int:

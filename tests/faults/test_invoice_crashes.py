@@ -17,12 +17,14 @@ from tests.faults.seams import Point
 from tests.faults.stage import Stage
 from tests.faults.test_crashes import (
     HALF_AN_HOUR_S,
+    KILLED_PART,
     SHARES,
     TWO_HOURS_S,
     most_passed_by,
     points_of,
     pytestmark,
     report,
+    thinned,
     try_all,
 )
 from tests.support.databases import Databases
@@ -49,7 +51,7 @@ async def test_a_crash_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
     stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    chosen = points[share::SHARES] if is_everything else some(points, chance, SAMPLE[stage.dialect])
+    chosen = thinned(points, chance)[share::SHARES] if is_everything else some(points, chance, SAMPLE[stage.dialect])
 
     found = await try_all(stage, LivesHere(), chosen, tally)
 
@@ -66,7 +68,7 @@ async def test_a_kill_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
     if not is_everything and not KILLED[stage.dialect]:
         pytest.skip("make faults kills at every point")
     points = await points_of(stage, with_opening=is_everything)
-    chosen = points if is_everything else some(points, chance, KILLED[stage.dialect])
+    chosen = thinned(points, chance, part=KILLED_PART) if is_everything else some(points, chance, KILLED[stage.dialect])
 
     async with nursery() as apart:
         found = await try_all(stage, apart, chosen, tally)

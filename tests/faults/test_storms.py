@@ -132,6 +132,27 @@ async def test_kills_of_one_of_two_under_load_lose_and_double_nothing(
             await victim.start()
 
 
+async def test_rolling_restarts_under_load_lose_and_double_nothing(
+    databases: Databases, tmp_path: Path, chance: Random, is_everything: bool, counts: Counter[str]
+) -> None:
+    if not is_everything and os.environ.get("HUB_TEST_LONG") != "1":
+        pytest.skip("long; HUB_TEST_LONG=1 runs a few of them, make faults all")
+    async with shared_place(databases, tmp_path, counts) as pair:
+        for lap in range(25 if is_everything else 2):
+            # As a deployment does it: one after the other, each when the one before it works again.
+            for replica in pair.replicas:
+                await asyncio.sleep(chance.uniform(0, CALM_S))
+                await replica.stop_in_order()
+                counts["restarts"] += 1
+                if chance.random() < 0.5:
+                    # The other one has all the lanes, and goes on alone.
+                    await pair.flows()
+                await replica.start()
+            if lap % 5 == 0:
+                await owned_by_all(pair)
+                await pair.flows()
+
+
 async def test_stops_of_a_process_inside_a_transaction_and_between_two_have_no_double_effect(
     databases: Databases, tmp_path: Path, chance: Random, is_everything: bool, counts: Counter[str]
 ) -> None:

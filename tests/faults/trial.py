@@ -123,7 +123,9 @@ class Play:
     async def verdict(self, point: Point | None, *, was_reached: bool) -> Verdict:
         queued = [("loymax", one.payload) for one in self._scenario.queued]
         told = Told([*self.line.accepted, *queued], self.line.sent, self.line.answered)
-        violations = (*await judge(self._books, told, self._scenario.expected), *self._world.judge())
+        judged = await judge(self._books, told, self._scenario.expected, without=self._world.without)
+        ends = await self._world.ends(self._books) if self._world.ends is not None else ()
+        violations = (*judged, *ends, *self._world.judge())
         return Verdict(point, was_reached, violations, len(set(told.accepted)))
 
     def cancel(self) -> None:

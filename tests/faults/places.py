@@ -1,0 +1,64 @@
+"""How many places each story is crashed at, kept in ``places.json``: a drop is a failure.
+
+A place that is gone may be a statement that was spared, or a seam that nobody listens to any more, which would be a
+hole in the grid. Whoever has looked which it was counts anew: ``python -m tests.faults.places [STORY…]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+FILE = Path(__file__).parent / "places.json"
+LOOSE = 0.04
+"""Loops that race take another way past a few of the places."""
+RUNS = 5
+"""Only what every one of so many runs meets is counted: a busy machine parts batches that an idle one takes at once."""
+
+
+def expect_no_fewer(story: str, database: str, places: Collection[str]) -> None:
+    """Raises AssertionError where there are fewer than were counted before."""
+    before: int = json.loads(FILE.read_text()).get(story, {}).get(database, 0)
+    assert before, f"{FILE.name} does not know {story} on {database}: python -m tests.faults.places {story}"
+    assert len(places) >= before * (1 - LOOSE), (
+        f"{story} on {database} is crashed at {len(places)} places, where it was at {before}: look which are gone, and"
+        f" count anew if that is right: python -m tests.faults.places {story}"
+    )
+
+
+async def count(stories: Sequence[str]) -> None:
+    """Count the places of these stories, of all where none is named, and write them down."""
+    from tests.faults.invoices import INVOICE  # noqa: PLC0415 - they know this module
+    from tests.faults.life import LivesHere  # noqa: PLC0415 - as above
+    from tests.faults.scenarios import SCENARIOS  # noqa: PLC0415 - as above
+    from tests.faults.stage import Stage  # noqa: PLC0415 - as above
+    from tests.faults.test_flow_crashes import FLOWS  # noqa: PLC0415 - as above
+    from tests.faults.trial import clean_run  # noqa: PLC0415 - as above
+    from tests.support.databases import DIALECTS, Databases  # noqa: PLC0415 - as above
+
+    every = {**SCENARIOS, INVOICE.name: INVOICE, **FLOWS}
+    with tempfile.TemporaryDirectory(prefix="hub_places_") as name:
+        folder = Path(name)
+        databases = Databases(folder)
+        for story in stories or every:
+            for dialect in DIALECTS:
+                stage = Stage(every[story], dialect, databases, folder)
+                await stage.prepare()
+                runs = [await clean_run(stage, LivesHere()) for _ in range(RUNS)]
+                await stage.close()
+                for verdict, _, _ in runs:
+                    assert not verdict.violations, str(verdict)
+                places = set.intersection(*({point.place for point in points} for _, points, _ in runs))
+                counted = json.loads(FILE.read_text())
+                counted.setdefault(story, {})[dialect] = len(places)
+                FILE.write_text(json.dumps(counted, indent=2, sort_keys=True) + "\n")
+                print(f"{story} on {dialect}: {len(places)} places, {len(runs[0][1])} points")
+        await databases.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(count(sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""Cut off anywhere in a flow of a provider or of the shop, the hub and the provider end as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.conftest import IS_EVERYTHING
+from tests.faults.flows.paypal import SUBSCRIBE
+from tests.faults.flows.paypay import EXCHANGE, PAYMENT
+from tests.faults.flows.sepay import RENEWAL
+from tests.faults.life import LivesHere
+from tests.faults.nursery import nursery
+from tests.faults.stage import Stage
+from tests.faults.test_crashes import (
+    HALF_AN_HOUR_S,
+    KILLED_PART,
+    SHARES,
+    TWO_HOURS_S,
+    most_passed_by,
+    points_of,
+    pytestmark,
+    report,
+    thinned,
+    try_all,
+)
+from tests.faults.test_invoice_crashes import some
+from tests.support.databases import Databases
+
+__all__ = ["pytestmark"]
+
+FLOWS = {one.name: one for one in (EXCHANGE, PAYMENT, SUBSCRIBE, RENEWAL)}
+SAMPLE = {"sqlite": 1, "postgresql": 0}
+"""Points that are tried when not all are, where something becomes lasting: a day of a flow takes seconds."""
+KILLED = 2
+"""The same for a process of its own, with HUB_TEST_LONG=1."""
+
+
+@pytest.fixture(params=list(FLOWS))
+async def stage(
+    request: pytest.FixtureRequest, dialect: str, databases: Databases, tmp_path: Path
+) -> AsyncIterator[Stage]:
+    """One flow on one kind of database."""
+    if not IS_EVERYTHING and not SAMPLE[dialect]:
+        pytest.skip("make faults tries every point on both databases")
+    made = Stage(FLOWS[request.param], dialect, databases, tmp_path)
+    await made.prepare()
+    yield made
+    await made.close()
+
+
+@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+@pytest.mark.parametrize("share", range(SHARES if IS_EVERYTHING else 1))
+async def test_a_crash_at_any_point_of_a_flow_leaves_it_done_once(
+    stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
+) -> None:
+    points = await points_of(stage, with_opening=False, runs=2 if is_everything else 1)
+    chosen = thinned(points, chance)[share::SHARES] if is_everything else some(points, chance, SAMPLE[stage.dialect])
+
+    found = await try_all(stage, LivesHere(), chosen, tally)
+
+    mine = points[share::SHARES] if is_everything else points
+    tally.update({"points": len(mine), "raised": len(chosen) - tally["passed by"]})
+    assert not found, report(found)
+    assert tally["passed by"] <= most_passed_by(chosen)
+
+
+@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+async def test_a_kill_at_any_point_of_a_flow_leaves_it_done_once(
+    stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
+) -> None:
+    if not is_everything and os.environ.get("HUB_TEST_LONG") != "1":
+        pytest.skip("long; HUB_TEST_LONG=1 kills at two points of a flow, make faults at many")
+    points = await points_of(stage, with_opening=False, runs=2 if is_everything else 1)
+    chosen = thinned(points, chance, part=KILLED_PART) if is_everything else some(points, chance, KILLED)
+    async with nursery() as apart:
+        found = await try_all(stage, apart, chosen, tally)
+
+    tally.update({"killed": len(chosen) - tally["passed by"]})
+    assert not found, report(found)
+    assert tally["passed by"] <= most_passed_by(chosen)
