@@ -1,0 +1,130 @@
+"""Some seeds hold every promise, one seed is one run, a bug that is put in is found, and the judge stands alone.
+
+``make test`` plays a few seeds, ``make faults`` 1,000, ``make soak`` 10,000. HUB_TEST_LONG=1 plays 50.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Final
+
+import pytest
+import structlog
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.chance import Chance, Weather
+from tests.simulation.deeds import plan
+from tests.simulation.run import Result, Stage, play
+from tests.simulation.shrink import shrunk
+from tests.support.running import PROJECT
+
+IS_EVERYTHING: Final = os.environ.get("HUB_FAULTS") == "all"
+IS_LONG: Final = os.environ.get("HUB_TEST_LONG", "0") != "0"
+SEEDS: Final = 1_000 if IS_EVERYTHING else 50 if IS_LONG else 5
+PARTS: Final = 4 if IS_EVERYTHING else 1
+RUNS_S_MAX: Final = 36_000 if IS_EVERYTHING else 3_000
+EVENTS_MIN, KEYS_MIN = 200, 20
+SEED: Final = 5
+"""A run with kills."""
+
+
+def played(*arguments: str) -> str:
+    """What the command says. It runs apart: there sets of texts have the same order each time."""
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=RUNS_S_MAX, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@cache
+def several(part: int) -> str:
+    """What is said of this part of the seeds."""
+    return played("--seeds", f"1-{SEEDS}", "--share", f"{part}/{PARTS}", "--verbose")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+    structlog.reset_defaults()
+
+
+@pytest.mark.timeout(RUNS_S_MAX + 60)
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_every_promise_holds_whatever_goes_wrong(part: int) -> None:
+    said = several(part)
+
+    sizes = [(int(events), int(keys)) for events, keys in re.findall(r"seed \d+: (\d+) events, (\d+) keys", said)]
+    assert len(sizes) == SEEDS // PARTS
+    assert min(sizes) >= (EVENTS_MIN, 0)
+    assert min(keys for _, keys in sizes) >= KEYS_MIN
+
+
+def test_one_seed_is_one_run_in_every_process() -> None:
+    before = re.findall(rf"seed {SEED}: .* digest (\w+)", several(1 + (SEED - 1) % PARTS))
+    again = re.findall(r"digest (\w+)", played("--seed", str(SEED)))
+
+    assert before == again != []
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_that_is_put_in_is_found(bug: str, stage: Stage) -> None:
+    put_in, rules = BUGS[bug]
+
+    with put_in():
+        found = first_failing(stage)
+
+    assert found.violations[0].startswith(rules), found.violations
+
+
+def test_a_run_that_fails_is_made_smaller(stage: Stage) -> None:
+    put_in, _ = BUGS["silence taken for a refusal"]
+
+    with put_in():
+        found = first_failing(stage)
+        small = shrunk(stage, found, runs_max=1)
+
+    assert small.violations[0].split(":")[0] == found.violations[0].split(":")[0]
+    assert len(small.deeds) < len(found.deeds)
+
+
+def first_failing(stage: Stage) -> Result:
+    """The first of a few seeds whose run fails."""
+    for seed in range(1, 6):
+        result = play(stage, seed)
+        if result.violations:
+            return result
+    raise AssertionError("no run has noticed it")
+
+
+def test_what_is_left_out_changes_nothing_about_the_rest() -> None:
+    chance = Chance(SEED)
+    whole = plan(chance, Weather.of(chance))
+    calm = plan(Chance(SEED), replace(Weather.of(chance), kills=0, broker=0))
+
+    assert [deed for deed in whole if deed.kind not in ("kill", "broker", "consumer")] == calm
+
+
+def test_every_kind_of_fault_is_drawn_and_stays_within_its_bounds() -> None:
+    weathers = [Weather.of(Chance(seed)) for seed in range(200)]
+
+    assert all(one.loss <= 0.3 and one.duplicates <= 0.5 and one.late_s_max <= 86_400 for one in weathers)
+    for name in Weather.__slots__:
+        assert len({getattr(one, name) for one in weathers}) > 1, name
+
+
+def test_the_judge_stands_alone() -> None:
+    look = (
+        "import sys, tests.simulation.judge;"
+        "print([name for name in sys.modules if name.split('.')[0] in ('hub', 'handlers', 'schemas', 'sqlalchemy')])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
