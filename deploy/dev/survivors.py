@@ -1,0 +1,27 @@
+"""After a run of mutmut: how many of its changes were noticed, and those that were not, each as a diff."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+
+def main(part: str) -> int:
+    listed = subprocess.run(
+        [".venv/bin/mutmut", "results", "--all", "true"], capture_output=True, text=True, check=False
+    ).stdout
+    found = [line.strip().rsplit(": ", 1) for line in listed.splitlines() if ": " in line]
+    counts = Counter(state for _, state in found)
+    print(f"{part}: {sum(counts.values())} changes: " + ", ".join(f"{n} {state}" for state, n in counts.most_common()))
+    for name, state in found:
+        if state not in ("killed", "timeout"):
+            shown = subprocess.run([".venv/bin/mutmut", "show", name], capture_output=True, text=True, check=False)
+            changed = [one for one in shown.stdout.splitlines() if one[:1] in "+-" and one[:3] not in ("+++", "---")]
+            print(f"  {state}: {name}")
+            print("\n".join(f"      {one}" for one in changed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
