@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Generator, Iterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
@@ -16,6 +17,7 @@ from hypothesis import settings as hypothesis
 from hub.store.store import Store
 from tests.support.clock import SettableClock
 from tests.support.databases import DIALECTS, Databases
+from tests.support.secrecy import leaks
 
 CONNECTIONS = 12
 ONE_DATABASE_WILL_DO = frozenset(
@@ -23,12 +25,33 @@ ONE_DATABASE_WILL_DO = frozenset(
         "test_api_fuzz",
         "test_bad_handlers",
         "test_paypal_lives",
+        "test_pruning_by_itself",
+        "test_pruning_mishaps",
         "test_sepay_authentication",
         "test_sepay_callback",
         "test_sepay_errors",
     }
 )
-"""Modules about what comes in over HTTP, or about handlers: on PostgreSQL they run with the long ones."""
+"""Modules about what comes in over HTTP, about handlers or a storage: on PostgreSQL they run with the long ones."""
+ONE_DATABASE_EACH = (
+    "tests/scenarios/",
+    *(f"tests/unit/{capability}/" for capability in ("loyalty", "paypal", "paypay", "sepay")),
+    *(f"tests/integration/{part}/" for part in ("app", "cli", "console", "explain", "operate", "paypay", "prove")),
+    "tests/integration/seal/test_sealer",
+)
+"""What leans on the engine, whose own tests take both databases: each test takes one, which its name decides."""
+_OTHER = dict(zip(DIALECTS, reversed(DIALECTS), strict=True))
+LONGEST = frozenset(
+    {
+        "test_console",
+        "test_extending_page",
+        "test_planted",
+        "test_readme_tour",
+        "test_sepay_load",
+        "test_simulation",
+    }
+)
+"""Files that take half a minute and more: the last one to begin decides when all have ended."""
 HAS_CRASHED = pytest.StashKey[bool]()
 
 # How long an example takes is the machine's affair.
@@ -36,14 +59,31 @@ hypothesis.register_profile("hub", deadline=None, suppress_health_check=[HealthC
 hypothesis.load_profile("hub")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what repeats at length what other tests show, unless it is asked for."""
+    """Leave out what repeats at length what other tests show, unless it is asked for; begin with the longest files."""
     if os.environ.get("HUB_TEST_LONG", "0") == "0":
         left_out = pytest.mark.skip(reason="long; HUB_TEST_LONG=1 runs it")
+        names = {item.nodeid for item in items}
         for item in items:
-            repeats = item.path.stem in ONE_DATABASE_WILL_DO and "[postgresql" in item.name
-            if repeats or item.get_closest_marker("long") is not None:
+            if item.get_closest_marker("long") is not None or _repeats(item, names):
                 item.add_marker(left_out)
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def _repeats(item: pytest.Item, names: Collection[str]) -> bool:
+    """Whether the same test on the other database is enough, and that one runs: some are for one database only."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return False
+    dialect = next((given for given in item.callspec.params.values() if given in DIALECTS), None)
+    if dialect is not None and item.nodeid.replace(dialect, _OTHER[dialect]) not in names:
+        return False
+    if item.path.stem in ONE_DATABASE_WILL_DO:
+        return dialect == "postgresql"
+    if dialect is None or not item.nodeid.startswith(ONE_DATABASE_EACH):
+        return False
+    name = item.nodeid.replace(dialect, "")
+    return dialect != DIALECTS[crc32(name.encode()) % len(DIALECTS)]
 
 
 @pytest.hookimpl(trylast=True)
@@ -53,6 +93,17 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
     if isinstance(node, pytest.Item) and timeout_s > 0:
         stderr = node.config.stash[fault_handler_stderr_fd_key]
         faulthandler.dump_traceback_later(timeout_s, file=stderr, exit=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whatever a test is about: nothing that it prints or logs may hold a secret."""
+    report = yield
+    # Each report has all sections so far: those of the test itself are looked through with the test.
+    if report.passed and (found := leaks(text for title, text in report.sections if title.endswith(report.when))):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} printed a secret:\n" + "\n".join(found)
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -91,6 +91,8 @@ async def _behave(do: str) -> None:
                     continue
         case "cancel":
             raise asyncio.CancelledError
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "slow":
             await asyncio.sleep(0.02)
         case _ if do.startswith(STOP):

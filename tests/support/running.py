@@ -19,12 +19,11 @@ from hub.event import LANES
 from hub.store import tables as t
 from tests.support.clock import SettableClock
 from tests.support.patience import until
+from tests.support.secrecy import API_KEY, JWT_SECRET, WEBHOOK_KEY
 
-__all__ = ["API_KEY", "PROJECT", "WEBHOOK_KEY", "RunningHub", "environment", "running", "until"]
+__all__ = ["API_KEY", "JWT_SECRET", "PROJECT", "WEBHOOK_KEY", "RunningHub", "environment", "running", "until"]
 
 PROJECT = Path(__file__).resolve().parents[2]
-WEBHOOK_KEY = "test-webhook-key"
-API_KEY = "test-admin-key"
 
 
 def environment(home: Path, database_url: str = "", **more: str) -> dict[str, str]:
@@ -35,7 +34,7 @@ def environment(home: Path, database_url: str = "", **more: str) -> dict[str, st
         "HUB_SANDBOX": "1",
         "HUB_ROUTING": str(PROJECT / "routing.yaml"),
         "HUB_API_KEY": API_KEY,
-        "HUB_JWT_SECRET": "test-jwt-secret-of-32-characters!!",
+        "HUB_JWT_SECRET": JWT_SECRET,
         "SEPAY_WEBHOOK_API_KEY": WEBHOOK_KEY,
     }
     if database_url:
