@@ -184,6 +184,41 @@ pgbouncer_install() { # the tests start it themselves, and skip what needs it wh
     command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || ! is_root || apt_install pgbouncer
 }
 
+# --- promtool ---------------------------------------------------------------------------------------------------
+
+promtool_install() { # part of Debian's prometheus, whose server is neither started nor wanted; without it its tests are skipped
+    command -v promtool >/dev/null || ! is_root || promtool_unpack
+}
+
+promtool_unpack() { # the program alone
+    local folder
+    folder=$(mktemp -d)
+    say "installing promtool"
+    if (cd "$folder" && apt-get update -qq && apt-get download -qq prometheus && dpkg --extract prometheus_*.deb .) \
+        >"$folder/log" 2>&1; then
+        install -m 755 "$folder/usr/bin/promtool" /usr/local/bin/promtool
+    else
+        cat "$folder/log" >&2
+        say "promtool could not be fetched: its tests are skipped"
+    fi
+    rm -rf "$folder"
+}
+
+# --- Chromium ---------------------------------------------------------------------------------------------------
+
+chromium_install() { # for the console's tests, which are skipped where it is missing
+    if command -v chromium >/dev/null; then
+        printf 'HUB_TEST_CHROMIUM=%s\n' "$(command -v chromium)"
+    elif is_root; then
+        apt_install chromium fonts-dejavu-core
+        printf 'HUB_TEST_CHROMIUM=%s\n' "$(command -v chromium)"
+    else
+        say "chromium is not installed, so the console is not looked at in a browser: sudo apt-get install -y chromium"
+    fi
+}
+
 postgresql
 rabbitmq
 pgbouncer_install
+promtool_install
+chromium_install

@@ -3,6 +3,8 @@
 #
 #   test.sh          everything that must pass before a change lands
 #   test.sh faults   every crash point and the long storms instead of a sample
+#   test.sh mutants  small changes to the code, and which of them no test notices; HUB_TEST_PARTS chooses parts
+#   test.sh soak     10,000 simulated runs; HUB_SOAK_SEEDS=FIRST-LAST chooses others
 #   test.sh bench    the benchmarks; HUB_BENCH_ARGS are passed on, such as --quick
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -14,7 +16,8 @@ CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a di
 failed=()
 summary=()
 alone=$(mktemp) # the tests that passed only when nothing ran beside them
-trap 'rm -f "$alone"' EXIT
+types=$(mktemp) # what mypy says
+trap 'rm -f "$alone" "$types"; [ -z "${mypy:-}" ] || kill "$mypy" 2>/dev/null' EXIT
 
 section() { # HEADING COMMAND…
     local heading=$1 started=$SECONDS verdict=ok name
@@ -40,7 +43,7 @@ finish() {
 forget_the_callers_hub() { # a test must never reach the database of a hub that the caller's shell is set up for
     local name
     for name in "${!HUB_@}"; do
-        case $name in HUB_TEST_* | HUB_FAULTS | HUB_BENCH_*) ;; *) unset "$name" ;; esac
+        case $name in HUB_TEST_* | HUB_FAULTS | HUB_BENCH_* | HUB_SOAK_*) ;; *) unset "$name" ;; esac
     done
 }
 
@@ -58,27 +61,49 @@ tests() { # WORKERS PYTEST-ARGUMENT…
         -q -p randomly --randomly-seed="$SEED" "$@"
 }
 
+start_mypy() { # beside all else: it uses one core for more than a minute
+    .venv/bin/mypy --no-error-summary >"$types" 2>&1 &
+    mypy=$!
+}
+
+told_by_mypy() {
+    local code=0
+    wait "$mypy" || code=$?
+    mypy=
+    cat "$types"
+    return "$code"
+}
+
 forget_the_callers_hub
+[ "${1:-all}" != all ] || start_mypy
 start_servers
 case ${1:-all} in
     all)
         section 'ruff check' .venv/bin/ruff check --quiet .
         section 'ruff format' .venv/bin/ruff format --quiet --check .
-        section 'mypy --strict' .venv/bin/mypy --no-error-summary
         section 'import contracts' .venv/bin/lint-imports --no-logo
         section 'routing rules' .venv/bin/hub routes test
         export HUB_FAULTS=${HUB_FAULTS:-sample}
-        section 'tests' tests "$WORKERS" --dist loadfile --durations 5 --durations-min 5 tests --ignore=tests/faults
+        section 'tests' tests "$WORKERS" --dist loadfile --no-loadscope-reorder --durations 5 --durations-min 5 tests --ignore=tests/faults
+        section 'mypy --strict' told_by_mypy
         section 'faults, a sample' tests "$CRASH_WORKERS" -o faulthandler_timeout=2400 tests/faults
         ;;
     faults)
         export HUB_FAULTS=all
         # A grid takes hours here, in one test: nothing ends its process from outside.
         section 'faults, all' tests "$CRASH_WORKERS" -o faulthandler_timeout=0 tests/faults
+        section 'planted bugs' tests 1 -s -o faulthandler_timeout=0 tests/mutants
+        section 'simulation' tests 2 -o faulthandler_timeout=0 tests/simulation
+        ;;
+    mutants)
+        # shellcheck disable=SC2086
+        section 'mutation run' deploy/dev/mutants.sh ${HUB_TEST_PARTS:-} ;;
+    soak)
+        section 'simulation' .venv/bin/python -m tests.simulation --seeds "${HUB_SOAK_SEEDS:-1-10000}" --jobs 2
         ;;
     bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
         # shellcheck disable=SC2086
         section 'benchmarks' .venv/bin/python -m benchmarks --save ${HUB_BENCH_ARGS:-} ;;
-    *) echo "test.sh: unknown part '$1', expected faults or bench" >&2; exit 2 ;;
+    *) echo "test.sh: unknown part '$1', expected faults, mutants, soak or bench" >&2; exit 2 ;;
 esac
 finish

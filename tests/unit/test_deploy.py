@@ -56,9 +56,10 @@ def test_every_variable_is_one_that_the_hub_reads() -> None:
         DEPLOY / "compose.yaml",
         DEPLOY / "example.env",
         *(DEPLOY / "kubernetes").iterdir(),
+        *(DEPLOY / "ecs").iterdir(),
         DEPLOY / "Containerfile",
     ]
-    used = {name for file in files for name in re.findall(r"\b(?:HUB|SEPAY)_[A-Z_]+\b", file.read_text())}
+    used = {name for file in files for name in re.findall(r"\b(?:HUB|SEPAY|PAYPAY)_[A-Z_]+\b", file.read_text())}
 
     assert used - known == set()
     assert len(used) > 10
@@ -182,16 +183,49 @@ def test_the_proxy_keeps_inside_what_is_for_inside() -> None:
     assert "{$HUB_PUBLIC_NAME}" in text
 
 
-def test_kustomize_puts_it_together() -> None:
+@pytest.mark.parametrize("folder", ["kubernetes", "kubernetes-autoscaled"])
+def test_kustomize_puts_it_together(folder: str) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     done = subprocess.run(
-        ["kubectl", "kustomize", DEPLOY / "kubernetes"], capture_output=True, text=True, timeout=TOOL_S_MAX, check=False
+        ["kubectl", "kustomize", DEPLOY / folder], capture_output=True, text=True, timeout=TOOL_S_MAX, check=False
     )
 
     assert done.returncode == 0, done.stderr
-    made = list(YAML(typ="safe").load_all(done.stdout))
-    assert {one["metadata"].get("namespace", one["metadata"]["name"]) for one in made} == {"hub"}
+    made = {one["kind"]: one for one in YAML(typ="safe").load_all(done.stdout)}
+    assert {one["metadata"].get("namespace", one["metadata"]["name"]) for one in made.values()} == {"hub"}
+    # Who scales says how many: never both.
+    assert ("replicas" in made["Deployment"]["spec"]) == ("HorizontalPodAutoscaler" not in made)
+
+
+def test_the_autoscaler_goes_by_the_backlogs_age_and_holds_still_while_something_is_paused() -> None:
+    [scaler] = documents("kubernetes-autoscaled/autoscaler.yaml")
+    [values] = documents("kubernetes-autoscaled/adapter-values.yaml")
+    [rule] = values["rules"]["external"]
+    [metric] = scaler["spec"]["metrics"]
+
+    assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind("Deployment")["metadata"]["name"]
+    assert scaler["spec"]["minReplicas"] == of_kind("Deployment")["spec"]["replicas"]
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
+    assert rule["seriesQuery"].startswith("hub_delivery_backlog_age_seconds{")
+    assert rule["metricsQuery"].endswith("unless on() (max(hub_paused) > 0)")
+
+
+def test_grafana_is_given_its_source_and_its_dashboards(compose: dict[str, Any]) -> None:
+    grafana = compose["services"]["grafana"]
+    [sources] = documents("grafana/provisioning/datasources/prometheus.yaml")
+    [providers] = documents("grafana/provisioning/dashboards/hub.yaml")
+    inside = {volume.split(":")[1]: volume.split(":")[0] for volume in grafana["volumes"]}
+
+    assert [one["url"] for one in sources["datasources"]] == ["http://prometheus:9090"]
+    assert "prometheus" in compose["services"]
+    [folder] = [one["options"]["path"] for one in providers["providers"]]
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.startswith(f"{folder}/")
+    assert (DEPLOY / inside[folder] / home.removeprefix(f"{folder}/")).exists()
+    # It asks nobody for a password, so only this machine may reach it.
+    ports = [port for name in ("grafana", "prometheus") for port in compose["services"][name]["ports"]]
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
@@ -212,3 +246,18 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "hub.service" in line] == []
     [stop_s] = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert float(stop_s) > Settings().stop_deadline_s
+
+
+def test_systemd_finds_the_unit_well_locked() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed (Debian: apt-get install systemd)")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=12", DEPLOY / "systemd/hub.service"],
+        capture_output=True,
+        text=True,
+        timeout=TOOL_S_MAX,
+        check=False,
+    )
+
+    # 0 is nothing allowed, 10 everything: above 1.2 it would exit otherwise.
+    assert done.returncode == 0, done.stdout
