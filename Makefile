@@ -1,10 +1,10 @@
 # The hub's commands. `make run` and `make test` need Python 3.11 (with venv), git and make, and do the rest themselves.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults bench fmt lock audit clean
+.PHONY: help run test faults mutants soak bench docs screenshots manifests fmt lock audit clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## set up and run the embedded hub with the providers' sandboxes
 	@deploy/dev/venv.sh run
@@ -18,9 +18,30 @@ faults: ## crash at every point, and break lines, processes and servers under lo
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh faults
 
+mutants: ## change the code in small ways, and show which changes no test notices (long; see docs/mutants.md)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh mutants
+
+soak: ## play 10,000 simulated runs (hours)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh soak
+
 bench: ## measure on this machine; see benchmarks/
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh bench
+
+docs: ## build the documentation as a site into build/site
+	@deploy/dev/venv.sh dev
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@printf 'build/site/index.html\n'
+
+screenshots: ## take pictures of every page of the console into build/screenshots (needs chromium)
+	@deploy/dev/venv.sh dev
+	@.venv/bin/python -m tests.browser.screenshots build/screenshots
+
+manifests: ## ask the tools of others whether deploy/ is right (needs the package index)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/manifests.sh
 
 fmt: ## format, and fix what ruff can fix
 	@deploy/dev/venv.sh dev
