@@ -2,8 +2,8 @@
 
 A backlog of exchanges lies ready; the hub starts, gives each, and asks once how it stands. PayPay's sandbox notes when
 each call comes. While gifts are asked for, the calls a second, looks among them, stand beside what the bound allows:
-calls in flight over the latency, or the rate. A share near one means that neither a thread, a lock nor the database
-held the calls back.
+calls in flight over the time that a call is there, or the rate. A share near one means that neither a thread, a lock
+nor the database held the calls back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from statistics import median
 from uuid import UUID
 
 import asyncpg
@@ -59,19 +60,23 @@ class Bound:
     in_flight: int = 32
     per_s: int = PLENTY
 
-    @property
-    def calls_per_s(self) -> float:
-        """The most that this allows."""
-        return min(self.in_flight / LATENCY_S, float(self.per_s))
+    def calls_per_s(self, latency_s: float = LATENCY_S) -> float:
+        """The most that this allows where each call is at PayPay's for so long."""
+        return min(self.in_flight / latency_s, float(self.per_s))
 
 
 @dataclass(slots=True)
 class Log:
-    """When each call came, and how many were there together at most."""
+    """When each call came, how long it was there, and how many were there together at most."""
 
     gifts_s: list[float] = field(default_factory=list)
     calls_s: list[float] = field(default_factory=list)
+    stays_s: list[float] = field(default_factory=list)
     most: int = 0
+
+    def stay_s(self) -> float:
+        """How long half of the calls were there: its latency, and what it takes to read and to answer them."""
+        return median(self.stays_s)
 
     def gifts_per_s(self) -> float:
         """Gifts a second in the middle of the run."""
@@ -96,7 +101,7 @@ async def exchanges(bench: Bench) -> None:
 
 async def exchanged(name: str, bound: Bound, bench: Bench) -> Figure:
     """Drain a backlog of exchanges that takes about as long as a phase of the latencies."""
-    number = max(MEMBERS, int(bound.calls_per_s * bench.plan.latency_s))
+    number = max(MEMBERS, int(bound.calls_per_s() * bench.plan.latency_s))
     log = Log()
     async with database() as url, home() as folder, paypay(log) as (sandbox, paypay_url):
         settings = settings_for(folder, paypay_url, bound)
@@ -117,9 +122,9 @@ async def exchanged(name: str, bound: Bound, bench: Bench) -> Figure:
         database_cpu_s=counted.database_cpu_s,
         peak_mb=counted.peak_mb,
         values={
-            "bound_per_s": bound.calls_per_s,
+            "bound_per_s": bound.calls_per_s(log.stay_s()),
             "calls_per_s": log.calls_per_s(),
-            "share_of_bound": log.calls_per_s() / bound.calls_per_s,
+            "share_of_bound": log.calls_per_s() / bound.calls_per_s(log.stay_s()),
             "in_flight_most": float(log.most),
         },
     )
@@ -145,7 +150,10 @@ class _Noting(Sandbox):
         if request.method == "POST":
             self.log.gifts_s.append(now_s)
         self.log.most = self.calls_in_flight_most
-        return await super()._answer(request)
+        try:
+            return await super()._answer(request)
+        finally:
+            self.log.stays_s.append(time.perf_counter() - now_s)
 
 
 def settings_for(folder: Path, paypay_url: str, bound: Bound) -> Mapping[str, str]:

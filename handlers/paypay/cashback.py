@@ -6,11 +6,11 @@ UNKNOWN, with the points held. Source: docs/providers/paypay.md, "Exchanging poi
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import aliased
 
 from handlers.paypay.announcing import tell_end, tell_points
@@ -31,18 +31,18 @@ from handlers.paypay.progress import (
 )
 from handlers.paypay.sessions import AUTHORIZATION_LIFE, BAD_AUTHORIZATION, find_session, unlink_all
 from handlers.paypay.states import Status, Step, is_absent
-from handlers.paypay.tables import LINKED, PayPayCashback, PayPayReversal
+from handlers.paypay.tables import LINKED, NOT_ENOUGH_MONEY, WALLET_WAS_EMPTY, PayPayCashback, PayPayReversal
 from handlers.paypay.wire import GiveCashback, ReadCashback
 from hub.capability import calls
 from hub.errors import BusyError, PermanentError
 from hub.flow.priority import Priority
+from hub.store.types import UtcTime
 from schemas.paypay_exchange import CashbackCheck, CashbackRequested
 
 if TYPE_CHECKING:
     from hub.deliver.context import Context
 
 CHECK: Final = "paypay.cashback.check"
-NOT_ENOUGH_MONEY: Final = "NOT_ENOUGH_MONEY"
 WALLET_PAUSE: Final = timedelta(minutes=10)
 """How long nothing is given after PayPay said that our wallet there is empty."""
 PRIORITY: Final = {
@@ -53,6 +53,11 @@ PRIORITY: Final = {
     "sweep": Priority.SWEEP,
 }
 """Why a look is taken → who goes first."""
+_other = aliased(PayPayCashback, name="other")
+_WITH_WALLET: Final = select(
+    PayPayCashback, exists().where(WALLET_WAS_EMPTY, _other.updated_at > bindparam("since", type_=UtcTime))
+).where(PayPayCashback.id == bindparam("id"))
+"""An exchange, and whether PayPay has just said that our wallet is empty. Building it takes longer than asking."""
 
 
 @calls("paypay")
@@ -62,8 +67,8 @@ async def give_cashback(requested: CashbackRequested, ctx: Context) -> None:
     Raises: PayPayBusyError and its neighbours, when nothing reached PayPay; the row is NEW still.
     """
     async with ctx.reading() as session:
-        wanted = select(PayPayCashback, _wallet_was_empty(ctx.now)).where(PayPayCashback.id == requested.request_id)
-        found = (await session.execute(wanted)).first()
+        bounds = {"id": requested.request_id, "since": ctx.now - WALLET_PAUSE}
+        found = (await session.execute(_WITH_WALLET, bounds)).first()
     if found is None:
         raise PermanentError(f"no exchange has the id {requested.request_id}")
     row, is_wallet_empty = found
@@ -193,16 +198,6 @@ async def _release(row: PayPayCashback, reason: str, ctx: Context) -> None:
     await members(ctx.settings).release(ctx, row.id)
     await tell_points("released", row, row.points, hold_reference(row.id, 0), ctx)
     await tell_end(row, reason, ctx.now, ctx)
-
-
-def _wallet_was_empty(now: datetime) -> ColumnElement[bool]:
-    """Whether PayPay has said so just now."""
-    other = aliased(PayPayCashback)
-    return exists().where(
-        other.status == Status.FAILED,
-        other.result_code == NOT_ENOUGH_MONEY,
-        other.updated_at > now - WALLET_PAUSE,
-    )
 
 
 async def _look_later(row: PayPayCashback, ctx: Context) -> None:

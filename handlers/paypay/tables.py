@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from handlers.paypay.states import Status
@@ -123,6 +123,11 @@ class Request:
 STATUS_CHECK: Final = among("status", tuple(Status))
 
 
+NOT_ENOUGH_MONEY: Final = "NOT_ENOUGH_MONEY"
+WALLET_WAS_EMPTY: Final = text(f"status = '{Status.FAILED}' AND result_code = '{NOT_ENOUGH_MONEY}'")
+"""Written out, as a partial index wants it; each gift asks whether there is one of late."""
+
+
 class PayPayCashback(Request, Base):
     """A member exchanges points: ``amount_jpy`` yen of cashback for ``points`` points, which the ledger holds."""
 
@@ -135,6 +140,12 @@ class PayPayCashback(Request, Base):
         Index(None, "succeeded_at"),
         Index(None, "hinted_at"),
         Index(None, "parent_id", unique=True),
+        Index(
+            "ix_paypay_cashback_request_wallet_was_empty",
+            "updated_at",
+            postgresql_where=WALLET_WAS_EMPTY,
+            sqlite_where=WALLET_WAS_EMPTY,
+        ),
         CheckConstraint(STATUS_CHECK, name="status"),
         CheckConstraint(among("device_type", DEVICES), name="device_type"),
         CheckConstraint("points > 0", name="points"),

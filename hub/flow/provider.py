@@ -34,11 +34,11 @@ TURN_S_MAX: Final = 30.0
 """How long a call waits for its turn, inside its handler's own time; then its delivery is put off."""
 AHEAD_S: Final = 2.0
 """A rate lets so many seconds' worth of deliveries begin: more would only wait with their handlers' time running."""
-BESIDE_SHARE: Final = 1.0
+BESIDE_SHARE: Final = 2.0
 """So many deliveries may be in hand beside those that can call, as a part of these; one at least.
 
-Before and after its call a delivery needs some time of its own. At a provider that takes as long as that, this share is
-what keeps every place in use."""
+Before and after its call a delivery needs some time of its own. At a provider that takes half as long as both, this
+share is what keeps every place in use."""
 BESIDE_SHARE_OF_OTHERS: Final = 0.25
 """The same for what does not move money: were as many of those in hand, they would have most of the places."""
 PAUSED_LOOK_S: Final = 5.0

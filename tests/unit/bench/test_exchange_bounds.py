@@ -11,8 +11,9 @@ from hub.routing import load_routing
 
 
 def test_the_narrower_bound_counts() -> None:
-    assert Bound(in_flight=4).calls_per_s == pytest.approx(4 / LATENCY_S)
-    assert Bound(per_s=10).calls_per_s == 10.0
+    assert Bound(in_flight=4).calls_per_s() == pytest.approx(4 / LATENCY_S)
+    assert Bound(in_flight=4).calls_per_s(0.2) == pytest.approx(20.0)
+    assert Bound(per_s=10).calls_per_s() == 10.0
 
 
 def test_the_speed_is_taken_in_the_middle_of_the_run() -> None:

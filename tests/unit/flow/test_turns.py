@@ -77,7 +77,7 @@ async def test_a_process_takes_its_part_of_the_calls_in_flight_and_at_least_one(
     async with calling(provider, *[Priority.MONEY] * 10) as (came, _):
         assert len(came) == out
         # Beside them some get ready, or write their end, without a call.
-        assert provider.room(Priority.MONEY) == 2 * out
+        assert provider.room(Priority.MONEY) == 3 * out
 
 
 @pytest.mark.parametrize("in_flight", [2, 3, 4, 10])
