@@ -11,7 +11,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from hub.clock import Clock, SystemClock
 from hub.deliver.backlog import Backlog, BacklogWatch
 from hub.deliver.context import Surroundings
 from hub.deliver.registry import Rules
-from hub.environment import Environment
 from hub.errors import ConfigError, StoreUnavailableError
 from hub.flow.flow import Flow
 from hub.inbox.accept import GroupCommit
@@ -40,11 +39,10 @@ from hub.operate.watch import ListsWatch
 from hub.owner import KIND_OF_ROLE, Owner
 from hub.ownership.holding import DELIVER, RELAY, Kind
 from hub.ownership.wakeups import Wakeups
-from hub.retention.settings import RetentionSettings
+from hub.plan import Plan
 from hub.routing.sources import QueueConfig
 from hub.schedule.scheduler import Scheduler
 from hub.seal.sealer import Sealer
-from hub.settings import Settings, load_settings, read_settings
 from hub.signal import LaneSignal, SharedSignal
 from hub.store.health import check_database
 from hub.store.readiness import prepare
@@ -74,12 +72,11 @@ class _Reading:
 class Hub:
     """One process of the hub: ``open`` reads and connects, ``start`` sets the loops going, ``stop`` ends in order."""
 
-    def __init__(
-        self, settings: Settings, environment: Environment, wiring: Wiring, store: Store, clock: Clock
-    ) -> None:
-        self.settings = settings
-        self.environment = environment
-        self.wiring = wiring
+    def __init__(self, plan: Plan, store: Store, clock: Clock) -> None:
+        self._plan = plan
+        self.settings = settings = plan.settings
+        self.environment = plan.environment
+        self.wiring = plan.wiring
         self.store = store
         self.clock = clock
         self.api = HubApi(self)
@@ -101,11 +98,10 @@ class Hub:
         self.serving: Serving | None = None
         self.probes: Serving | None = None
         self.backlog = BacklogWatch(store, clock)
-        self.measuring = Measuring(wiring.capabilities.members, self.api)
+        self.measuring = Measuring(plan.wiring.capabilities.members, self.api)
         self.failed = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._capability_settings = read_capability_settings(wiring, environment)
-        self._retention = read_settings(RetentionSettings, environment)
+        self._retention = plan.retention
         self.owner: Owner | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._reading: dict[tuple[str, str], _Reading] = {}
@@ -123,15 +119,15 @@ class Hub:
         self._processes: Processes | None = None
 
     @classmethod
-    async def open(cls, environ: Mapping[str, str], *, clock: Clock | None = None) -> Hub:
+    async def open(cls, environ: Mapping[str, str], *, clock: Clock | None = None, plan: Plan | None = None) -> Hub:
         """Read the settings and routing.yaml, open and upgrade the database, declare the topology.
 
-        Raises ConfigError with every mistake that was found; StoreUnavailableError when the database is away.
+        With a ``plan`` nothing is read again. Raises ConfigError with every mistake that was found;
+        StoreUnavailableError when the database is away.
         """
-        environment = Environment(environ)
-        settings = load_settings(environ)
         the_clock = clock or SystemClock()
-        wiring = load_wiring(settings.routing, environment, the_clock)
+        plan = plan or Plan.read(environ, the_clock)
+        settings = plan.settings
         settings.home.mkdir(parents=True, exist_ok=True)
         store = Store.open(
             settings.database,
@@ -140,7 +136,7 @@ class Hub:
             is_pooled=settings.is_database_pooled,
         )
         try:
-            hub = cls(settings, environment, wiring, store, the_clock)
+            hub = cls(plan, store, the_clock)
             await hub._prepare()
         except BaseException:
             await store.close()
@@ -168,7 +164,12 @@ class Hub:
 
     def settings_of(self, capability: str) -> Any:
         """The settings object of a capability."""
-        return self._capability_settings[capability]
+        return self._plan.of_capabilities[capability]
+
+    @property
+    def plan(self) -> Plan:
+        """What it goes by now: with the rules of the last reload."""
+        return replace(self._plan, wiring=self.wiring)
 
     @property
     def archive(self) -> Archive:
@@ -270,7 +271,7 @@ class Hub:
 
     async def _make_console(self) -> web.Application:
         # The pages and what renders them are megabytes and take their time to load; webhooks do not wait for it.
-        await asyncio.to_thread(importlib.import_module, "hub.console.pages.login")
+        await asyncio.to_thread(importlib.import_module, "hub.console.app")
         from hub.console.app import Console  # noqa: PLC0415 - just loaded
 
         return Console(self).application()
@@ -464,11 +465,3 @@ def _backlog_check(backlog: Backlog | None) -> CheckResult:
         return CheckResult("backlog", ok=True, detail="not looked at yet")
     counts = ", ".join(f"{count} {state}" for state, count in backlog.deliveries.items() if count) or "nothing waits"
     return CheckResult("backlog", ok=True, detail=f"{counts}; oldest ready {backlog.oldest_s:.0f} s")
-
-
-def read_capability_settings(wiring: Wiring, environment: Environment) -> dict[str, Any]:
-    """The settings of each capability by its name. Raises ConfigError."""
-    return {
-        one.name: read_settings(one.settings, environment) if one.settings is not None else None
-        for one in wiring.capabilities.members
-    }

@@ -72,12 +72,13 @@ async def opened(*, needs_secrets: bool = True) -> AsyncIterator[Hub]:
     StoreUnavailableError.
     """
     from hub.app import Hub  # noqa: PLC0415 - only a few commands need all of it
+    from hub.plan import Plan  # noqa: PLC0415
     from hub.transports import open_transport  # noqa: PLC0415
 
     environment, settings, wiring = load_rules(needs_secrets=needs_secrets)
     store = open_store(settings)
     try:
-        hub = Hub(settings, environment, wiring, store, SystemClock())
+        hub = Hub(Plan.of(settings, environment, wiring), store, SystemClock())
         await prepare(store, wiring.capabilities.members, may_upgrade=False)
         hub.rules = wiring.rules(await store.write(lambda conn: register_routes(conn, wiring.router.routes)))
         hub.transport = open_transport(settings.broker, store, hub.clock)

@@ -9,17 +9,19 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import structlog
 import typer
+from prometheus_client import Gauge
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from hub import tracing
-from hub.app import ROLES, Hub, read_capability_settings
+from hub.app import ROLES, Hub
 from hub.cli.collector import settle_collector
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
@@ -27,17 +29,22 @@ from hub.cli.output import EXIT_PROBLEM, run
 from hub.cli.refresh import Refresh
 from hub.cli.supervisor import Leash, Supervisor
 from hub.clock import SystemClock
-from hub.environment import Environment
+from hub.console.addresses import BASE as CONSOLE
 from hub.errors import ConfigError, StoreUnavailableError
 from hub.ingress.processes import Processes
 from hub.ingress.server import bind, is_number
+from hub.plan import Plan
 from hub.settings import load_settings
 from hub.signal import is_set_within
 from hub.store.words import words_for_logs
-from hub.wiring import load_wiring
 
 AGAIN_S = 1.0
 """How long a hub that could not come up again after a refresh waits before it tries once more."""
+
+REFUSED = Gauge(
+    "hub_rules_refused",
+    "1 while the hub goes by earlier settings and rules, because it could not take over the present ones",
+)
 
 log = structlog.get_logger(__name__)
 
@@ -97,41 +104,62 @@ async def _serve(roles: tuple[str, ...], leash: Leash | None) -> int:
     # Before anything is opened: a second daemon must not migrate the first one's tables, nor change its bindings.
     lock.take()
     tracing.start(os.environ)
+    plan = Plan.read(os.environ, SystemClock())
     refresh = Refresh(settings, SystemClock())
     loop.add_signal_handler(signal.SIGUSR1, refresh.now)
     listening = socket.socket(fileno=leash.listening) if leash is not None and leash.listening is not None else None
 
-    async def live(listening: socket.socket | None, is_first: bool) -> tuple[int, socket.socket | None]:
-        return await _live(roles, leash, stopping, refresh, listening, is_first=is_first)
+    async def live(listening: socket.socket | None, plan: Plan, is_first: bool) -> Ending:
+        return await _live(roles, leash, stopping, refresh, listening, plan=plan, is_first=is_first)
 
-    code = await _lives(live, stopping, refresh, listening)
+    code = await _lives(live, stopping, refresh, listening, plan)
     tracing.stop()
     lock.release()
     log.info("hub_stopped")
     return code
 
 
-Live: TypeAlias = Callable[[socket.socket | None, bool], Awaitable[tuple[int, socket.socket | None]]]
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a life of the hub ended, and what the next one begins with."""
+
+    code: int
+    listening: socket.socket | None
+    """Goes on listening: who connects during a refresh waits there."""
+    had: Plan
+    following: Plan
+    """What is in the files by now, where it was found good."""
 
 
-async def _lives(live: Live, stopping: asyncio.Event, refresh: Refresh, listening: socket.socket | None) -> int:
+Live: TypeAlias = Callable[[socket.socket | None, Plan, bool], Awaitable[Ending]]
+
+
+async def _lives(
+    live: Live, stopping: asyncio.Event, refresh: Refresh, listening: socket.socket | None, plan: Plan
+) -> int:
     """One life after the other, until the hub is to stop or has failed."""
-    is_first = True
+    is_first, former = True, plan
     while True:
         try:
-            code, listening = await live(listening, is_first)
-        except StoreUnavailableError as error:
+            ending = await live(listening, plan, is_first)
+        except (StoreUnavailableError, ConfigError) as error:
             if is_first:
                 raise
-            # It was there a moment ago, or nothing would have been refreshed: it comes again.
-            log.warning("refresh_awaits_database", error=str(error), pause_s=AGAIN_S)
+            if isinstance(error, ConfigError):
+                # Found good a moment ago, and not good enough. What the last life went by was: a hub that has run
+                # must not end because somebody left a mistake somewhere.
+                tell_refused("refresh_failed", error)
+                plan = former
+            else:
+                # It was there a moment ago, or nothing would have been refreshed: it comes again.
+                log.warning("refresh_awaits_database", error=str(error), pause_s=AGAIN_S)
             if not await is_set_within(stopping, AGAIN_S):
                 continue
-            code = 0
-        if stopping.is_set() or code:
-            return code
+            return 0
+        if stopping.is_set() or ending.code:
+            return ending.code
         refresh.again()
-        is_first = False
+        is_first, listening, former, plan = False, ending.listening, ending.had, ending.following
 
 
 async def _live(
@@ -141,13 +169,11 @@ async def _live(
     refresh: Refresh,
     listening: socket.socket | None,
     *,
+    plan: Plan,
     is_first: bool,
-) -> tuple[int, socket.socket | None]:
-    """One life of the hub, from its start until it is to stop, has failed, or is to be refreshed: each ends it alike.
-
-    Answers with the exit code, and with the socket that goes on listening: who connects during a refresh waits there.
-    """
-    hub = await Hub.open(os.environ)
+) -> Ending:
+    """One life of the hub, until it is to stop, has failed, or is to be refreshed: each ends it alike."""
+    hub = await Hub.open(os.environ, plan=plan)
     try:
         processes = Processes(Path(leash.directory), leash.number) if leash is not None else None
         if listening is None and "ingress" in roles and is_number(hub.settings.host):
@@ -174,6 +200,7 @@ async def _live(
             _greet(hub)
     else:
         log.info("hub_refreshed")
+    following: Plan | None = None
     while True:
         waits = [asyncio.create_task(one) for one in (hub.failed.wait(), stopping.wait(), refresh.wait())]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -181,7 +208,7 @@ async def _live(
             task.cancel()
         code = EXIT_PROBLEM if hub.failed.is_set() else 0
         is_end = bool(code) or stopping.is_set()
-        if is_end or await _can_start_again(hub):
+        if is_end or (following := await _next_plan(hub, os.environ)) is not None:
             break
         refresh.again()
     log.info("hub_stopping" if is_end else "hub_refreshing", deadline_s=hub.settings.stop_deadline_s)
@@ -189,34 +216,43 @@ async def _live(
         # Nobody is to wait for a hub that does not come again.
         listening.close()
     await hub.stop()
-    return code, listening
+    return Ending(code, listening, hub.plan, following or hub.plan)
 
 
-async def _can_start_again(hub: Hub) -> bool:
-    """Whether a refresh would come up again. A hub that runs must not end because somebody left a mistake in a file."""
+async def _next_plan(hub: Hub, environ: Mapping[str, str]) -> Plan | None:
+    """What a refresh would come up with; None where it would not come up.
+
+    It is what the next life goes by, whatever becomes of the files in between.
+    """
     try:
-        wiring = load_wiring(load_settings(os.environ).routing, Environment(os.environ), hub.clock)
-        read_capability_settings(wiring, Environment(os.environ))
+        plan = Plan.read(environ, hub.clock)
         async with hub.store.reading() as conn:
             await conn.execute(select(1))
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("refresh_refused", problem=str(problem))
-        return False
-    except StoreUnavailableError as error:
-        log.error("refresh_refused", problem=str(error))
-        return False
-    return True
+    except (ConfigError, StoreUnavailableError) as error:
+        tell_refused("refresh_refused", error)
+        return None
+    REFUSED.set(0)
+    return plan
 
 
 async def _reload(hub: Hub) -> None:
     try:
         await hub.reload()
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("routing_not_reloaded", problem=str(problem))
     except Exception as error:
-        log.error("routing_not_reloaded", problem=words_for_logs(error), exc_info=error)
+        tell_refused("routing_not_reloaded", error)
+    else:
+        REFUSED.set(0)
+
+
+def tell_refused(event: str, error: Exception) -> None:
+    """Say why the hub goes on by what it has, and not by what is in its files."""
+    REFUSED.set(1)
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            log.error(event, problem=str(problem))
+    else:
+        is_known = isinstance(error, StoreUnavailableError)
+        log.error(event, problem=words_for_logs(error), exc_info=None if is_known else error)
 
 
 def _greet(hub: Hub) -> None:
@@ -227,7 +263,7 @@ def _greet(hub: Hub) -> None:
         log.warning("routing_warning", problem=str(problem))
     if hub.settings.console != "off" and hub.settings.sandbox:
         password = _short(hub.settings.home / "secrets" / "HUB_CONSOLE_PASSWORD")
-        typer.echo(f"Its console is {hub.serving.url}/console: sign in as admin, the password is in {password}.")
+        typer.echo(f"Its console is {hub.serving.url}{CONSOLE}: sign in as admin, the password is in {password}.")
     for line in hub.first_steps():
         typer.echo(line)
 

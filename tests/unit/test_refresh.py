@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from socket import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from hub.cli import run
 from hub.cli.refresh import Refresh, next_refresh
 from hub.errors import ConfigError, StoreUnavailableError
+from hub.plan import Plan
 from hub.settings import Settings, load_settings
 from tests.support.clock import SettableClock
 
@@ -70,28 +73,61 @@ async def test_told_so_it_is_due_at_once(cron: str, clock: SettableClock) -> Non
     await asyncio.wait_for(waiting, 60)
 
 
+PLANS = tuple(cast(Plan, name) for name in ("the first", "the second", "the third"))
+
+
+class Lives:
+    """Each goes by the next of some plans, unless what is told of it is an error; the last one is told to stop."""
+
+    def __init__(self, *told: Exception | None) -> None:
+        self.stopping = asyncio.Event()
+        self.begun: list[tuple[Plan, bool]] = []
+        self._told = told
+
+    async def __call__(self, listening: socket | None, plan: Plan, is_first: bool) -> run.Ending:
+        self.begun.append((plan, is_first))
+        told = self._told[len(self.begun) - 1]
+        if told is not None:
+            raise told
+        if len(self.begun) == len(self._told):
+            self.stopping.set()
+        return run.Ending(0, listening, plan, PLANS[min(PLANS.index(plan) + 1, len(PLANS) - 1)])
+
+    async def code(self, clock: SettableClock) -> int:
+        return await run._lives(self, self.stopping, Refresh(settings(), clock), None, PLANS[0])
+
+
 async def test_a_database_that_goes_away_in_the_middle_of_a_refresh_is_waited_for(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "AGAIN_S", 0.0)
-    stopping, firsts = asyncio.Event(), list[bool]()
+    lives = Lives(None, StoreUnavailableError("gone", delay_s=1.0), None)
 
-    async def live(listening: socket | None, is_first: bool) -> tuple[int, socket | None]:
-        firsts.append(is_first)
-        if len(firsts) == 2:
-            raise StoreUnavailableError("gone", delay_s=1.0)
-        if len(firsts) == 3:
-            stopping.set()
-        return 0, listening
+    assert await lives.code(clock) == 0
 
-    code = await run._lives(live, stopping, Refresh(settings(), clock), None)
-
-    assert (code, firsts) == (0, [True, False, False])
+    first, second, _ = PLANS
+    assert lives.begun == [(first, True), (second, False), (second, False)]
 
 
-async def test_a_database_that_is_away_at_the_start_ends_it(clock: SettableClock) -> None:
-    async def live(listening: socket | None, is_first: bool) -> tuple[int, socket | None]:
-        raise StoreUnavailableError("away", delay_s=1.0)
+async def test_what_was_found_good_and_does_not_start_gives_way_to_what_the_hub_had(
+    clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "AGAIN_S", 0.0)
+    lives = Lives(None, ConfigError("a mistake"), ConfigError("and another"), None)
 
-    with pytest.raises(StoreUnavailableError):
-        await run._lives(live, asyncio.Event(), Refresh(settings(), clock), None)
+    with capture_logs() as logs:
+        assert await lives.code(clock) == 0
+
+    first, second, _ = PLANS
+    assert lives.begun == [(first, True), (second, False), (first, False), (first, False)]
+    assert [(one["event"], one["problem"]) for one in logs if one["event"] == "refresh_failed"] == [
+        ("refresh_failed", "a mistake"),
+        ("refresh_failed", "and another"),
+    ]
+    assert REGISTRY.get_sample_value("hub_rules_refused") == 1
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away", delay_s=1.0), ConfigError("a mistake")])
+async def test_what_is_wrong_at_the_start_ends_it(clock: SettableClock, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        await Lives(error).code(clock)

@@ -6,6 +6,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+from prometheus_client import REGISTRY
+
+from hub.app import Hub
+from hub.cli.run import _next_plan
 from hub.store.store import Store
 from tests.integration.app.process import HubProcess, hub_process
 from tests.integration.app.shop import (
@@ -15,7 +19,7 @@ from tests.integration.app.shop import (
     send_all,
     shop_environment,
 )
-from tests.support.running import until
+from tests.support.running import running, until
 
 ORDERS = [f"order-{number}" for number in range(200)]
 
@@ -50,6 +54,24 @@ async def test_a_refresh_under_load_loses_and_doubles_nothing_and_a_stop_goes_th
     assert acknowledged == set(ORDERS)
     await assert_nothing_lost_or_doubled(store, acknowledged)
     assert sorted(await booked(store)) == sorted(ORDERS)
+
+
+async def test_a_refresh_comes_up_by_what_it_has_looked_at_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    environ = shop_environment(tmp_path)
+    async with running(environ) as life:
+        plan = await _next_plan(life.hub, environ)
+        assert REGISTRY.get_sample_value("hub_rules_refused") == 0
+        shop_environment(tmp_path, routing="version: none\n")
+        assert await _next_plan(life.hub, environ) is None
+        assert REGISTRY.get_sample_value("hub_rules_refused") == 1
+
+    assert plan is not None
+    hub = await Hub.open(environ, plan=plan)
+    try:
+        assert hub.wiring.config.routes == plan.wiring.config.routes
+        assert hub.wiring.config.routes
+    finally:
+        await hub.stop()
 
 
 async def some_are_booked(store: Store, count: int) -> bool:
