@@ -10,24 +10,19 @@ import asyncio
 import io
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from itertools import count
 from typing import TypeAlias
 
 import aiohttp
 import aiormq
-from pamqp import commands as spec
 
-from hub.transports import TransportUnavailableError
-from hub.transports.rabbit.link import translated
+from tests.faults.publishing import ANSWER_S_MAX, Publisher
 from tests.faults.till_judge import Arrived, SaleSent
 from tests.support.rabbit import raw_channel
 from tests.support.till import ROUTING_KEY, WEBHOOK, Names
 
 WEBHOOK_KEY = "till-webhook-key"
 HEADERS = {"Authorization": f"Apikey {WEBHOOK_KEY}", "Content-Type": "application/json"}
-ANSWER_S_MAX = 3.0
-"""How long a sender waits before it sends again: some of what it gave up is accepted all the same."""
 AGAIN_S = 0.05
 REPEAT_EVERY = 7
 DRAIN_S_MAX = 240.0
@@ -36,48 +31,16 @@ Send: TypeAlias = Callable[[SaleSent], Awaitable[bool]]
 """Sends a sale once; whether it was accepted."""
 
 
-class Desk:
-    """Publishes to the exchange of the hub's source, past every proxy, and comes back after each loss."""
+class Desk(Publisher):
+    """Publishes to the exchange of the hub's source."""
 
     def __init__(self, url: str, names: Names) -> None:
-        self._url = url
+        super().__init__(url)
         self._names = names
-        self._channel: aiormq.abc.AbstractChannel | None = None
-        self._connection: aiormq.abc.AbstractConnection | None = None
-        self._connecting = asyncio.Lock()
 
     async def send(self, sale: SaleSent) -> bool:
         """Once; whether the broker has confirmed that a queue holds it."""
-        properties = spec.Basic.Properties(content_type="application/json", delivery_mode=2, message_id=sale.id)
-        try:
-            async with translated("the broker"), asyncio.timeout(ANSWER_S_MAX):
-                channel = await self._open()
-                answer = await channel.basic_publish(
-                    sale.body,
-                    exchange=self._names.exchange,
-                    routing_key=ROUTING_KEY,
-                    properties=properties,
-                    mandatory=True,
-                )
-        except TransportUnavailableError:
-            await self.close()
-            return False
-        # Returned: no queue takes it just now.
-        return isinstance(answer, spec.Basic.Ack)
-
-    async def close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            with suppress(TransportUnavailableError):
-                async with translated("the broker"), asyncio.timeout(ANSWER_S_MAX):
-                    await connection.close()
-
-    async def _open(self) -> aiormq.abc.AbstractChannel:
-        async with self._connecting:
-            if self._channel is None or self._channel.is_closed:
-                self._connection = await aiormq.connect(self._url)
-                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=False)
-            return self._channel
+        return await self.publish(self._names.exchange, ROUTING_KEY, sale.id, sale.body)
 
 
 class Selling:

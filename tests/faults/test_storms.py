@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 
+from tests.faults.breaking import CALM_S, broken_line
 from tests.faults.conftest import IS_EVERYTHING, Telling
 from tests.faults.pair import Pair, Place, Replica, pair_at
 from tests.faults.selling import Desk, sale_to
@@ -22,7 +23,6 @@ from tests.support.broker_node import broker_node
 from tests.support.databases import Databases
 from tests.support.misbehaving import STOP
 from tests.support.postgres_cluster import postgres_cluster
-from tests.support.proxy import Proxy
 from tests.support.rabbit import rabbit_address, raw_channel
 
 STORM_S_MAX = 3_600 if IS_EVERYTHING else 1_800
@@ -30,8 +30,6 @@ STOPPED_S = {False: 7.0, True: 60.0}
 """How long a process stands still: longer than its lease, and in the long run as long as a machine that hangs."""
 LEASE_S = {False: 5.0, True: 15.0}
 HEARTBEAT_S = {False: 2, True: 15}
-CALM_S = 0.25
-"""The longest pause between two cuts; when exactly the next one comes is up to chance."""
 STALL_S = {False: 1.0, True: 8.0}
 """The longest silence of a line: in the long run longer than ``SHORT_LEASE_S``."""
 SHORT_LEASE_S = 6.0
@@ -86,37 +84,10 @@ async def test_cuts_silences_and_half_closed_lines_lose_and_double_nothing(
     settings = {"lease_s": SHORT_LEASE_S} if is_everything else {}
     async with shared_place(databases, tmp_path, counts, **settings) as pair:
         for number in range(200 if is_everything else 10):
-            await broken_line(pair, chance, STALL_S[is_everything])
+            await broken_line(pair.replicas, chance, STALL_S[is_everything])
             counts["cuts"] += 1
             if number % 20 == 19:
                 await pair.flows()
-
-
-async def broken_line(pair: Pair, chance: Random, stall_s_max: float) -> None:
-    """Break one line of one hub, in one way, and heal it."""
-    replica = chance.choice(pair.replicas)
-    proxy: Proxy = chance.choice([replica.database, replica.broker])
-    await asyncio.sleep(chance.uniform(0, CALM_S))
-    match chance.choice(["cut", "half closed", "half closed back", "silent", "silent, then cut", "away"]):
-        case "cut":
-            proxy.cut()
-        case "half closed":
-            proxy.half_close()
-        case "half closed back":
-            proxy.half_close(way_back=True)
-        case "silent":
-            proxy.stall()
-            await asyncio.sleep(chance.uniform(0, stall_s_max))
-            proxy.resume()
-        case "silent, then cut":
-            proxy.stall()
-            await asyncio.sleep(chance.uniform(0, stall_s_max))
-            proxy.cut()
-            proxy.resume()
-        case _:
-            proxy.refuse()
-            await asyncio.sleep(chance.uniform(0, stall_s_max))
-            proxy.accept()
 
 
 async def test_kills_of_one_of_two_under_load_lose_and_double_nothing(
