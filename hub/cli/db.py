@@ -7,7 +7,7 @@ import typer
 from hub.cli.lazy import new_group
 from hub.cli.opening import load_rules, open_store
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
-from hub.store.schema import current, pending, upgrade
+from hub.store.schema import ahead, current, pending, upgrade
 
 group = new_group("Bring the database's tables up to date.")
 
@@ -41,20 +41,22 @@ def show_current(as_json: JsonOption = False) -> None:
     Example: hub db current
     """
 
-    async def work() -> tuple[dict[str, str | None], list[str]]:
+    async def work() -> tuple[dict[str, str | None], list[str], list[str]]:
         _, settings, wiring = load_rules()
         store = open_store(settings)
         try:
             members = wiring.capabilities.members
-            return await current(store, members), await pending(store, members)
+            return await current(store, members), await pending(store, members), await ahead(store, members)
         finally:
             await store.close()
 
-    branches, missing = run(work)
+    branches, missing, newer = run(work)
     if as_json:
-        print_json({"branches": branches, "missing": missing})
+        print_json({"branches": branches, "missing": missing, "newer": newer})
     else:
         print_table("Database", ["branch", "revision"], [[name, at or "not begun"] for name, at in branches.items()])
         say(f"Missing: {', '.join(missing)}. Run hub db upgrade." if missing else "Nothing is missing.")
+        if newer:
+            say(f"Newer than this program, which may work on it all the same: {', '.join(newer)}.")
     if missing:
         raise typer.Exit(EXIT_PROBLEM)

@@ -35,7 +35,7 @@ from hub.move.rows import Digest, meaning_of, read_rows, refuse_nul
 from hub.operate.equation import EquationReport, check_in
 from hub.store.engines import CONNECT_TIMEOUT_S
 from hub.store.metadata import metadata
-from hub.store.schema import pending, upgrade
+from hub.store.schema import ahead, pending, upgrade
 from hub.store.sequences import sequences
 from hub.store.store import Store, unavailable
 from hub.store.tables_sending import local_messages
@@ -94,6 +94,9 @@ async def move(
     missing = await pending(source, members)
     if missing:
         raise UsageError(f"the database lacks {', '.join(missing)}: run `hub db upgrade` first")
+    if newer := await ahead(source, members):
+        # It may be worked on; but what this program does not know, it would leave behind.
+        raise UsageError(f"the database is newer than this program ({', '.join(newer)}): move it with the newer one")
     seeded = await _seeded(members)
     await _make_tables(target_url, members)
     # BEGIN IMMEDIATE: readers go on, nobody writes.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, inspect, text
 
 from hub.capability import Capability
@@ -19,6 +20,8 @@ from hub.store.store import Store
 MIGRATIONS = Path(__file__).parent / "migrations"
 HUB_BRANCH = "hub"
 _NAMED = re.compile(r'^(revision|down_revision) = (?:None|"(\w+)")$', re.MULTILINE)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +76,22 @@ async def prepare(store: Store, capabilities: Iterable[Capability], *, may_upgra
     """What a hub does at its start: upgrade, unless it may not.
 
     SQLite and an empty database are always upgraded. Raises ConfigError when something is missing and ``may_upgrade``
-    is false: then ``hub db upgrade`` is a step of the deployment.
+    is false: then ``hub db upgrade`` is a step of the deployment. A newer database is worked on if it allows that.
     """
     members = tuple(capabilities)
     if await is_current(store, members):
         return []
-    from hub.store.schema import current, pending, upgrade  # noqa: PLC0415 - see the top of this file
+    from hub.store.schema import ahead, current, pending, upgrade  # noqa: PLC0415 - see the top of this file
 
+    newer = await ahead(store, members)
     if not may_upgrade and store.dialect != "sqlite":
         missing = await pending(store, members)
         if missing and any((await current(store, members)).values()):
             raise ConfigError(f"the database lacks {', '.join(missing)}: run `hub db upgrade` first")
-    return await upgrade(store, members)
+    done = await upgrade(store, members)
+    if newer:
+        log.warning("database_newer", branches=newer)
+    return done
 
 
 def _stand_at(connection: Connection, newest: dict[str, str | None]) -> bool:

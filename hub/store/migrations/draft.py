@@ -52,6 +52,8 @@ from hub.store.types import BigInt, Json, UtcTime
 
 revision = "{revision}"
 down_revision = {previous}
+# A program that knows no later migration than this one may go on working. Without this line, only new ones may.
+compatible_since = {previous}
 
 
 def upgrade() -> None:

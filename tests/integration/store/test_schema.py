@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, insert, select, text
 
 import hub.flow.tables
 import hub.ledger.ddl
@@ -19,8 +19,9 @@ import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata
 from hub.store.readiness import Branch, branches_of, is_current, prepare
-from hub.store.schema import current, pending, scripts_of, upgrade
+from hub.store.schema import ahead, compatible_since, current, pending, scripts_of, upgrade
 from hub.store.store import Store
+from hub.store.tables_schema import compatibility
 from tests.integration.store.catalogue import Catalogue, catalogue_of
 from tests.support.databases import DIALECTS, Databases, all_capabilities
 
@@ -125,14 +126,79 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty: Store, monkey
     assert all(not lines for lines in (await _catalogue(empty)).values())
 
 
-async def test_a_database_newer_than_the_program_is_refused(store: Store) -> None:
+async def _become_newer(store: Store, *, since: str | None) -> None:
+    """As a later version leaves the database: with migrations that nobody here knows, and its word on who may work."""
     async with store.writer.begin() as conn:
         await conn.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+        await conn.execute(delete(compatibility).where(compatibility.c.branch == "hub"))
+        if since is not None:
+            await conn.execute(insert(compatibility), [{"branch": "hub", "since": since}])
 
-    with pytest.raises(
-        ConfigError, match=rf"newer than this program: hub is at 0999, known is up to {HUB_ONLY[-1][4:]}"
-    ):
-        await upgrade(store, CAPABILITIES)
+
+async def test_a_program_works_on_a_newer_database_that_allows_it(store: Store) -> None:
+    await _become_newer(store, since=HUB_ONLY[-1].split()[1])
+
+    assert await prepare(store, CAPABILITIES, may_upgrade=False) == []
+    assert await upgrade(store, CAPABILITIES) == []
+    assert await ahead(store, CAPABILITIES) == ["hub 0999"]
+    assert (await current(store, CAPABILITIES))["hub"] == "0999"
+
+
+@pytest.mark.parametrize("since", ["0999", "0998", None])
+async def test_a_database_too_new_for_the_program_is_refused(store: Store, since: str | None) -> None:
+    await _become_newer(store, since=since)
+
+    too_new = rf"too new for this program: hub is at 0999, known is up to {HUB_ONLY[-1][4:]}"
+    for start in (upgrade, prepare):
+        with pytest.raises(ConfigError, match=too_new):
+            await start(store, CAPABILITIES)
+
+
+async def test_an_older_program_keeps_the_word_of_the_newer_one(empty: Store) -> None:
+    """Its own migrations of another branch, which the newer one lacks, run beside."""
+    await upgrade(empty, ())
+    await _become_newer(empty, since="0003")
+
+    assert await upgrade(empty, CAPABILITIES) == INITIAL[len(HUB_ONLY) :]
+
+    async with empty.reading() as conn:
+        said = {row.branch: row.since for row in await conn.execute(select(compatibility))}
+    assert said.pop("hub") == "0003"
+    assert said.keys() == {line.split()[0] for line in INITIAL[len(HUB_ONLY) :]}
+
+
+async def test_the_database_keeps_the_strictest_word_of_its_migrations(store: Store) -> None:
+    async with store.reading() as conn:
+        said = {row.branch: row.since for row in await conn.execute(select(compatibility))}
+
+    assert said == {one.name: compatible_since(scripts_of(one)) for one in branches_of(CAPABILITIES)}
+
+
+@pytest.mark.parametrize(
+    ("words", "since"),
+    [
+        ((None, None, None), "0003"),
+        ((None, None, "0002"), "0002"),
+        ((None, "0001", "0001"), "0001"),
+        ((None, "0002", "0001"), "0002"),
+    ],
+    ids=["nothing said", "the one before", "two steps apart", "a strict one in between"],
+)
+def test_a_migration_says_how_old_a_program_may_be(tmp_path: Path, words: tuple[str | None, ...], since: str) -> None:
+    for number, word in enumerate(words, 1):
+        before = f'"{number - 1:04}"' if number > 1 else "None"
+        said = f'compatible_since = "{word}"\n' if word else ""
+        (tmp_path / f"{number:04}.py").write_text(f'revision = "{number:04}"\ndown_revision = {before}\n{said}')
+
+    assert compatible_since(scripts_of(Branch("one", tmp_path, "alembic_version_one"))) == since
+
+
+@pytest.mark.parametrize("branch", branches_of(CAPABILITIES), ids=lambda branch: branch.name)
+def test_what_a_migration_says_is_a_migration_before_it_or_itself(branch: Branch) -> None:
+    known = [script.revision for script in scripts_of(branch).walk_revisions()][::-1]
+
+    for place, script in enumerate(list(scripts_of(branch).walk_revisions())[::-1]):
+        assert getattr(script.module, "compatible_since", script.revision) in known[: place + 1]
 
 
 async def test_a_capability_that_is_left_out_keeps_its_place(store: Store) -> None:
