@@ -45,6 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "pause": ("hub.cli.pause:group", "Let a route, a destination or a provider stand still."),
         "resume": ("hub.cli.pause:resume_group", "Let a route, a destination or a provider go on."),
         "providers": ("hub.cli.providers:group", "Whom the handlers call, and how it is with each."),
+        "calls": ("hub.cli.calls:group", "Calls to providers of which nobody knows yet what they did."),
         "conflicts": ("hub.cli.conflicts:group", "Events that came again under one id with other content."),
     },
     "Messages": {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -204,8 +204,7 @@ def _attempt(row: Row[Any]) -> AttemptDetails:
 
 
 def _call(row: Row[Any]) -> CallDetails:
-    names = ("step", "number", "provider", "key", "state", "outcome", "started_at", "settled_at", "lookups")
-    return CallDetails(**{name: row._mapping[name] for name in names})
+    return CallDetails(**{field.name: row._mapping[field.name] for field in fields(CallDetails)})
 
 
 def _review(row: Row[Any] | None) -> ReviewDetails | None:

@@ -63,6 +63,8 @@ class CallDetails:
     started_at: datetime
     settled_at: datetime | None
     lookups: int
+    closed_at: datetime | None = None
+    """When somebody had answered for it, where it has no outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,11 +29,15 @@ WINDOW: Final = 50_000
 """How many calls one page of a search may look at."""
 
 _c, _d, _i = t.calls, t.deliveries, t.inbox
-IS_UNDECIDED: Final = t.in_state(_c, *OPEN_CALLS) & t.in_state(_d, *t.OPEN_STATES)
-"""Of a call joined to its delivery: nobody knows the outcome, and the delivery still waits for it.
+IS_UNCLOSED: Final = t.in_state(_c, *OPEN_CALLS) & _c.c.closed_at.is_(None)
+"""Of a call: it has no outcome, and nobody is known to have answered for it. Spelt as the index that holds them."""
+IS_UNDECIDED: Final = IS_UNCLOSED & ((_d.c.state != "done") | t.in_state(_c, "started"))
+"""Of a call joined to its delivery: nobody knows the outcome, and nobody has answered for it.
 
-A call's row is written by its own delivery alone. Where that is finished, its handler has answered for the outcome:
-what it arranged decides, and the row stays as it was. See docs/decisions/0007-unknown-outcomes.md.
+A call's outcome is written by its own delivery alone. Where that is done and its handler was told *pending* or
+*unknown*, the handler has answered: what it arranged decides, and the row stays as it was (``hub.operate.closing``).
+Of one that is *started* still no handler has seen the end, and who discards a delivery does not say what a provider
+did: these wait for a person. See docs/decisions/0007-unknown-outcomes.md.
 """
 UNDECIDED: Final = _c.join(_d, _d.c.id == _c.c.delivery_id)
 """What to select from where ``IS_UNDECIDED`` is asked."""
@@ -62,6 +66,11 @@ class CallView:
     reason: str
 
     @property
+    def is_over(self) -> bool:
+        """Whether its delivery has come to an end, so that the hub does not ask about it any more."""
+        return self.delivery_state not in t.OPEN_STATES
+
+    @property
     def words(self) -> str:
         """Why it is undecided or declined, as the provider or the hub said it."""
         said = (self.outcome or {}).get("reason")
@@ -85,7 +94,7 @@ class AgesOfProvider:
 async def list_undecided(
     store: Store, *, provider: str | None = None, after: tuple[datetime, int] | None = None, limit: int = LIMIT
 ) -> list[CallView]:
-    """Calls whose outcome is not known and whose deliveries wait for it, the oldest first."""
+    """Calls whose outcome is not known and that nobody has answered for, the oldest first."""
     query = _calls().where(IS_UNDECIDED).order_by(_c.c.started_at, _c.c.delivery_id).limit(bounded(limit))
     if provider is not None:
         query = query.where(_c.c.provider == provider)

@@ -14,14 +14,17 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.errors import StoreUnavailableError
+from hub.operate.closing import close_answered
 from hub.operate.undecided import COUNT_MAX, IS_UNDECIDED, LATE_S
 from hub.signal import is_set_within
 from hub.store import tables as t
 from hub.store.store import Store
+from hub.store.words import words_for_logs
 
 LOOK_S: Final = 30.0
 
@@ -38,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Calls of one provider in one state that their deliveries still wait for."""
+    """Calls of one provider in one state that nobody has answered for."""
 
     provider: str
     state: str
@@ -64,7 +67,12 @@ class ListsWatch:
             await is_set_within(stopping, self._look_s)
 
     async def look(self) -> None:
-        """Look once. Raises StoreUnavailableError."""
+        """Look once, and take from the list what handlers have answered for. Raises StoreUnavailableError."""
+        try:
+            await close_answered(self._store, self._clock)
+        except DBAPIError as error:
+            # They are closed the next time; figures are more urgent.
+            log.warning("calls_not_closed", error=words_for_logs(error))
         now = self._clock.now()
         async with self._store.reading() as conn:
             undecided, reviews = await read_undecided(conn, now), await count_reviews(conn)

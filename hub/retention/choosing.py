@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub.operate.undecided import IS_UNDECIDED
 from hub.retention.record import in_parts
 from hub.store import tables as t
 from hub.store.tables_archive import archived
@@ -35,7 +36,7 @@ open      a delivery of it is not finished, or parked
 unsent    a message of it waits in the outbox
 review    a person has not answered
 conflict  the same identity came with other content, and nobody has decided
-call      what a provider did is not known, and no handler has answered for it
+call      what a provider did is not known, and nobody has answered for it
 barrier   others wait for it
 followed  something that followed from it is open
 recent    something happened to it lately
@@ -43,12 +44,6 @@ large     it has too many rows
 """
 
 _i, _d, _o = t.inbox, t.deliveries, t.outbox
-_IS_UNANSWERED = (t.calls.c.state == "started") | ((t.calls.c.state == "unknown") & (_d.c.state != "done"))
-"""A call that nobody has answered for.
-
-Where it is *pending* in a finished delivery, or *unknown* in one that is done, its handler knew, and arranged what
-follows; the row never changes again. Where it is *started* still, no handler has seen how it ended.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +104,7 @@ def _queries(
         case "review":
             return [(with_rows(t.reviews, t.reviews.c.state == "open"), False)]
         case "call":
-            return [(with_rows(t.calls, _IS_UNANSWERED), False)]
+            return [(with_rows(t.calls, IS_UNDECIDED), False)]
         case "barrier":
             return [(with_rows(t.barriers), False)]
         case "conflict":

@@ -101,6 +101,8 @@ CALL = Kind(
     t.calls,
     "delivery_id",
     f"(t.state IN {CALL_VERDICTS!r} OR {_DELIVERY_ENDED})",
+    # Written when the rest is final: that somebody has answered for what stays as it is.
+    left_out=("closed_at",),
     key=("step", "number"),
     width=1 << 32,
 )

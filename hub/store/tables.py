@@ -31,6 +31,7 @@ from hub.store.append_only import append_only
 from hub.store.metadata import metadata
 from hub.store.sequences import define_sequence
 from hub.store.tables_people import checks, console_failures, console_sessions, console_users
+from hub.store.tables_schema import compatibility
 from hub.store.tables_sending import local_bindings, local_messages, message_seq, outbox, outbox_blocked, outbox_seq
 from hub.store.tables_workers import lanes, leases, workers
 from hub.store.types import BigInt, Json, UtcTime
@@ -45,6 +46,7 @@ __all__ = [
     "blocked",
     "calls",
     "checks",
+    "compatibility",
     "conflicts",
     "console_failures",
     "console_sessions",
@@ -312,13 +314,14 @@ calls = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("settled_at", UtcTime),
     Column("lookups", Integer, nullable=False),
+    Column("closed_at", UtcTime),
     PrimaryKeyConstraint("delivery_id", "step", "number"),
     CheckConstraint("state IN ('started', 'settled', 'declined', 'pending', 'unknown', 'not_found')", name="state"),
     Index(
-        "ix_calls_open",
+        "ix_calls_unclosed",
         "started_at",
-        postgresql_where=text("state IN ('started', 'pending', 'unknown')"),
-        sqlite_where=text("state IN ('started', 'pending', 'unknown')"),
+        postgresql_where=text("state IN ('started', 'pending', 'unknown') AND closed_at IS NULL"),
+        sqlite_where=text("state IN ('started', 'pending', 'unknown') AND closed_at IS NULL"),
     ),
     comment="Every call to a provider, committed before it is sent",
 )
