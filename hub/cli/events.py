@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from hub.cli.options import LimitOption, RawOption, as_moment
 from hub.cli.output import JsonOption, print_json, print_table, run, say
 from hub.cli.prune import archive_of
 from hub.cli.replay import replay_events
+from hub.operate.archived import ArchivedHit, list_archived
 from hub.operate.event_details import payload_of, show_event
 from hub.operate.event_view import EventDetails
 from hub.operate.events import EventFilter, EventPage, list_events
@@ -47,10 +49,13 @@ def show_events(
 ) -> None:
     """List events, newest first.
 
+    Those in the archive are found by their ids, a sender's id, a key or a tag, and told by themselves; hub events show
+    says what they were.
+
     Example: hub events list --source shop --state parked --since 2d
     """
 
-    async def work() -> EventPage:
+    async def work() -> tuple[EventPage, Sequence[ArchivedHit]]:
         wanted = EventFilter(
             event_id=event,
             trace=trace,
@@ -64,17 +69,24 @@ def show_events(
             since=as_moment(since, "--since"),
         )
         async with looking() as hub:
-            return await list_events(hub.store, wanted, before=before, limit=limit)
+            page = await list_events(hub.store, wanted, before=before, limit=limit)
+            if before is not None:
+                return page, ()
+            return page, await list_archived(hub.store, wanted, hub.wiring.config.sources, limit=limit)
 
-    page = run(work)
+    page, hits = run(work)
     if as_json:
-        print_json(list(page.events))
+        print_json([*page.events, *hits])
         return
     columns = ["event", "number", "source", "type", "key", "received", "state"]
     rows = [[one.id, one.seq, one.source, one.type, one.key, one.received_at, one.state] for one in page.events]
     print_table("Events", columns, rows)
     if page.before is not None:
         say(f"There are more: --before {page.before}")
+    if hits:
+        print_table(
+            "In the archive", ["event", "number", "received"], [[one.id, one.seq, one.received_at] for one in hits]
+        )
 
 
 @group.command("show")

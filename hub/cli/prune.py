@@ -142,6 +142,24 @@ def verify(as_json: JsonOption = False) -> None:
         raise typer.Exit(EXIT_PROBLEM)
 
 
+@archive_group.command("index")
+def index(as_json: JsonOption = False) -> None:
+    """Let events be found by key and tag that were archived before this was kept; again it changes nothing.
+
+    Example: hub archive index
+    """
+
+    async def work() -> int:
+        async with looking() as hub:
+            return await archive_of(hub).index()
+
+    noted = run(work)
+    if as_json:
+        print_json({"names": noted})
+    else:
+        say(f"{noted} keys and tags are new.")
+
+
 def archive_of(hub: Look) -> Archive:
     """The archive of the hub that a command looks at."""
     return Archive(hub.store, Storage(retention_settings().archive))

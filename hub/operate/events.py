@@ -13,7 +13,7 @@ from sqlalchemy import Column, CompoundSelect, Row, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import UsageError
-from hub.operate.lookup import LIMIT, bounded, id_range
+from hub.operate.lookup import LIMIT, bounded, id_range, is_storable
 from hub.operate.states import DELIVERY_STATES_OF, EVENT_STATES, EventState, rank_of_event, state_of_rank
 from hub.store import tables as t
 from hub.store.store import Store
@@ -21,6 +21,7 @@ from hub.store.store import Store
 _i, _d = t.inbox, t.deliveries
 Span: TypeAlias = tuple[int | None, int | None]
 """From this number on, and below that one; None is no bound."""
+NUMBER_MAX = 2**63 - 1
 SKEW_S = 300.0
 """How far apart the clocks of processes may be, whose times stand beside numbers that only grow."""
 _TRACE = re.compile(r"(?:[0-9a-f]{2}-)?(?P<id>[0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?")
@@ -87,6 +88,9 @@ async def list_events(
     With ``window`` a page looks at no more events than that, so that it takes no longer however many there are.
     """
     wanted, size = wanted or EventFilter(), bounded(limit)
+    if not _can_be(wanted):
+        return EventPage((), None)
+    before = None if before is None else max(0, min(before, NUMBER_MAX))
     async with store.reading() as conn:
         low, high = await _bounds(conn, wanted)
         high = before if high is None or (before is not None and before < high) else high
@@ -100,6 +104,12 @@ async def list_events(
     if len(rows) > size:
         return EventPage(events, events[-1].seq)
     return EventPage(events, floor, is_cut=floor is not None)
+
+
+def _can_be(wanted: EventFilter) -> bool:
+    """Whether any event can meet the filter: no database holds a NUL or half a surrogate pair."""
+    texts = (wanted.source, wanted.type, wanted.key, wanted.dedupe_id, wanted.tag)
+    return all(is_storable(text) for text in texts if text is not None)
 
 
 def _is_indexed(wanted: EventFilter) -> bool:
@@ -126,10 +136,17 @@ def _within(query: Select[*tuple[Any, ...]], number: Column[int], span: Span) ->
 
 async def _bounds(conn: AsyncConnection, wanted: EventFilter) -> tuple[int | None, int | None]:
     """The first number of the time that is asked about, and the first one after it."""
-    slack = timedelta(seconds=SKEW_S)
-    low = await _number_at(conn, wanted.since - slack) if wanted.since is not None else None
-    high = await _number_at(conn, wanted.until + slack) if wanted.until is not None else None
+    low = await _number_at(conn, _moved(wanted.since, -SKEW_S)) if wanted.since is not None else None
+    high = await _number_at(conn, _moved(wanted.until, SKEW_S)) if wanted.until is not None else None
     return low, high
+
+
+def _moved(instant: datetime, seconds: float) -> datetime:
+    """So much later or earlier, or the instant itself where the calendar ends."""
+    try:
+        return instant + timedelta(seconds=seconds)
+    except OverflowError:
+        return instant
 
 
 async def _number_at(conn: AsyncConnection, instant: datetime) -> int:

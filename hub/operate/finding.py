@@ -12,13 +12,12 @@ from sqlalchemy import select
 
 from hub.inbox.identity import identity_hash
 from hub.operate.events import EventFilter, EventSummary, list_events
-from hub.operate.lookup import LIMIT, PREFIX_CHARS_MIN
+from hub.operate.lookup import LIMIT, is_beginning_of_id, is_storable
 from hub.routing.fields import RESERVED_SOURCES
 from hub.store import tables as t
 from hub.store.store import Store
 
 TEXT_CHARS_MAX: Final = 500
-_HEX = re.compile(r"[0-9a-f-]+")
 _TRACE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -33,14 +32,13 @@ class Found:
 async def find_events(store: Store, text: str, sources: Iterable[str], *, limit: int = LIMIT) -> Sequence[Found]:
     """Events of which this is the id or its beginning, the trace, the key, the sender's id or a tag; newest first."""
     text = text.strip()[:TEXT_CHARS_MAX]
-    if not text:
+    if not text or not is_storable(text):
         return []
     ways: dict[str, EventFilter] = {"tag": EventFilter(tag=text), "key": EventFilter(key=text)}
     plain = text.lower()
     if _TRACE.fullmatch(plain):
         ways["trace"] = EventFilter(trace=plain)
-    digits = plain.replace("-", "")
-    if _HEX.fullmatch(plain) and PREFIX_CHARS_MIN <= len(digits) <= 32:
+    if is_beginning_of_id(plain):
         ways["id"] = EventFilter(event_id=plain)
     held = await _held(store, text, sources)
     ways |= {f"id of the sender, {source}": EventFilter(event_id=event_id) for source, event_id in held.items()}

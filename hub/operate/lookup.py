@@ -20,10 +20,12 @@ PREFIX_CHARS_MIN = 8
 CANDIDATES_MAX = 5
 LIMIT = 50
 LIMIT_MAX = 1_000
+NUMBER_DIGITS_MAX = 18
 UNREADABLE = "(unreadable)"
 """Shown for the route of an event that could not be read."""
 
 _HEX = re.compile(r"[0-9a-f]+")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class NotFoundError(UsageError):
@@ -64,14 +66,24 @@ async def find_id(conn: AsyncConnection, column: Column[UUID], text: str, *, wha
 
 def id_range(text: str, *, what: str = "event") -> tuple[UUID, UUID]:
     """The first and the last id that begin with ``text``. Raises UsageError when it is not the beginning of one."""
-    digits = text.strip().replace("-", "").lower()
-    if not _HEX.fullmatch(digits) or not PREFIX_CHARS_MIN <= len(digits) <= 32:
+    if not is_beginning_of_id(text):
         raise UsageError(
             f"expected the id of an {what} or at least its first {PREFIX_CHARS_MIN} characters, found {text!r}"
             if what[0] in "aeiou"
             else f"expected the id of a {what} or at least its first {PREFIX_CHARS_MIN} characters, found {text!r}"
         )
+    digits = _digits(text)
     return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def is_beginning_of_id(text: str) -> bool:
+    """Whether this is an id, or so much of its beginning that one may be looked for by it."""
+    digits = _digits(text)
+    return _HEX.fullmatch(digits) is not None and PREFIX_CHARS_MIN <= len(digits) <= 32
+
+
+def _digits(text: str) -> str:
+    return text.strip().replace("-", "").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,9 @@ async def find_target(conn: AsyncConnection, text: str) -> Target:
     """The deliveries meant by a delivery's number, an event's id or its beginning. Raises UsageError."""
     if text.isascii() and text.isdigit():
         # The beginning of an id may be all digits too; the number of a delivery goes first.
-        row = (await conn.execute(select(t.deliveries).where(t.deliveries.c.id == int(text)))).first()
+        # More digits fit into no column, and may still be the beginning of an id.
+        number = int(text) if len(text) <= NUMBER_DIGITS_MAX else 0
+        row = (await conn.execute(select(t.deliveries).where(t.deliveries.c.id == number))).first()
         if row is not None:
             return Target(row.event_id, (row,))
         if len(text) < PREFIX_CHARS_MIN:
@@ -106,6 +120,11 @@ async def route_names(conn: AsyncConnection) -> Mapping[int, str]:
     """The name of every route that ever made a delivery, by its number."""
     names = {row.id: row.name for row in await conn.execute(select(t.routes))}
     return names | {UNREADABLE_ROUTE_ID: UNREADABLE}
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can hold this text: nothing is found by another, and asking for it is an error there."""
+    return _UNSTORABLE.search(text) is None
 
 
 def bounded(limit: int) -> int:

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import HubError, UsageError
 from hub.operate.event_details import details_of
 from hub.operate.event_view import EventDetails
 from hub.retention import objects
-from hub.retention.record import EventRecord, put_back
+from hub.retention.names import note_names
+from hub.retention.record import EventRecord, in_parts, put_back
 from hub.routing import SourceConfig
 from hub.storage import ObjectLostError, Storage
 from hub.store.store import Store
 from hub.store.tables_archive import archive_objects, archived
 
 T = TypeVar("T")
+
+INDEXED_TOGETHER: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +119,33 @@ class Archive:
         async with self._store.reading() as conn:
             return [ArchiveObject(**row._mapping) for row in await conn.execute(query)]
 
+    async def index(self) -> int:
+        """Find archived events by their keys and tags, also those that were archived before these were kept.
+
+        Answers how many names are new; again it finds nothing. Raises StorageError, ObjectLostError.
+        """
+        noted, after = 0, 0
+        while (row := await self._object_after(after)) is not None:
+            after = row.id
+            records = list(objects.unpack(await objects.read(self._storage, row.name, row.sha256)))
+            for some in in_parts(records, INDEXED_TOGETHER):
+                noted += await self._store.write(partial(note_names, records=some))
+        return noted
+
+    async def _object_after(self, number: int) -> Row[Any] | None:
+        query = select(archive_objects).where(archive_objects.c.id > number).order_by(archive_objects.c.id).limit(1)
+        async with self._store.reading() as conn:
+            return (await conn.execute(query)).first()
+
     async def verify(self, *, said: Callable[[str], None] = lambda _: None) -> VerifyReport:
         """Read every object and compare it with what is noted about it. ``said`` is told of each fault at once."""
         count, events, after = 0, 0, 0
         faults: list[str] = []
         while True:
+            row = await self._object_after(after)
+            if row is None:
+                return VerifyReport(count, events, tuple(faults))
             async with self._store.reading() as conn:
-                query = select(archive_objects).where(archive_objects.c.id > after).order_by(archive_objects.c.id)
-                row = (await conn.execute(query.limit(1))).first()
-                if row is None:
-                    return VerifyReport(count, events, tuple(faults))
                 noted = select(archived.c.event_id).where(archived.c.object_id == row.id)
                 expected = set((await conn.scalars(noted)).all())
             after, count = row.id, count + 1

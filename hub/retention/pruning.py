@@ -26,9 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.errors import PermanentError
+from hub.operate.closing import close_answered
 from hub.operate.states import state_among
 from hub.retention.choosing import Reason, late_repeats, look_at
 from hub.retention.metrics import ARCHIVED, OBJECTS
+from hub.retention.names import note_names
 from hub.retention.objects import Packed, pack, write
 from hub.retention.record import EventRecord, delete_rows, in_parts, read_events, read_late, to_line
 from hub.retention.witness import NoWitness, Witness
@@ -91,6 +93,9 @@ class Pruner:
         were archived; what was done until then stays done.
         """
         report = PruneReport(self._clock.now() - age)
+        if not dry_run:
+            # What goes into the archive is over: nothing there shows as a call that somebody must look at.
+            await close_answered(self._store, self._clock)
         basket = _Basket()
         async for records in self._chosen(report, events_max):
             if dry_run:
@@ -184,6 +189,7 @@ class Pruner:
             {"event_id": one.event_id, "object_id": object_id, "event_seq": one.seq, "late": late} for one in records
         ]
         await conn.execute(insert(archived), rows)
+        await note_names(conn, records)
         await _count(conn, records)
         deleted, expected = (
             await delete_rows(conn, records),

@@ -49,6 +49,16 @@ archived = Table(
     comment="Where each archived event is, for ever; late = repeats that came after it was archived",
 )
 
+archived_names = Table(
+    "archived_names",
+    metadata,
+    Column("name_hash", LargeBinary(16), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    PrimaryKeyConstraint("name_hash", "event_id"),
+    comment="Hashes of the keys and tags of archived events, for the search",
+    sqlite_with_rowid=False,
+)
+
 archived_totals = Table(
     "archived_totals",
     metadata,

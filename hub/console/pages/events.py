@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from hub.console.paging import with_query
 from hub.console.visit import Group, Place, Shown, Visit
 from hub.errors import UsageError
+from hub.operate.archived import ArchivedHit, find_archived, list_archived
 from hub.operate.events import EventFilter, list_events
 from hub.operate.finding import find_events
 from hub.operate.states import EVENT_STATES
@@ -31,11 +33,14 @@ async def show(visit: Visit) -> Shown:
         **given, since=_instant(visit.asked("since"), visit), until=_instant(visit.asked("until"), visit)
     )
     async with asyncio.timeout(SEARCH_S_MAX):
-        page = await list_events(visit.hub.store, wanted, before=visit.number("before"), limit=PAGE, window=WINDOW)
+        before = visit.number("before")
+        page = await list_events(visit.hub.store, wanted, before=before, limit=PAGE, window=WINDOW)
+        archived = await _archived(visit, wanted) if before is None else ()
     values: dict[str, Any] = {
         "q": "",
         "given": {**given, "since": visit.asked("since"), "until": visit.asked("until")},
         "page": page,
+        "archived": archived,
         "older": with_query(visit.request, before=page.before) if page.before is not None else None,
         "window": WINDOW,
         **_choices(visit),
@@ -46,7 +51,12 @@ async def show(visit: Visit) -> Shown:
 async def _found(visit: Visit, text: str) -> Shown:
     async with asyncio.timeout(SEARCH_S_MAX):
         found = await find_events(visit.hub.store, text, visit.hub.wiring.config.sources)
-    return Shown("found.html", f"Events: {text}", {"q": text, "found": found})
+        archived = await find_archived(visit.hub.store, text, visit.hub.wiring.config.sources)
+    return Shown("found.html", f"Events: {text}", {"q": text, "found": found, "archived": archived})
+
+
+async def _archived(visit: Visit, wanted: EventFilter) -> Sequence[ArchivedHit]:
+    return await list_archived(visit.hub.store, wanted, visit.hub.wiring.config.sources, limit=PAGE)
 
 
 def _choices(visit: Visit) -> dict[str, Any]:

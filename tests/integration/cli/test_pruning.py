@@ -27,10 +27,15 @@ def test_a_pruned_event_is_shown_from_the_archive_and_nothing_else_can_be_done_w
     [name] = shown.pop("archived_in")
     assert shown == {key: value for key, value in before.items() if key != "archived_in"}
     assert f"archived in {name}" in cli("events", "show", event).words
+    listed = cli("events", "list", "--id", event[:13], "--json").json
+    assert [(one["id"], one["state"]) for one in listed] == [(event, "archived")]
+    assert f"In the archive event number received {event}" in cli("events", "list", "--id", event).words
+    assert cli("events", "list", "--json").json == []
     replayed = cli("events", "replay", event)
     assert (replayed.code, "is in the archive" in replayed.words) == (2, True)
     assert [one["name"] for one in cli("archive", "list", "--json").json] == [name]
     assert cli("archive", "verify", "--json").json == {"ok": True, "objects": 1, "events": 1, "faults": []}
+    assert cli("archive", "index", "--json").json == {"names": 0}
     assert "1 in the archive" in cli("check").words
     proof = cli.home / "proof.json"
     proven = cli("prove", event[:20], "--out", str(proof))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import delete
 
 from hub.errors import UsageError
+from hub.operate.archived import find_archived, list_archived
 from hub.operate.event_details import payload_of, show_event
+from hub.operate.events import EventFilter
 from hub.operate.lookup import ArchivedError
 from hub.operate.replay import replay
 from hub.storage import Storage, StoragePlace
 from hub.store import tables as t
+from hub.store.tables_archive import archived_names
 from tests.integration.operate.desk import Desk
 from tests.integration.retention.archivist import Archivist, call_of, message_of, review_of
 
@@ -53,6 +59,71 @@ async def test_an_archived_event_is_shown_as_it_was(archivist: Archivist, desk: 
     assert (shop.events, shop.archived) == (MANY + 1, MANY)
     assert (await archivist.prune()).events == 0
     assert (await archivist.archive.verify()).faults == ()
+
+
+async def found_as(archivist: Archivist, **asked: Any) -> list[UUID]:
+    hits = await list_archived(archivist.desk.store, EventFilter(**asked), archivist.desk.sources)
+    assert all(one.state == "archived" for one in hits)
+    return [one.id for one in hits]
+
+
+async def test_an_archived_event_is_found_by_what_somebody_has_in_hand(archivist: Archivist, desk: Desk) -> None:
+    event, other = await archivist.storied(), await archivist.finished(2, key="customer-2")
+    accepted = (await desk.rows(t.inbox))[0]
+    assert await found_as(archivist, key="customer-1") == [], "it is in the tables"
+    archivist.grow_old()
+    await archivist.prune()
+    await desk.accept({"id": "order-1", "type": "order.paid", "key": "customer-1", "amount": 50, "phone": "09"})
+    archivist.grow_old()
+    await archivist.prune()
+
+    for asked in (
+        {"event_id": str(event)},
+        {"event_id": str(event)[:30]},
+        {"key": "customer-1"},
+        {"tag": "ORD1"},
+        {"tag": "order_code=ORD1"},
+        {"dedupe_id": "order-1"},
+        {"dedupe_id": "order-1", "source": "shop"},
+        {"key": "customer-1", "tag": "ORD1", "dedupe_id": "order-1"},
+    ):
+        assert await found_as(archivist, **asked) == [event], asked
+    for nothing in (
+        {},
+        {"key": "customer-1", "tag": "ORD2"},
+        {"key": "ORD1"},
+        {"tag": "other=ORD1"},
+        {"dedupe_id": "order-1", "source": "another"},
+        # What the archive does not know by itself.
+        {"key": "customer-1", "source": "shop"},
+        {"key": "customer-1", "type": "order.paid"},
+        {"key": "customer-1", "state": "applied"},
+        {"key": "half \ud800"},
+    ):
+        assert await found_as(archivist, **nothing) == [], nothing
+    for text in (str(event), "customer-1", "ORD1", "order_code=ORD1", " order-1 "):
+        [hit] = await find_archived(desk.store, text, desk.sources)
+        assert (hit.id, hit.seq) == (event, accepted.seq)
+        assert abs(hit.received_at - accepted.received_at) < timedelta(seconds=1)
+    assert [one.id for one in await find_archived(desk.store, str(other), ())] == [other]
+    assert await find_archived(desk.store, "", desk.sources) == []
+
+
+async def test_events_archived_before_names_were_kept_are_found_once_the_archive_is_indexed(
+    archivist: Archivist, desk: Desk
+) -> None:
+    event = await archivist.storied()
+    archivist.grow_old()
+    await archivist.prune()
+    names = await desk.rows(archived_names)
+    await desk.store.write(lambda conn: conn.execute(delete(archived_names)))
+    assert await found_as(archivist, tag="ORD1") == []
+
+    assert [await archivist.archive.index() for _ in range(2)] == [len(names), 0]
+
+    assert await found_as(archivist, tag="ORD1") == [event]
+    assert await desk.rows(archived_names) == names
+    assert all(b"ORD1" not in row.name_hash for row in names)
 
 
 UNDONE = ("ready", "waiting", "calling", "retrying", "deferred", "parked")
