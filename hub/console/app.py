@@ -5,13 +5,11 @@ Source: docs/console.md, "What protects it".
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import aiohttp_jinja2
 import jinja2
@@ -21,28 +19,25 @@ from aiohttp.typedefs import Handler as HttpHandler
 from aiohttp.typedefs import Middleware
 
 from hub.console import words
+from hub.console.addresses import BASE, LOGIN, NEXT_CHARS_MAX
+from hub.console.origin import cookie_name, is_from_here, is_loopback, is_same
+from hub.console.pages import GROUPS
+from hub.console.pages.login import login_routes
 from hub.console.people import People
 from hub.console.sessions import Session, Sessions
 from hub.console.static import Statics
-from hub.console.visit import Answer, Done, Group, Place, Shown, Visit
+from hub.console.visit import Answer, Done, Place, Shown, Visit
 from hub.console.worklist import Worklist
 from hub.errors import HubError, RetryableError, UsageError
-from hub.ingress.deps import DOOR
 from hub.ingress.middleware import route_name
 from hub.ingress.problems import phrase
-from hub.ingress.webhooks import sender
 
 if TYPE_CHECKING:
     from hub.app import Hub
 
-BASE: Final = "/console"
-LOGIN: Final = f"{BASE}/login"
-NEXT_CHARS_MAX: Final = 500
 TOO_LONG: Final = "This took too long and was given up: narrow the search, or come again later."
 SENTENCE_CHARS_MAX: Final = 300
 SENTENCE_S: Final = 30
-COOKIE: Final = "hub_console"
-COOKIE_SECURE: Final = "__Host-hub_console"
 SENTENCE_COOKIE: Final = "hub_console_done"
 SHORTCUTS: Final = {"overview": "o", "events": "e", "parked": "p", "undecided": "u", "routes": "r", "ledger": "l"}
 """Group of pages → the key that leads there after g."""
@@ -66,8 +61,6 @@ class Console:
 
     def __init__(self, hub: Hub) -> None:
         """Raises ConfigError for users of the settings that cannot be read."""
-        from hub.console.pages import GROUPS  # noqa: PLC0415 - the pages know this module
-
         settings = hub.settings
         self.hub = hub
         self.people = People(hub.store, settings, hub.doorman.keys)
@@ -81,8 +74,6 @@ class Console:
 
     def application(self) -> web.Application:
         """The application with every page, action and static file."""
-        from hub.console.pages.login import login_routes  # noqa: PLC0415 - as above
-
         app = web.Application(middlewares=[self._shield])
         aiohttp_jinja2.setup(
             app,
@@ -218,50 +209,6 @@ class Console:
         return shield
 
 
-def cookie_name(request: web.BaseRequest) -> str:
-    """The cookie of the session. The prefix makes browsers refuse one that another host has set, or that went bare."""
-    return COOKIE_SECURE if is_secure(request) else COOKIE
-
-
-def is_secure(request: web.BaseRequest) -> bool:
-    """Whether the cookie must travel encrypted: everywhere but on this machine itself."""
-    return not is_loopback(urlsplit(f"//{request.host}").hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_from_here(request: web.BaseRequest) -> bool:
-    """Whether a page of the console itself sent this; browsers say so of every POST, other programs need not."""
-    site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    origin = request.headers.get("Origin")
-    is_ours = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-    return is_ours and site in ("same-origin", "none")
-
-
-def is_same(given: object, expected: str) -> bool:
-    """Whether a form carries this token; how long the answer takes says nothing of it."""
-    return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
-
-
-def address_of(request: web.Request) -> str:
-    """Where somebody sits, as far as proxies that are trusted tell."""
-    return sender(request, request.config_dict[DOOR])
-
-
-def next_of(text: str) -> str:
-    """Where to go after the sign-in: a page of the console, or its first one."""
-    is_page = text.startswith(f"{BASE}/") and not text.startswith(LOGIN) and len(text) <= NEXT_CHARS_MAX
-    return text if is_page and text.isprintable() and "\\" not in text else f"{BASE}/"
-
-
 def _words_for(status: int) -> str:
     match status:
         case 404:
@@ -274,6 +221,3 @@ def _words_for(status: int) -> str:
 async def _protect(_request: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-
-
-__all__ = ["BASE", "Console", "Group", "address_of", "is_from_here", "is_loopback", "is_same", "next_of"]

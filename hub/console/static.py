@@ -8,6 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
+from hub.console.addresses import BASE
+
 TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -25,7 +27,7 @@ class Statics:
     def path(self, name: str) -> str:
         """Where a page finds this file."""
         version = hashlib.sha256(self._files[name]).hexdigest()[:12]
-        return f"/console/static/{name}?v={version}"
+        return f"{BASE}/static/{name}?v={version}"
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The file itself. It needs no session: it says nothing about this hub."""

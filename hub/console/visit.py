@@ -11,6 +11,7 @@ from aiohttp import web
 from hub.console.sessions import Session
 from hub.errors import UsageError
 from hub.ingress.tokens import Role
+from hub.operate.lookup import is_storable
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -88,8 +89,8 @@ class Visit:
         return self.session.name
 
     def asked(self, name: str) -> str | None:
-        """A parameter of the query, without spaces around it; None when it is absent or empty."""
-        return self.request.query.get(name, "").strip()[:TEXT_CHARS_MAX] or None
+        """A parameter of the query, without spaces around it; None when it is absent or empty. Raises UsageError."""
+        return expect_storable(name, self.request.query.get(name, "").strip()[:TEXT_CHARS_MAX]) or None
 
     def number(self, name: str) -> int | None:
         """A parameter of the query as a whole number from 0. Raises UsageError."""
@@ -101,12 +102,12 @@ class Visit:
         return [whole_number(name, text) for text in self.each(name)]
 
     def told(self, name: str, *, chars_max: int = TEXT_CHARS_MAX) -> str:
-        """A field of the form, without spaces around it. Raises UsageError when it is too long."""
+        """A field of the form, without spaces around it. Raises UsageError when it is too long, or holds a NUL."""
         value = self._form.get(name, "")
         text = value.strip() if isinstance(value, str) else ""
         if len(text) > chars_max:
             raise UsageError(f"{name}: expected at most {chars_max} characters")
-        return text
+        return expect_storable(name, text)
 
     def each(self, name: str) -> list[str]:
         """All fields of this name in the form."""
@@ -129,6 +130,13 @@ class Visit:
     def wake(self, lanes: Sequence[int]) -> None:
         """Tell the workers of this process that these lanes have work."""
         self.hub.to_deliver.add(set(lanes))
+
+
+def expect_storable(name: str, text: str) -> str:
+    """The text itself. Raises UsageError where no database can hold it, nor be asked for it."""
+    if not is_storable(text):
+        raise UsageError(f"{name}: expected text without NUL and half characters")
+    return text
 
 
 def whole_number(name: str, text: str) -> int:

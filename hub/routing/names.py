@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from hub.console.addresses import BASE as CONSOLE
 from hub.routing.conditions import Condition, ConditionError
 from hub.routing.config import RoutingConfig
 from hub.routing.fields import RESERVED_SOURCES, SCHEDULE_PREFIX, nearest
 from hub.routing.yamltext import Loc
 
 RESERVED_PATHS: Final = (
-    *("/events", "/healthz", "/readyz", "/metrics", "/console"),
+    *("/events", "/healthz", "/readyz", "/metrics", CONSOLE),
     *("/api/docs", "/api/openapi.json", "/api/asyncapi.json", "/api/schemas"),
 )
 """Addresses of the hub's own; no webhook may take them or one below them."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from hub.console.addresses import BASE
 from hub.routing import RouteConfig, RoutingConfig
 from hub.routing.fields import RESERVED_SOURCES, SCHEDULE_PREFIX
 from hub.routing.reach import reaches, source_names
@@ -61,9 +62,7 @@ def graph(config: RoutingConfig, live: Live, *, source: str | None = None) -> Ma
         label = f"{route.name}  {_rate(rate)}" if rate else route.name
         style = "off" if route.disabled else "paused" if ("route", route.name) in live.paused else ""
         says = f"{route.name} takes {', '.join(route.match)}" + (f" when {route.when}" if route.when else "")
-        nodes["route", route.name] = _Node(
-            1, _y(place), route.name, label, style, f"/console/routes/{route.name}", says
-        )
+        nodes["route", route.name] = _Node(1, _y(place), route.name, label, style, f"{BASE}/routes/{route.name}", says)
     for kind in ("source", "handler", "target"):
         _spread(nodes, kind, _neighbours(kind, ordered, origins), live)
     for route in ordered:
@@ -132,14 +131,14 @@ def _spread(
         if kind == "source":
             rate = live.sources.get(name, 0.0)
             label = f"{name}  {_rate(rate)}" if rate else name
-            to = f"/console/events?source={name}"
+            to = f"{BASE}/events?source={name}"
         elif kind == "target":
             style = "paused" if ("destination", name) in live.paused else "target"
-            to = "/console/routes#destinations"
+            to = f"{BASE}/routes#destinations"
         elif (provider := live.provider_of.get(name)) is not None:
             label = f"{name} → {provider}"
             style = "paused" if ("provider", provider) in live.paused else kind
-            to = f"/console/calls?provider={provider}"
+            to = f"{BASE}/calls?provider={provider}"
         nodes[kind, name] = _Node(COLUMN_OF[kind], y, name, label, style, to, label)
 
 

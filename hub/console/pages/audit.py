@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from uuid import UUID
 
-from hub.console.paging import with_query
+from hub.console.addresses import BASE
+from hub.console.paging import mark, read_mark, with_query
 from hub.console.visit import Done, Group, Place, Shown, Visit
-from hub.errors import UsageError
 from hub.ingress.tokens import Role
 from hub.operate.record import list_operations
 
@@ -17,9 +16,10 @@ PAGE = 100
 async def show(visit: Visit) -> Shown:
     """A page of the record."""
     given = {name: visit.asked(name) for name in ("actor", "action", "target")}
-    found = await list_operations(visit.hub.store, **given, before=_before(visit.asked("before")), limit=PAGE)
+    before = read_mark(visit, "before", UUID)
+    found = await list_operations(visit.hub.store, **given, before=before, limit=PAGE)
     last = found[-1] if len(found) == PAGE else None
-    older = with_query(visit.request, before=f"{last.at.isoformat()}/{last.id}") if last else None
+    older = with_query(visit.request, before=mark(last.at, last.id)) if last else None
     return Shown("audit.html", "Record", {"found": found, "given": given, "older": older})
 
 
@@ -34,20 +34,7 @@ async def show_people(visit: Visit) -> Shown:
 async def revoke(visit: Visit) -> Done:
     """End somebody's session."""
     name = await visit.console.sessions.revoke(visit.told("session"), actor=visit.actor, reason=visit.reason)
-    return Done(f"The session of {name} is over.", "/console/people")
-
-
-def _before(text: str | None) -> tuple[datetime, UUID] | None:
-    if text is None:
-        return None
-    instant, _, id_ = text.rpartition("/")
-    try:
-        at = datetime.fromisoformat(instant)
-        if at.tzinfo is None:
-            raise ValueError
-        return at, UUID(id_)
-    except ValueError:
-        raise UsageError(f"before: expected what a page's own link says, found {text[:60]!r}") from None
+    return Done(f"The session of {name} is over.", f"{BASE}/people")
 
 
 GROUP = Group(

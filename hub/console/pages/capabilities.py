@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from hub.capability import Capability
+from hub.console.addresses import BASE
 from hub.console.offered import Asked, EventLink, Mark, OfferedPage, PageLink
 from hub.console.visit import Group, Place, Shown, Visit
 from hub.errors import UsageError
@@ -94,7 +95,7 @@ def _asked(visit: Visit, page: OfferedPage) -> Asked:
 
 
 def _path(capability: Capability, link: PageLink) -> str:
-    path = f"/console/capabilities/{capability.name}/{link.page}"
+    path = f"{BASE}/capabilities/{capability.name}/{link.page}"
     path += f"/files/{link.file}" if link.file else ""
     return f"{path}?{urlencode(link.query)}" if link.query else path
 

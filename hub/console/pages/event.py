@@ -8,6 +8,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from hub.console.addresses import BASE
 from hub.console.pages.archived import view_archived
 from hub.console.visit import Done, Group, Place, Shown, Visit
 from hub.errors import UsageError
@@ -197,7 +198,7 @@ async def do_replay(visit: Visit) -> Done:
     visit.wake([one.lane for one in run if one.lane is not None])
     visit.console.worklist.changed()
     names = ", ".join(one.route for one in run) or "nothing"
-    return Done(f"Replayed: {names}.", f"/console/events/{visit.place('id')}")
+    return Done(f"Replayed: {names}.", f"{BASE}/events/{visit.place('id')}")
 
 
 def todays_rules(visit: Visit) -> TodaysRules:
@@ -209,7 +210,7 @@ def _done(visit: Visit, changed: Sequence[parked.Changed], what: str) -> Done:
     visit.wake([one.lane for one in changed])
     visit.console.worklist.changed()
     names = ", ".join(one.route for one in changed) or "the event"
-    return Done(f"{names} {what}.", f"/console/events/{visit.place('id')}")
+    return Done(f"{names} {what}.", f"{BASE}/events/{visit.place('id')}")
 
 
 _ID = "/events/{id:[0-9a-fA-F-]{8,36}}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from hub.console.addresses import LOGIN, next_of
+from hub.console.origin import address_of, cookie_name, is_from_here, is_same, is_secure
 from hub.console.visit import Shown
 from hub.errors import UsageError
 
@@ -35,13 +37,11 @@ class _Login:
         """The form."""
         await self._expect_open()
         if await self._console.session_of(request) is not None:
-            raise web.HTTPSeeOther(_next(request.query.get("next", "")))
+            raise web.HTTPSeeOther(next_of(request.query.get("next", "")))
         return await self._form(request)
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Look at what was given; a session, or the form once more."""
-        from hub.console.app import address_of, is_from_here  # noqa: PLC0415 - it knows the pages
-
         await self._expect_open()
         form = await request.post()
         name, password, key = (_text(form.get(one)) for one in ("name", "password", "key"))
@@ -58,17 +58,15 @@ class _Login:
         if person is None:
             return await self._form(request, problem=WRONG_KEY if key else WRONG, name=name, status=403)
         token = await sessions.open(person, address, attempt=attempt)
-        response = web.HTTPSeeOther(_next(_text(form.get("next"))))
+        response = web.HTTPSeeOther(next_of(_text(form.get("next"))))
         self._set_cookie(request, response, token)
         raise response
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
         """End the session."""
-        from hub.console.app import BASE, cookie_name, is_from_here, is_same  # noqa: PLC0415 - as above
-
         session = await self._console.session_of(request)
         form = await request.post()
-        response = web.HTTPSeeOther(f"{BASE}/login")
+        response = web.HTTPSeeOther(LOGIN)
         if session is not None:
             if not is_from_here(request) or not is_same(form.get("csrf"), session.csrf):
                 raise web.HTTPForbidden
@@ -88,14 +86,12 @@ class _Login:
         values = {
             "problem": problem,
             "name": name,
-            "next": _next(target),
+            "next": next_of(target),
             "is_anybody": await self._console.people.is_anybody(),
         }
         return await self._console.render(request, Shown("login.html", "Sign in", values, status))
 
     def _set_cookie(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
-        from hub.console.app import cookie_name, is_secure  # noqa: PLC0415 - as above
-
         response.set_cookie(
             cookie_name(request),
             token,
@@ -106,12 +102,6 @@ class _Login:
             samesite="Lax",
             max_age=int(self._console.hub.settings.console_session_s),
         )
-
-
-def _next(text: str) -> str:
-    from hub.console.app import next_of  # noqa: PLC0415 - as above
-
-    return next_of(text)
 
 
 def _text(value: object) -> str:

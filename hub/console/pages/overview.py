@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from hub.console.addresses import BASE
 from hub.console.drawing.charts import bars, lanes
 from hub.console.verdict import Facts, verdict
 from hub.console.visit import Done, Group, Place, Shown, Visit
@@ -96,7 +97,7 @@ async def prove(visit: Visit) -> Done:
     async with asyncio.timeout(CHECK_S_MAX):
         kept = await run_check(visit.hub.store, visit.hub.clock, actor=visit.actor)
     found = "everything is accounted for" if kept.holds else f"{len(kept.violations)} violations"
-    return Done(f"Checked: {found}.", "/console/check")
+    return Done(f"Checked: {found}.", f"{BASE}/check")
 
 
 async def show_check(visit: Visit) -> Shown:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from hub.console.addresses import BASE
 from hub.console.pages.event import rehearsals_of, todays_rules
 from hub.console.paging import with_query
 from hub.console.visit import Done, Group, Place, Shown, Visit
@@ -92,7 +93,7 @@ async def apply(visit: Visit) -> Done:
     visit.console.worklist.changed()
     word = "Run again" if action == "retry" else "Discarded"
     rest = f" {len(left)} left as they are: {left[0]}" if left else ""
-    return Done(f"{word}: {done}.{rest}", "/console/parked")
+    return Done(f"{word}: {done}.{rest}", f"{BASE}/parked")
 
 
 async def message(visit: Visit) -> Done:
@@ -101,7 +102,7 @@ async def message(visit: Visit) -> Done:
     act = retry_message if action == "retry" else discard_message
     await act(visit.hub.store, visit.hub.clock, seq, actor=visit.actor, reason=visit.reason)
     visit.console.worklist.changed()
-    return Done(f"Message {seq}: {'sent again' if action == 'retry' else 'discarded'}.", "/console/parked#messages")
+    return Done(f"Message {seq}: {'sent again' if action == 'retry' else 'discarded'}.", f"{BASE}/parked#messages")
 
 
 async def _chosen(visit: Visit) -> Sequence[ParkedDelivery]:

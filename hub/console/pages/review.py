@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from hub.console.addresses import BASE
 from hub.console.paging import with_query
 from hub.console.visit import Done, Group, Place, Shown, Visit
 from hub.errors import UsageError
@@ -37,7 +38,7 @@ async def resolve_one_review(visit: Visit) -> Done:
         visit.hub.store, visit.hub.clock, visit.place("delivery"), actor=visit.actor, note=visit.reason
     )
     visit.console.worklist.changed()
-    return Done("The review is closed.", "/console/reviews")
+    return Done("The review is closed.", f"{BASE}/reviews")
 
 
 async def show_conflicts(visit: Visit) -> Shown:
@@ -64,7 +65,7 @@ async def resolve_one_conflict(visit: Visit) -> Done:
     """Close it: what holds was decided."""
     await resolve_conflict(visit.hub.store, visit.hub.clock, visit.place("id"), actor=visit.actor, note=visit.reason)
     visit.console.worklist.changed()
-    return Done("The conflict is closed.", "/console/conflicts")
+    return Done("The conflict is closed.", f"{BASE}/conflicts")
 
 
 def _uuid(text: str | None) -> UUID | None:

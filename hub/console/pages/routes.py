@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from hub.console.addresses import BASE
 from hub.console.drawing.graph import Live, graph, routes_of
 from hub.console.pages.overview import read_providers
 from hub.console.visit import Done, Group, Place, Shown, Visit
@@ -104,6 +105,9 @@ async def put(visit: Visit) -> Done:
 async def lift(visit: Visit) -> Done:
     """Let it go on."""
     kind, name = _named(visit)
+    standing = {one.name for one in await list_pauses(visit.hub.store, visit.hub.clock) if one.kind == kind}
+    if name not in _known(visit, kind) | standing:
+        raise UsageError(f"there is no {kind} {name!r}")
     await resume(visit.hub.store, visit.hub.clock, kind, name, actor=visit.actor, reason=visit.reason)
     return Done(f"Going on: {kind} {name}.", _back(visit, kind, name))
 
@@ -128,7 +132,7 @@ def _known(visit: Visit, kind: Kind) -> set[str]:
 
 def _back(visit: Visit, kind: Kind, name: str) -> str:
     is_route = kind == "route" and visit.told("back") == "route"
-    return f"/console/routes/{name}" if is_route else "/console/routes"
+    return f"{BASE}/routes/{name}" if is_route else f"{BASE}/routes"
 
 
 GROUP = Group(

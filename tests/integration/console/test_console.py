@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
@@ -247,6 +247,9 @@ async def test_an_archived_event_is_shown_with_its_proof_and_nothing_can_be_done
     path = f"/events/{event_id}"
     async with Visitor(stage) as visitor:
         await visitor.sign_in()
+        for search in (f"q={code}", "tag=order_code%3D" + code, f"q={str(event_id)[:13]}"):
+            listed = (await visitor.get(f"/events?{search}"))[1].split('aria-label="In the archive"')[-1]
+            assert f"/console/events/{event_id}" in listed, search
         status, page = await visitor.get(path)
         _, by_beginning = await visitor.get(path[:28])
         rehearsal = await visitor.get(f"{path}/rehearsal")
@@ -401,3 +404,33 @@ async def test_a_search_in_steps_finds_what_a_whole_one_finds(stage: RunningHub,
 
     assert tuple(found) == whole.events
     assert whole.before is None
+
+
+async def test_a_call_that_nobody_has_answered_for_is_seen_and_closed(stage: RunningHub) -> None:
+    code = "ORD-CALL-1"
+    assert await deliver(stage, order("call-1", 250, code=code, customer="ada")) == 200
+    await stage.settled(also=frozenset({"waiting", "calling", "retrying"}))
+    [event_id] = [row.event_id for row in await stage.rows(t.tags) if row.value == code]
+    [delivery] = [row for row in await stage.rows(t.deliveries) if row.event_id == event_id]
+    left = {"delivery_id": delivery.id, "step": "odd", "number": 1, "provider": "nobody", "key": "k-left", "lookups": 0}
+    row = left | {"request_hash": bytes(16), "state": "started", "started_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    await stage.hub.store.write(lambda conn: conn.execute(insert(t.calls), [row]))
+    action = f"/undecided/{delivery.id}"
+
+    async with Visitor(stage) as viewer, Visitor(stage) as visitor:
+        await viewer.sign_in(key=VIEWER_KEY)
+        _, only_seen = await viewer.get("/undecided?provider=nobody")
+        await visitor.sign_in(key=OPERATOR_KEY)
+        _, page = await visitor.get("/undecided?provider=nobody")
+        unsaid, _ = await visitor.post(action)
+        status, _ = await visitor.post(action, reason="paid, says their page")
+        _, after = await visitor.get("/undecided?provider=nobody")
+        again, _ = await visitor.post(action, reason="once more")
+
+    assert "the delivery is done, and nobody has said what became of this" in page
+    assert (f"/console{action}" in page, f"/console{action}" in only_seen, "k-left" in only_seen) == (True, False, True)
+    assert (unsaid, status, again) == (400, 303, 400)
+    assert "k-left" not in after
+    assert [row.reason for row in await stage.rows(t.operations) if row.action == "call.close"] == [
+        "paid, says their page"
+    ]
