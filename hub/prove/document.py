@@ -21,9 +21,9 @@ from hub.errors import UsageError
 from hub.operate.lookup import ArchivedError, find_event, route_names
 from hub.prove.offline import FORMAT, levels_of, path_of, stable_hash
 from hub.seal import tables as s
+from hub.seal.chain import read_head
 from hub.seal.kinds import KINDS, Member, RowReader, Stored, Values, microseconds, readers_of
 from hub.seal.members import DamagedError, members_of_block
-from hub.seal.sealer import read_head
 from hub.store import tables as t
 from hub.store.store import Store
 

@@ -20,10 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.errors import UsageError
 from hub.prove.offline import FIRST_PREVIOUS, block_hash, root_of
 from hub.seal import tables as s
+from hub.seal.chain import read_head
 from hub.seal.kinds import KINDS, Kind, Member, RowReader, Values, instant, microseconds, readers_of
 from hub.seal.members import DamagedError, in_order, pruned_between, sealed_between, unpacked
 from hub.seal.numbers import Numbers
-from hub.seal.sealer import cursor_of, passed, read_head
+from hub.seal.sweeping import cursor_of, passed
 from hub.store.store import Store
 from hub.store.tables_archive import archived
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.errors import UsageError
 from hub.operate.replay import replay
 from hub.seal import tables as s
+from hub.seal.chain import LEASE_S
 from hub.seal.members import members_of_block, sealed_between
 from hub.seal.verifying import verify_seal
 from hub.store import tables as t
@@ -98,6 +99,55 @@ async def test_two_sealers_never_seal_a_row_twice(store: Store) -> None:
     assert len(names) == len(set(names))
     assert report.holds
     assert report.head_number == report.blocks
+
+
+async def test_of_two_one_works_and_the_other_waits_for_the_end_of_its_lease(
+    desk: Desk, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[str] = []
+    first, second = sealer_of(desk.store, clock), sealer_of(desk.store, clock)
+    for name, one in (("first", first), ("second", second)):
+
+        async def sweep(name: str = name) -> bool:
+            swept.append(name)
+            return True
+
+        monkeypatch.setattr(one, "sweep", sweep)
+
+    async def both() -> list[str]:
+        swept.clear()
+        for one in (first, second):
+            await one.turn()
+        return list(swept)
+
+    async def holder() -> object:
+        return (await desk.rows(s.state))[0].holder
+
+    # Also where there is nothing to seal, and however long there is not: the lease is renewed.
+    assert await both() == ["first"]
+    mine = await holder()
+    for _ in range(4):
+        clock.advance(LEASE_S * 0.6)
+        assert await both() == ["first"]
+    assert await holder() == mine
+    await desk.put(await desk.event(), "done")
+    assert await both() == ["first"]
+    assert len(await _sealed(desk.store)) == 2
+
+    # It has died. The other one takes over when the lease is over, and keeps it.
+    clock.advance(LEASE_S * 0.9)
+    await second.turn()
+    assert await holder() == mine
+    clock.advance(LEASE_S * 0.2)
+    await desk.put(await desk.event(2), "done")
+    swept.clear()
+    await second.turn()
+    assert (swept, len(await _sealed(desk.store))) == (["second"], 4)
+    assert await both() == ["second"]
+    # One that leaves in order is followed at once.
+    await second.leave()
+    assert await both() == ["first"]
+    assert (await verify_seal(desk.store)).holds
 
 
 async def test_rows_that_commit_late_are_found(store: Store, clock: SettableClock) -> None:

@@ -31,7 +31,7 @@ FORMER = "92db09a"
 """The commit that the version before ends with."""
 ANSWER_S_MAX = 60.0
 CAPABILITIES = all_capabilities()
-LIVING = frozenset({"leases", "workers", "lanes", "schedules"})
+LIVING = frozenset({"leases", "workers", "lanes", "schedules", "seal_state"})
 """Tables that a hub writes to although nothing comes in."""
 DIALECTS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
 
