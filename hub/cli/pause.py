@@ -151,8 +151,13 @@ def _resume(kind: Kind, name: str, *, reason: str, by: str, as_json: bool) -> No
     lifted = run(work)
     if as_json:
         print_json(lifted)
-    else:
+    elif lifted:
         say(f"Going on: {kind} {name}")
+    else:
+        say(
+            f"No row says that the {kind} {name} stands still. A process that holds it back and could not write it down"
+            " while the database was away lets go as soon as it can write again."
+        )
 
 
 def _known(hub: Look, kind: Kind) -> Collection[str]:

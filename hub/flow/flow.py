@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.clock import Clock
 from hub.errors import StoreUnavailableError
 from hub.flow import metrics
-from hub.flow.pauses import Cause, Kind, Pause, claim_probe, lift_pauses, put_pause, read_pauses
+from hub.flow.pauses import Cause, Kind, Pause, claim_probe, lift_pauses, put_pause, read_pauses, resumed_since
 from hub.flow.provider import Provider
 from hub.routing.flow import ProviderConfig
 from hub.store.store import Store
@@ -63,13 +63,19 @@ class Flow:
         if not rows:
             return
 
-        async def work(conn: AsyncConnection) -> None:
+        async def work(conn: AsyncConnection) -> set[_Key]:
+            # Somebody may have found it standing still here, and lifted what no row told of.
+            lifted = await resumed_since(conn, rows)
             for one in rows:
-                await put_pause(conn, one)
+                if (one.kind, one.name, one.cause) not in lifted:
+                    await put_pause(conn, one)
+            return lifted
 
         try:
             with self._changing():
-                await self._store.write(work)
+                lifted = await self._store.write(work)
+            for kind, name, cause in sorted(lifted):
+                log.info("untold_pause_lifted", kind=kind, name=name, cause=cause)
         except BaseException as error:
             self._untold = untold | self._untold
             if not isinstance(error, StoreUnavailableError):

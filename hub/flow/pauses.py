@@ -6,6 +6,7 @@ then means *half open*. Times are those of the processes' clocks: seconds apart 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -14,6 +15,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.flow.tables import pauses as p
+from hub.store.tables import operations
 from hub.store.upserts import insert_for
 
 Kind: TypeAlias = Literal["route", "destination", "provider"]
@@ -83,6 +85,22 @@ async def lift_pauses(conn: AsyncConnection, kind: Kind, name: str, *, cause: Ca
     mine = _of(kind, name) if cause is None else _of(kind, name) & (p.c.cause == cause)
     rows = (await conn.execute(delete(p).where(mine).returning(*p.c))).all()
     return [Pause(**row._mapping) for row in rows]
+
+
+async def resumed_since(conn: AsyncConnection, pauses: Collection[Pause]) -> set[tuple[Kind, str, Cause]]:
+    """Those of these pauses that a person has lifted after they began, whether their rows were there or not."""
+    o = operations.c
+    found: set[tuple[Kind, str, Cause]] = set()
+    for one in pauses:
+        query = select(o.id).where(o.target == target_of(one.kind, one.name), o.action == f"{one.kind}.resume")
+        if (await conn.execute(query.where(o.at >= one.since).limit(1))).first() is not None:
+            found.add((one.kind, one.name, one.cause))
+    return found
+
+
+def target_of(kind: Kind, name: str) -> str:
+    """As it stands in the record of what people do."""
+    return f"{kind}/{name}"
 
 
 async def claim_probe(conn: AsyncConnection, kind: Kind, name: str, *, now: datetime, until: datetime) -> bool:

@@ -15,8 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
-from hub.errors import UsageError
-from hub.flow.pauses import Kind, Pause, lift_pauses, put_pause, read_pauses
+from hub.flow.pauses import Kind, Pause, lift_pauses, put_pause, read_pauses, target_of
 from hub.operate.acting import record
 from hub.operate.undecided import IS_UNDECIDED, UNDECIDED
 from hub.routing.flow import ProviderConfig
@@ -52,7 +51,7 @@ async def pause(
 
     async def work(conn: AsyncConnection) -> Pause:
         await put_pause(conn, one)
-        await record(conn, clock, actor=actor, action=f"{kind}.pause", target=f"{kind}/{name}", reason=reason)
+        await record(conn, clock, actor=actor, action=f"{kind}.pause", target=target_of(kind, name), reason=reason)
         return one
 
     return await store.write(work)
@@ -61,15 +60,14 @@ async def pause(
 async def resume(store: Store, clock: Clock, kind: Kind, name: str, *, actor: str, reason: str = "") -> list[Pause]:
     """Let it go on, whatever it stands still for: a person may know better than a circuit. Returns what was lifted.
 
-    Raises UsageError when it does not stand still.
+    That is nothing where no row says that it stands still. It is on record all the same: a process that could not write
+    its pause down, because the database took no writes, reads the record before it does, and lifts it then.
     """
 
     async def work(conn: AsyncConnection) -> list[Pause]:
         lifted = await lift_pauses(conn, kind, name)
-        if not any(one.cause == "circuit" or one.holds(clock.now()) for one in lifted):
-            raise UsageError(f"the {kind} {name} does not stand still")
-        await record(conn, clock, actor=actor, action=f"{kind}.resume", target=f"{kind}/{name}", reason=reason)
-        return lifted
+        await record(conn, clock, actor=actor, action=f"{kind}.resume", target=target_of(kind, name), reason=reason)
+        return [one for one in lifted if one.cause == "circuit" or one.holds(clock.now())]
 
     return await store.write(work)
 

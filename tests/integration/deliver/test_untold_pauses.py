@@ -9,6 +9,7 @@ import pytest
 from hub.errors import StoreUnavailableError
 from hub.flow.flow import Flow
 from hub.flow.pauses import Kind, lift_pauses
+from hub.operate.pausing import resume
 from hub.store.store import Store
 from tests.integration.deliver.workshop import route, routing
 from tests.support.clock import SettableClock
@@ -67,6 +68,42 @@ async def test_a_pause_holds_here_until_it_is_written_and_then_everywhere(
     await store.write(lambda conn: lift_pauses(conn, BANK, "bank"))
     await flow.tell_untold()
     assert (await looked(store, flow)).pause_of(BANK, "bank") is None
+
+
+async def test_a_person_lifts_a_pause_that_no_row_tells_of(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Flow(store, clock, dict)
+    outage = Outage(store, monkeypatch)
+    await flow.open_circuit(BANK, "bank", reason="silent", for_s=600)
+    await flow.open_circuit(BANK, "till", reason="silent", for_s=600)
+    clock.advance(1)
+    outage.is_over = True
+
+    assert await resume(store, clock, BANK, "bank", actor="ana", reason="it answers") == []
+    clock.advance(1)
+    await flow.open_circuit("destination", "bank", reason="silent", for_s=600)
+    await flow.tell_untold()
+    await looked(store, flow)
+
+    assert flow.pause_of(BANK, "bank") is None
+    assert flow.pause_of(BANK, "till") is not None
+    assert flow.pause_of("destination", "bank") is not None
+
+
+async def test_a_pause_that_began_after_a_person_had_lifted_another_is_told(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Flow(store, clock, dict)
+    await resume(store, clock, BANK, "bank", actor="ana")
+    clock.advance(1)
+    outage = Outage(store, monkeypatch)
+    await flow.open_circuit(BANK, "bank", reason="silent", for_s=600)
+    outage.is_over = True
+
+    await flow.tell_untold()
+
+    assert (await looked(store, Flow(store, clock, dict))).pause_of(BANK, "bank") is not None
 
 
 async def test_a_worker_tells_it_when_it_sweeps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
