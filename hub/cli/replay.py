@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,12 +14,11 @@ from hub.cli.opening import looking, opened
 from hub.cli.options import ByOption, ReasonOption, actor, as_moment
 from hub.cli.output import EXIT_PROBLEM, JsonOption, print_json, print_table, run, say
 from hub.errors import UsageError
-from hub.explain.comparing import EntryChange
 from hub.operate.events import EventFilter
 from hub.operate.lookup import find_event
 from hub.operate.reading import TodaysRules
 from hub.operate.replay import Pair, replay
-from hub.operate.replay_preview import Preview, PreviewSummary, chosen, correct, preview
+from hub.operate.replay_preview import Corrector, Preview, Rehearsed, chosen, rehearse
 from hub.store.store import Store
 
 EVENTS_MAX = 1_000_000
@@ -37,6 +37,24 @@ class _Outcome:
         self.count += len(pairs)
         self.unreadable += sum(one.verdict == "unreadable" for one in pairs)
         self.pairs += pairs[: max(0, SHOWN_MAX - len(self.pairs))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Which events, by their ids or by conditions, and on which routes."""
+
+    ids: tuple[str, ...]
+    wanted: EventFilter
+    routes: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Who:
+    """Who does it, and why."""
+
+    by: str
+    reason: str
 
 
 def replay_events(
@@ -72,54 +90,45 @@ def replay_events(
     Events are named by their ids, or chosen by conditions. --preview runs today's code in transactions that are rolled
     back: what pairs that would run lead to, and where it would post, publish or call otherwise than was done. Nothing
     outside is ever repeated; --apply --correct posts new entries that name the old ones. Exit 1 when an event still
-    cannot be read, or a rehearsal fails.
+    cannot be read, a rehearsal fails, or the books refuse a correction, as of an entry that was reversed: the others
+    are corrected all the same.
 
     Example: hub events replay --type order.paid --since 2d --route settle-orders --preview
     """
-    if correct_ and not (apply and reason.strip()):
-        run(lambda: _refuse("--correct goes with --apply and --reason"))
-    ids = list(events or ())
-
-    async def conditions() -> EventFilter:
-        return EventFilter(
-            source=source,
-            type=type_,
-            key=key,
-            tag=tag,
-            state=state,
-            since=as_moment(since, "--since"),
-            until=as_moment(until, "--until"),
+    who = _Who(by=by, reason=reason)
+    asked = run(
+        partial(
+            _asked,
+            tuple(events or ()),
+            {"source": source, "type": type_, "key": key, "tag": tag, "state": state, "since": since, "until": until},
+            tuple(route or ()),
+            limit,
         )
-
-    wanted = run(conditions)
-    if bool(ids) == (wanted != EventFilter()):
-        run(lambda: _refuse("expected ids of events, or conditions such as --type and --since, and not both"))
-    routes = tuple(route or ())
-    if preview_ or correct_:
-        _preview(ids, wanted, limit, routes, is_correcting=correct_, by=by, reason=reason, as_json=as_json)
-        if not apply:
-            return
-
-    async def work() -> _Outcome:
-        async with looking() as hub:
-            rules = TodaysRules(hub.wiring.drafter, await hub.route_ids())
-            _expect_routes(routes, rules.route_ids)
-            who = actor(by) if apply else ""
-            outcome = _Outcome([])
-            async for some in _in_tens(_named(hub.store, ids, wanted, limit)):
-                pairs = await replay(
-                    hub.store, hub.clock, some, rules, apply=apply, actor=who, reason=reason, routes=routes
-                )
-                outcome.add(pairs)
-            return outcome
-
-    outcome = run(work)
-    if as_json and not (preview_ or correct_):
+    )
+    if correct_ and not (apply and reason.strip()):
+        run(partial(_refuse, "--correct goes with --apply and --reason"))
+    is_seen = preview_ or correct_
+    rehearsed = run(partial(_rehearse, asked, who if correct_ else None)) if is_seen else Rehearsed()
+    if is_seen:
+        _tell_rehearsed(rehearsed, as_json=as_json)
+    if is_seen and (rehearsed.summary.failed or not apply):
+        raise typer.Exit(EXIT_PROBLEM if rehearsed.summary.failed else 0)
+    outcome = run(partial(_route_again, asked, who if apply else None))
+    if as_json and not is_seen:
         print_json({"applied": apply, "pairs": outcome.pairs})
     elif not as_json:
         _print_pairs(outcome, apply=apply)
-    if outcome.unreadable:
+    if outcome.unreadable or rehearsed.refused:
         raise typer.Exit(EXIT_PROBLEM)
+
+
+async def _asked(ids: tuple[str, ...], given: Mapping[str, str | None], routes: tuple[str, ...], limit: int) -> _Asked:
+    """What a person chose. Raises UsageError where it is nothing, or two things at once."""
+    times = {name: as_moment(given[name], f"--{name}") for name in ("since", "until")}
+    wanted = EventFilter(**{**given, **times})  # type: ignore[arg-type]
+    if bool(ids) == (wanted != EventFilter()):
+        raise UsageError("expected ids of events, or conditions such as --type and --since, and not both")
+    return _Asked(ids, wanted, routes, limit)
 
 
 async def _refuse(message: str) -> None:
@@ -132,21 +141,21 @@ def _expect_routes(routes: Sequence[str], known: Any) -> None:
         raise UsageError(f"--route: no route is called {', '.join(unknown)}")
 
 
-async def _named(store: Store, ids: Sequence[str], wanted: EventFilter, limit: int) -> AsyncIterator[str]:
-    if ids:
+async def _named(store: Store, asked: _Asked) -> AsyncIterator[UUID]:
+    if asked.ids:
         async with store.reading() as conn:
-            found = [await find_event(conn, one) for one in dict.fromkeys(ids)]
+            found = [await find_event(conn, one) for one in dict.fromkeys(asked.ids)]
         for event_id in dict.fromkeys(found):
-            yield str(event_id)
+            yield event_id
         return
-    async for event_id in chosen(store, wanted, limit=limit):
-        yield str(event_id)
+    async for event_id in chosen(store, asked.wanted, limit=asked.limit):
+        yield event_id
 
 
-async def _in_tens(names: AsyncIterator[str]) -> AsyncIterator[list[str]]:
+async def _in_tens(events: AsyncIterator[UUID]) -> AsyncIterator[list[str]]:
     some: list[str] = []
-    async for name in names:
-        some.append(name)
+    async for event_id in events:
+        some.append(str(event_id))
         if len(some) == 10:
             yield some
             some = []
@@ -154,42 +163,46 @@ async def _in_tens(names: AsyncIterator[str]) -> AsyncIterator[list[str]]:
         yield some
 
 
-def _preview(
-    ids: Sequence[str],
-    wanted: EventFilter,
-    limit: int,
-    routes: Sequence[str],
-    *,
-    is_correcting: bool,
-    by: str,
-    reason: str,
-    as_json: bool,
-) -> None:
-    async def work() -> tuple[PreviewSummary, list[str]]:
-        summary, corrected = PreviewSummary(), []
-        async with opened(needs_secrets=False) as hub:
-            _expect_routes(routes, hub.rules.route_ids)
-            async for name in _named(hub.store, ids, wanted, limit):
-                previews = await preview(hub, UUID(name), routes=routes)
-                summary.events += 1
-                changes: list[EntryChange] = []
-                for one in previews:
-                    summary.add(one)
-                    changes += one.changes
-                if is_correcting and changes:
-                    corrected += await correct(hub.store, hub.clock, changes, actor=actor(by), reason=reason)
-        return summary, corrected
+async def _route_again(asked: _Asked, who: _Who | None) -> _Outcome:
+    """What today's rules make of them; done for ``who``, and only told without."""
+    async with looking() as hub:
+        rules = TodaysRules(hub.wiring.drafter, await hub.route_ids())
+        _expect_routes(asked.routes, rules.route_ids)
+        actor_, reason = (actor(who.by), who.reason) if who is not None else ("", "")
+        outcome = _Outcome([])
+        async for some in _in_tens(_named(hub.store, asked)):
+            outcome.add(
+                await replay(
+                    hub.store,
+                    hub.clock,
+                    some,
+                    rules,
+                    apply=who is not None,
+                    actor=actor_,
+                    reason=reason,
+                    routes=asked.routes,
+                )
+            )
+        return outcome
 
-    summary, corrected = run(work)
+
+async def _rehearse(asked: _Asked, who: _Who | None) -> Rehearsed:
+    """What today's code would do; posted for ``who``, and only told without."""
+    async with opened(needs_secrets=False) as hub:
+        _expect_routes(asked.routes, hub.rules.route_ids)
+        corrector = Corrector(actor(who.by), who.reason) if who is not None else None
+        return await rehearse(hub, hub.clock, _named(hub.store, asked), routes=asked.routes, corrector=corrector)
+
+
+def _tell_rehearsed(done: Rehearsed, *, as_json: bool) -> None:
     if as_json:
-        print_json(_as_json(summary, corrected))
+        print_json(_as_json(done))
     else:
-        _print_preview(summary, corrected)
-    if summary.failed:
-        raise typer.Exit(EXIT_PROBLEM)
+        _print_preview(done)
 
 
-def _as_json(summary: PreviewSummary, corrected: Sequence[str]) -> dict[str, Any]:
+def _as_json(done: Rehearsed) -> dict[str, Any]:
+    summary = done.summary
     return {
         "events": summary.events,
         "failed": summary.failed,
@@ -200,7 +213,8 @@ def _as_json(summary: PreviewSummary, corrected: Sequence[str]) -> dict[str, Any
         ],
         "shown": [_shown(one) for one in summary.shown],
         "not_shown": summary.not_shown,
-        "corrected": list(corrected),
+        "corrected": done.corrected,
+        "refused": [{"event_id": name, "why": why} for name, why in done.refused],
     }
 
 
@@ -217,7 +231,8 @@ def _shown(one: Preview) -> dict[str, Any]:
     }
 
 
-def _print_preview(summary: PreviewSummary, corrected: Sequence[str]) -> None:
+def _print_preview(done: Rehearsed) -> None:
+    summary, corrected = done.summary, done.corrected
     say(f"{summary.events} events were rehearsed; nothing of it was kept.")
     print_table(
         "Pairs", ["route", "verdict", "count"], [[*name, count] for name, count in sorted(summary.pairs.items())]
@@ -239,6 +254,8 @@ def _print_preview(summary: PreviewSummary, corrected: Sequence[str]) -> None:
         say(f"and {summary.not_shown} more pairs")
     if corrected:
         say(f"Corrected by {len(corrected)} entries: {', '.join(corrected[:20])}{'…' if len(corrected) > 20 else ''}")
+    if done.refused:
+        print_table("Not corrected", ["event", "why"], [list(one) for one in done.refused])
 
 
 def _print_pairs(outcome: _Outcome, *, apply: bool) -> None:

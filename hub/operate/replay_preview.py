@@ -24,7 +24,7 @@ from hub.explain.explainer import ExplainParts
 from hub.explain.model import Rehearsal
 from hub.explain.rehearse import REHEARSAL_S_MAX, Part
 from hub.ledger import Book
-from hub.ledger.errors import AlreadyReversedError
+from hub.ledger.errors import AlreadyReversedError, LedgerError
 from hub.ledger.history import CORRECTION, correction_reference, lock_entry
 from hub.operate.acting import record, take_turn
 from hub.operate.events import EventFilter, list_events
@@ -79,6 +79,52 @@ class PreviewSummary:
                 self.shown.append(one)
             else:
                 self.not_shown += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Corrector:
+    """Who has the difference posted, and why."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Rehearsed:
+    """What was seen, the references of the corrections, and the events that the books refused to correct, with why."""
+
+    summary: PreviewSummary = field(default_factory=PreviewSummary)
+    corrected: list[str] = field(default_factory=list)
+    refused: list[tuple[UUID, str]] = field(default_factory=list)
+
+
+async def rehearse(
+    parts: ExplainParts,
+    clock: Clock,
+    events: AsyncIterator[UUID],
+    *,
+    routes: Collection[str] = (),
+    corrector: Corrector | None = None,
+) -> Rehearsed:
+    """See what today's code would do with these events; for ``corrector`` the difference is posted, event by event.
+
+    Raises RetryableError when a rehearsal does not end in time: what was corrected until then stays corrected.
+    """
+    done = Rehearsed()
+    async for event_id in events:
+        done.summary.events += 1
+        changes: list[EntryChange] = []
+        for one in await preview(parts, event_id, routes=routes):
+            done.summary.add(one)
+            changes += one.changes
+        if corrector is None or not changes:
+            continue
+        try:
+            done.corrected += await correct(parts.store, clock, changes, actor=corrector.actor, reason=corrector.reason)
+        except LedgerError as error:
+            # Of this event nothing was posted; the others are no worse for it.
+            done.refused.append((event_id, str(error)))
+    return done
 
 
 async def chosen(store: Store, wanted: EventFilter, *, limit: int) -> AsyncIterator[UUID]:

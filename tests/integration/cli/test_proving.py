@@ -93,6 +93,7 @@ def test_many_events_are_replayed_by_conditions_and_seen_before(cli: Cli) -> Non
         (),
         ("--source", "loymax", "0197f3a2"),
         ("--type", BLOCK_TYPE, "--correct"),
+        ("--type", BLOCK_TYPE, "--correct", "--apply"),
         ("--type", BLOCK_TYPE, "--route", "nobody"),
         ("--until", "tomorrow"),
     ):

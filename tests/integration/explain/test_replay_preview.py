@@ -19,7 +19,7 @@ from hub.ledger.verify import verify
 from hub.money import Money
 from hub.operate.equation import check
 from hub.operate.events import EventFilter
-from hub.operate.replay_preview import Preview, PreviewSummary, chosen, correct, preview
+from hub.operate.replay_preview import Corrector, Preview, PreviewSummary, chosen, correct, preview, rehearse
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.explain.comparing import row_counts
@@ -143,6 +143,23 @@ async def test_what_was_reversed_is_not_corrected(store: Store, past: list[UUID]
 
         assert await points(store) == 200
         assert await parts.rows(t.operations) == []
+
+
+async def test_what_the_books_refuse_to_correct_is_told_and_the_others_are_corrected(
+    store: Store, past: list[UUID], clock: SettableClock
+) -> None:
+    async with assemble(store, ROUTES, {"give": giving(3)}, clock=clock, start=False) as parts:
+        await booked(store, lambda book: book.reverse("give:S1", reference="back"))
+
+        events, ana = chosen(store, EventFilter(type="sale.made"), limit=3), Corrector("ana", "the rate was wrong")
+        done = await rehearse(parts, clock, events, corrector=ana)
+
+        assert (done.summary.events, len(done.corrected)) == (3, 2)
+        [(event_id, why)] = done.refused
+        assert (event_id, "'give:S1' has been reversed" in why) == (past[1], True)
+        assert await points(store) == 2 * 300
+        again = await rehearse(parts, clock, chosen(store, EventFilter(type="sale.made"), limit=3))
+        assert (again.corrected, again.refused) == ([], [])
 
 
 async def test_pairs_that_would_run_are_rehearsed_and_counted(
