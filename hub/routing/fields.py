@@ -27,7 +27,7 @@ RESERVED_SOURCES: Final = ("internal", "timer", "command")
 """Sources that the hub itself speaks under; every schedule is one more, called ``schedule.<name>``."""
 SCHEDULE_PREFIX: Final = "schedule."
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
 
 
 def wrong(message: str) -> PydanticCustomError:

@@ -25,6 +25,9 @@ NODES_MAX: Final = 200_000
 """Values in one file, with every alias counted as what it stands for."""
 DEPTH_MAX: Final = 32
 TEXTS_REMEMBERED: Final = 4
+NUMBER_CHARS_MAX: Final = 100
+EXPONENT_CHARS_MAX: Final = 3
+_TOO_LONG: Final = object()
 
 Loc: TypeAlias = tuple[str | int, ...]
 """The way to a value: names and list positions from the top of the file."""
@@ -35,7 +38,7 @@ _TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in _KINDS)
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FRACTION: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_DIRECTIVE: Final = re.compile(r"^%YAML\s+(?!1\.2\s*$).*$", re.MULTILINE)
+_DIRECTIVE: Final = re.compile(r"^%YAML[ \t]++(?!1\.2[ \t]*\r?$).*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,12 @@ def _scalar(read: YamlText, node: ScalarNode, loc: Loc) -> Any:
         text = text.replace("\a", "")
     if "${" in text:
         return _fill_in(read, text, loc)
-    return text if node.style or str(node.tag) == _TEXT_TAG else _plain(text)
+    value = text if node.style or str(node.tag) == _TEXT_TAG else _plain(text)
+    if value is _TOO_LONG:
+        place = read.places[loc]
+        read.problem(f"expected a number of at most {NUMBER_CHARS_MAX} digits", place.line, place.column)
+        return None
+    return value
 
 
 def _plain(text: str) -> Any:
@@ -179,8 +187,13 @@ def _plain(text: str) -> Any:
     if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
         return text.lower() == "true"
     if _INTEGER.fullmatch(text):
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    return Decimal(text) if _FRACTION.fullmatch(text) else text
+        # A longer one takes time that grows with its square, and Python refuses to write it down: nobody means it.
+        is_long = len(text) > NUMBER_CHARS_MAX
+        return _TOO_LONG if is_long else int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if not _FRACTION.fullmatch(text):
+        return text
+    exponent = text.lower().partition("e")[2]
+    return _TOO_LONG if len(text) > NUMBER_CHARS_MAX or len(exponent) > EXPONENT_CHARS_MAX else Decimal(text)
 
 
 def _fill_in(read: YamlText, text: str, loc: Loc) -> str:
