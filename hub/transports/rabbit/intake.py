@@ -22,7 +22,7 @@ from pamqp.exceptions import PAMQPException
 from pamqp.heartbeat import Heartbeat
 
 from hub.transports.rabbit.messages import Arrived
-from hub.transports.rabbit.properties import Properties, read_header, text_of
+from hub.transports.rabbit.properties import MISREAD, Properties, read_header, text_of
 
 CHUNK_BYTES: Final = 256 * 1024
 _HEAD: Final = struct.Struct(">BHI")
@@ -89,6 +89,12 @@ class Intake:
 
     def feed(self, chunk: bytes) -> None:
         """Take every whole frame from what has been read. Raises InvalidFrameError."""
+        try:
+            self._feed(chunk)
+        except MISREAD as error:
+            raise InvalidFrameError(f"a frame cannot be read: {type(error).__name__}") from error
+
+    def _feed(self, chunk: bytes) -> None:
         data, at = self._rest + chunk if self._rest else chunk, 0
         while len(data) - at >= _HEAD.size:
             kind, channel, size = _HEAD.unpack_from(data, at)

@@ -78,17 +78,21 @@ def read_header(frame: bytes) -> tuple[int, Properties]:
     _, _, size, flags = _START.unpack_from(frame)
     try:
         found = _read_usual(frame, flags)
-    except _MISREAD:
+    except MISREAD:
         found = None
     if found is None:
         try:
             found = _read_by_library(frame)
-        except _MISREAD:
+        except MISREAD:
             found = Properties("", dict(UNREADABLE), None, None)
     return size, found
 
 
-_MISREAD: Final = (ValueError, OverflowError, OSError, IndexError, KeyError, TypeError, struct.error)
+# Tables within tables are read by a function that calls itself: a frame has room for thousands of them.
+MISREAD: Final = (
+    *(ValueError, OverflowError, OSError, IndexError, KeyError, TypeError, ArithmeticError),
+    *(struct.error, RecursionError),
+)
 
 
 def _read_usual(frame: bytes, flags: int) -> Properties | None:

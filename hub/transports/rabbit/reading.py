@@ -8,6 +8,7 @@ queue comes back in another order. Source: docs/rabbitmq.md, "Looking into queue
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from hub.transports.rabbit.session import Session
 READ_MAX: Final = 10_000
 """How far into a queue anybody looks."""
 LOOK_PAUSE_S: Final = 0.05
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
 LOOK_S_MAX: Final = 5.0
 """How long the broker may take to hand out what is there."""
 
@@ -133,5 +135,6 @@ def _queued(place: int, one: Delivered) -> QueuedMessage:
         payload=one.payload,
         headers=one.headers,
         published_at=one.timestamp or datetime.fromtimestamp(0, UTC),
-        deliveries=int(count) if count.isdigit() else int(one.redelivered),
+        # Whoever publishes may write this header as well as the broker.
+        deliveries=int(count) if _COUNT.fullmatch(count) else int(one.redelivered),
     )
