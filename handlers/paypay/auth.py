@@ -61,7 +61,7 @@ def proven_key(
     """
     scheme, _, rest = (header or "").partition(":")
     fields = rest.split(":")
-    if scheme != SCHEME or len(fields) != FIELDS:
+    if scheme != SCHEME or len(fields) != FIELDS or not rest.isascii():
         return None
     api_key, mac, nonce, epoch, body_hash = fields
     secret = secrets.get(api_key)

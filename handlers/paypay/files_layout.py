@@ -130,7 +130,7 @@ class TransactionFile:
         self._is_whole = _ends_with_a_line_feed(content)
         content.seek(0)
         # No second byte of a character is a line feed in Shift_JIS, so that lines may be cut before they are decoded.
-        self._reader = csv.reader((line.decode(encoding) for line in content), strict=True)
+        self._reader = csv.reader(_texts(content, encoding), strict=True)
         columns = self._line()
         if columns is None:
             raise UnreadableError("the file is empty", line=1, column=1)
@@ -223,6 +223,16 @@ def _decoded(line: bytes, encoding: str) -> str | None:
         return line.decode(encoding)
     except UnicodeDecodeError:
         return None
+
+
+def _texts(content: IO[bytes], encoding: str) -> Iterator[str]:
+    """The lines as text. A file that is UTF-8 only up to some line is found out here: until then it may be either."""
+    for number, line in enumerate(content, 1):
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            message = f"expected Shift_JIS, found the byte 0x{line[error.start]:02x}"
+            raise UnreadableError(message, line=number, column=error.start + 1) from None
 
 
 def _ends_with_a_line_feed(content: IO[bytes]) -> bool:

@@ -22,6 +22,7 @@ from hub.errors import HubError, UsageError
 
 YEAR_MIN: Final = 2000
 YEAR_MAX: Final = 2999
+MONTH_CHARS_MAX: Final = len("2026-10")
 REVERSED: Final = "REVERSED"
 LINES_MAX: Final = 1_000_000
 """A sheet holds little more."""
@@ -47,7 +48,8 @@ class Month:
     def read(cls, text: str, zone: ZoneInfo) -> Month:
         """From ``2026-10``. Raises UsageError."""
         year, dash, month = text.partition("-")
-        if not (dash and year.isascii() and year.isdigit() and month.isascii() and month.isdigit()):
+        is_short = len(text) <= MONTH_CHARS_MAX
+        if not (dash and is_short and year.isascii() and year.isdigit() and month.isascii() and month.isdigit()):
             raise UsageError(f"expected a month such as 2026-10, found {text[:20]!r}")
         return cls(int(year), int(month), zone)
 

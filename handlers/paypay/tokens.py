@@ -54,7 +54,7 @@ def read_token(token: str, settings: PayPaySettings) -> ResponseToken:
             options={"require": list(CLAIMS), "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
         return _token(token, claims)
-    except (jwt.PyJWTError, ValidationError, ValueError, TypeError, OverflowError, OSError) as error:
+    except (jwt.PyJWTError, ValidationError, ValueError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise refused_token(type(error).__name__) from None
 
 
