@@ -69,7 +69,7 @@ class PaypalEvent:
 def read_event(body: Mapping[str, Any], payload: bytes = b"") -> PaypalEvent:
     """Read a body. One without an id of its own, which PayPal never sends, is named by its bytes."""
     type_ = text_of(body, "event_type") or UNKNOWN_TYPE
-    resource = body.get("resource")
+    resource = body.get("resource") if isinstance(body, Mapping) else None
     resource = resource if isinstance(resource, Mapping) else {}
     id_ = text_of(body, "id") or f"sha256:{hashlib.sha256(payload).hexdigest()}"
     if type_.startswith(SUBSCRIPTION):

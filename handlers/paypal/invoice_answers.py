@@ -56,7 +56,10 @@ def invoice_id_of(body: Any) -> str:
         return id_
     links = body.get("links")
     href = body.get("href") or next((one.get("href") for one in _rows(links) if one.get("rel") == "self"), None)
-    return urlsplit(href).path.rpartition("/")[2] if isinstance(href, str) else ""
+    try:
+        return urlsplit(href).path.rpartition("/")[2] if isinstance(href, str) else ""
+    except ValueError:  # such as a bracket that is never closed
+        return ""
 
 
 def drafted(row: PaypalInvoice, invoice: Mapping[str, Any], *, is_whole: bool = True) -> Outcome:

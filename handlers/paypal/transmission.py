@@ -47,7 +47,8 @@ class Transmission:
         """From headers in any case. Raises NotSignedError when one that is required is missing or empty."""
         lower = {name.lower(): value for name, value in headers.items()}
         for name in REQUIRED:
-            if not lower.get(name):
+            # Blanks of any script are nothing: they are not kept with the event, whose identity needs each of these.
+            if not lower.get(name, "").strip():
                 raise NotSignedError(f"the header {name} is missing")
         return cls(
             id=lower["paypal-transmission-id"],
