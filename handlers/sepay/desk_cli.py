@@ -16,12 +16,14 @@ from hub.cli.opening import opened
 from hub.cli.options import ByOption, actor, as_uuid
 from hub.cli.output import JsonOption, print_json, run, say
 from hub.errors import UsageError
+from schemas.sepay import TRANSFER_ID_MAX
 from schemas.sepay_desk import TransferSettled, WalletAdjusted
 
 
 def transfer_number(text: str) -> int:
     """SePay's number of a transfer. Raises BadParameter, which says where to copy one from."""
-    if not text.isdecimal():
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(TRANSFER_ID_MAX))
+    if not is_number or int(text) > TRANSFER_ID_MAX:
         raise typer.BadParameter(f"{text!r} is not the number of a transfer; {WHICH_WAIT}")
     return int(text)
 

@@ -25,6 +25,7 @@ from handlers.sepay.bank_values import bank_time
 from hub.event import stable_uuid
 
 REQUESTS_PER_SECOND_MAX: Final = 3
+NUMBER_DIGITS_MAX: Final = 19
 ROWS_V1_MAX: Final = 5_000
 ROWS_V2_DEFAULT, ROWS_V2_MAX = 20, 100
 
@@ -96,7 +97,7 @@ class TransactionList:
         bodies = self.bank.transfers(_time(request, "transaction_date_from"), _time(request, "transaction_date_to"))
         if request.query.get("transaction_date_sort") != "asc":
             bodies.reverse()
-        per_page = min(_number(request, "per_page", ROWS_V2_DEFAULT), ROWS_V2_MAX)
+        per_page = max(1, min(_number(request, "per_page", ROWS_V2_DEFAULT), ROWS_V2_MAX))
         page, last = _number(request, "page", 1), max(1, math.ceil(len(bodies) / per_page))
         rows = [_row_v2(body) for body in bodies[(page - 1) * per_page : page * per_page]]
         pagination = {
@@ -177,6 +178,6 @@ def _time(request: web.Request, name: str) -> datetime | None:
 
 def _number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > NUMBER_DIGITS_MAX:
         raise web.HTTPUnprocessableEntity(text=f"{name}: expected a number")
     return int(text)
