@@ -173,7 +173,7 @@ def judge(proof: Mapping[str, Any]) -> list[Finding]:
     """Every step of a proof, in the order in which things happened. Raises NotAProofError."""
     try:
         return list(_Judge(proof).findings())
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise NotAProofError(f"not a proof of the form {FORMAT!r}: {type(error).__name__} {error}") from error
 
 
@@ -369,6 +369,11 @@ def _name(row: _Row) -> str:
     return f"{row.kind} {row.id}" + (f" {row.key}" if row.key else "")
 
 
+def _printable(text: str) -> str:
+    """A line as a terminal may show it: whoever made the file may have put commands for the terminal into it."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 def main(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
     """Judge one file: 0 everything holds, 1 something does not, 2 it cannot be read."""
     if len(arguments) != 1:
@@ -381,10 +386,10 @@ def main(arguments: Sequence[str], say: Callable[[str], object] = print) -> int:
             raise NotAProofError("the file is too large")
         findings = judge(json.loads(text))
     except (OSError, ValueError, RecursionError) as error:
-        say(f"error {error}")
+        say(_printable(f"error {error}"))
         return 2
     for one in findings:
-        say(f"{'ok ' if one.ok else 'NOT'} {one.step:12} {one.detail}")
+        say(_printable(f"{'ok ' if one.ok else 'NOT'} {one.step:12} {one.detail}"))
     return 0 if all(one.ok for one in findings) else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,7 +57,7 @@ def unpack(content: bytes) -> Iterator[EventRecord]:
     try:
         head, *lines = gzip.decompress(content).splitlines()
         said = json.loads(head)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise PermanentError(f"an object of the archive cannot be read: {type(error).__name__}") from error
     if not isinstance(said, dict) or said.get("format") != FORMAT["format"] or said.get("version") != FORMAT["version"]:
         raise PermanentError("an object of the archive is of a format that this program does not know")

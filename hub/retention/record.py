@@ -123,7 +123,7 @@ def from_line(line: bytes) -> EventRecord:
             if name in PARTS
         }
         return EventRecord(UUID(said["event"]), said["seq"], rows)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PermanentError(f"a line of the archive cannot be read: {type(error).__name__}") from error
 
 
