@@ -22,6 +22,7 @@ MULTIPART: Final = "multipart/form-data"
 FIELDS_MAX: Final = 200
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0{1,6})?", re.ASCII)
 """As a number is written, and no longer than 64 bits: ``0123`` is an account, not a number."""
+_NESTED: Final = re.compile(rb"^content-type:\s*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
 
 
 def parse_body(body: bytes, content_type: str) -> Any:
@@ -72,6 +73,9 @@ def _url_encoded(body: bytes) -> list[tuple[str, str]]:
 
 
 def _parts(body: bytes, content_type: str) -> Iterable[tuple[str, str]]:
+    # Parts within parts are no form. The library reads one by calling itself, which a few hundred of them exhaust.
+    if _NESTED.search(body):
+        raise UnreadableError("expected named texts in a multipart form")
     head = b"Content-Type: " + content_type.encode("ascii", "replace") + b"\r\n\r\n"
     message = BytesParser(EmailMessage, policy=email.policy.HTTP).parsebytes(head + body)
     if not message.is_multipart() or message.defects:

@@ -68,6 +68,9 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         fail(_with_holder(str(error)))
     except HubError as error:
         fail(str(error))
+    except UnicodeEncodeError:
+        # A terminal hands over bytes that are no UTF-8 as halves of surrogate pairs.
+        fail("expected arguments in UTF-8", code=EXIT_USAGE)
     except DBAPIError as error:
         fail(f"the database refused the statement: {words_of(error)}")
 

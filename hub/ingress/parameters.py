@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping
 from hub.errors import ConfigError, Problem
 from hub.routing.fields import hint
 
+WHOLE_CHARS_MAX = 20
+"""A longer text is no number that any parameter means."""
+
 
 class Parameters:
     """The values under ``auth:``. Reads collect their mistakes; ``finish`` raises all of them at once."""
@@ -52,7 +55,7 @@ class Parameters:
     def whole(self, name: str, default: int, *, low: int, high: int) -> int:
         """A whole number between ``low`` and ``high``."""
         value = self._values.get(name, default)
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and len(value) <= WHOLE_CHARS_MAX and value.strip().isdecimal():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value

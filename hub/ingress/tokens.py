@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +25,9 @@ TOKEN_BYTES_MAX = 8 * 1024
 TOKEN_LIFE_S = 3_600
 HS256_KEY_BYTES = 32
 SUBJECT_MAX = 255
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+"""What no database keeps in a text: a user's name with it would be an error of the server with every request."""
+EPOCH_S_MAX = 10**12
 
 
 class Role(StrEnum):
@@ -128,6 +131,9 @@ class Tokens:
 
         if len(token) > TOKEN_BYTES_MAX:
             raise RefusedError(401, "the token is too long")
+        if not token.isascii():
+            # A header's bytes that are no UTF-8 arrive as halves of surrogate pairs, which the library cannot encode.
+            raise RefusedError(401, "the token is not ASCII")
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
             key = self._keys.get(algorithm) if isinstance(algorithm, str) else None
@@ -138,7 +144,7 @@ class Tokens:
             raise RefusedError(401, f"the token is refused: {type(error).__name__}") from error
         _check_times(claims, now)
         subject = claims["sub"]
-        if not subject or len(subject) > SUBJECT_MAX:
+        if not subject or len(subject) > SUBJECT_MAX or _UNSTORABLE.search(subject):
             raise RefusedError(401, "the token names no user")
         return User(subject, claims)
 
@@ -227,7 +233,9 @@ def _check_times(claims: Mapping[str, Any], now: datetime) -> None:
     now_s = now.timestamp()
     times = {name: claims[name] for name in ("exp", "nbf", "iat") if name in claims}
     for name, value in times.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # An integer may be larger than any float, and NaN is not near anything.
+        if not is_number or not -EPOCH_S_MAX <= value <= EPOCH_S_MAX:
             raise RefusedError(401, f"the token's {name} is not a number")
     if times["exp"] <= now_s - LEEWAY_S:
         raise RefusedError(401, "the token has expired")
