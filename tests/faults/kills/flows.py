@@ -75,8 +75,7 @@ class Flows:
                     group.create_task(self._work(flow, piece), name=flow)
 
     async def _work(self, flow: str, piece: Callable[[int], Awaitable[None]]) -> None:
-        while (number := self.pace.next(flow)) is not None:
-            await self.pace.turn(flow, number)
+        while (number := await self.pace.piece(flow)) is not None:
             await piece(number)
 
     async def _tell(self, source: str, type_: str, id_: str, body: Mapping[str, Any]) -> None:

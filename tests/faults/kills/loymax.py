@@ -83,17 +83,13 @@ class Loymax:
                 await publisher.close()
 
     async def _go_on(self, members: range, send: Callable[[list[Event]], Awaitable[None]], at_once: int) -> None:
-        while True:
-            batch: list[Event] = []
-            for _ in range(self.chance.randint(1, at_once)):
-                if (number := self.pace.next(FLOW)) is None:
-                    break
-                await self.pace.turn(FLOW, number)
-                batch += self._made(number, self.chance.choice(members))
+        while (number := await self.pace.piece(FLOW)) is not None:
+            batch = self._made(number, self.chance.choice(members))
+            for _ in range(self.chance.randrange(at_once)):
+                if (number := self.pace.piece_now(FLOW)) is not None:
+                    batch += self._made(number, self.chance.choice(members))
             while self.backlog() > BACKLOG_MAX:  # noqa: ASYNC110 - it is at the consumers
                 await asyncio.sleep(BACKLOG_LOOK_S)
-            if not batch:
-                return
             await send(batch)
             self.events += batch
 

@@ -64,6 +64,7 @@ class Replica:
         self._log = Path(environ["HUB_HOME"]).parent / f"{name}.log"
         self._process: Process | None = None
         self._is_expected = False
+        self._has_lived = False
 
     @property
     def port(self) -> int:
@@ -79,12 +80,17 @@ class Replica:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it until it listens, again where a server was away."""
-        async with asyncio.timeout(BORN_S_MAX):
-            while not await self._is_born():
-                self._ends.unborn += 1
-                await asyncio.sleep(AGAIN_S)
-        self._is_expected = False
+        """Start it until it listens, again where a server was away. Raises AssertionError where it never does."""
+        try:
+            async with asyncio.timeout(BORN_S_MAX):
+                while not await self._is_born():
+                    # Nothing is broken yet when it starts for the first time.
+                    assert self._has_lived, f"{self.name} does not start: {self._last_words()}"
+                    self._ends.unborn += 1
+                    await asyncio.sleep(AGAIN_S)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} does not start: {self._last_words()}") from None
+        self._has_lived, self._is_expected = True, False
 
     async def kill(self) -> None:
         """By SIGKILL, also one that is stopped or not born yet."""

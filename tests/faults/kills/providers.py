@@ -1,6 +1,7 @@
 """PayPay, PayPal and the bank of a run: the capabilities' own stand-ins, alive beside hubs that die; and their mail.
 
-They go wrong as often as ``Weather.provider`` says. What they tell goes to whichever hub answers, until it is thanked.
+They themselves behave: what goes wrong here are hubs, lines and servers. What they tell goes to whichever hub answers,
+until it is thanked.
 """
 
 from __future__ import annotations
@@ -94,6 +95,12 @@ class Providers:
         while self._mails:
             await asyncio.gather(*self._mails)
 
+    async def close(self) -> None:
+        """Tell nothing more."""
+        for task in self._mails:
+            task.cancel()
+        await asyncio.gather(*self._mails, return_exceptions=True)
+
     async def _deliver(self, source: str, path: str, data: bytes, delay_s: float) -> None:
         assert self.lines is not None
         await asyncio.sleep(delay_s)
@@ -149,8 +156,8 @@ async def played(seed: int) -> AsyncIterator[Providers]:
             paypal.mail = made.mail
             notices: Any = PayPayNotices(made.mail)
             paypay.notices = notices
+            notices.close = made.close
             yield made
-            paypay.notices = _Closed()  # type: ignore[assignment]
     finally:
         await paypal_server.cleanup()
         await bank_server.cleanup()
@@ -161,8 +168,3 @@ class _Clock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
-
-
-class _Closed:
-    async def close(self) -> None:
-        return

@@ -135,7 +135,7 @@ class Run:
         return len(self.loymax.events) - self.consumers.events_told
 
     def _progress(self) -> float:
-        return self.pace.begun[FLOW] / self.pace.totals[FLOW]
+        return self.consumers.events_told / self.pace.totals[FLOW]
 
     async def _storm(self) -> None:
         begun = time.monotonic()

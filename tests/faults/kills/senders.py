@@ -120,7 +120,6 @@ class Pace:
     def __init__(self, totals: Mapping[str, int]) -> None:
         self.totals = totals
         self.begun: Counter[str] = Counter()
-        self.is_over = False
         self._share = 0.0
         self._moved = asyncio.Event()
 
@@ -131,15 +130,18 @@ class Pace:
             self._moved.set()
             self._moved = asyncio.Event()
 
-    def next(self, flow: str) -> int | None:
-        """The number of the next piece of a flow; None when all are taken."""
+    async def piece(self, flow: str) -> int | None:
+        """The number of the next piece of a flow, once it may begin; None when all are taken."""
+        while self.begun[flow] < self.totals[flow]:
+            if (number := self.piece_now(flow)) is not None:
+                return number
+            await self._moved.wait()
+        return None
+
+    def piece_now(self, flow: str) -> int | None:
+        """The same, or None where the next one may not begin yet: nobody holds one that waits."""
         number = self.begun[flow]
-        if number >= self.totals[flow]:
+        if number >= min(self.totals[flow], self._share * self.totals[flow]):
             return None
         self.begun[flow] += 1
         return number
-
-    async def turn(self, flow: str, number: int) -> None:
-        """Wait until this piece may begin."""
-        while number >= self._share * self.totals[flow]:
-            await self._moved.wait()

@@ -37,13 +37,13 @@ def deeds_of(kills: int, chance: Random) -> list[str]:
 
 @dataclass
 class Storm:
-    """The deeds of a run, each at its moment: when so many events of the load have been begun."""
+    """The deeds of a run, each at its moment: when so many of Loymax' events have come to their queue."""
 
     place: Place
     pace: Pace
     chance: Random
     progress: Callable[[], float]
-    """How much of the load has been begun, from 0 to 1."""
+    """How much of the load has come through, from 0 to 1: what is broken all the time does no work to be broken in."""
     done: Counter[str] = field(default_factory=Counter)
     _healing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -62,7 +62,7 @@ class Storm:
 
     async def _reached(self, moment: float) -> None:
         async with asyncio.timeout(STILL_S_MAX):
-            while self.progress() < moment:  # noqa: ASYNC110 - it is at the senders
+            while self.progress() < moment:  # noqa: ASYNC110 - it is at the consumers
                 await asyncio.sleep(LOOK_S)
 
     async def _healed(self) -> None:
