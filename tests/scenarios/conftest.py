@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hub.store import tables as t
 from tests.scenarios.bank import ACCOUNTS, Bank
 from tests.scenarios.shop import LIFETIME_PRICE, PRICE, Shop
 from tests.support.clock import SettableClock
 from tests.support.published import strange_messages
-from tests.support.running import RunningHub, environment, running, until
+from tests.support.running import environment, running
 
 NOW = datetime(2024, 11, 15, 2, 35, 5, tzinfo=UTC)
 
@@ -38,16 +37,10 @@ async def bank(database_url: str, tmp_path: Path, clock: SettableClock) -> Async
     )
     async with running(environ, clock=clock) as hub:
         bank = Bank(hub)
-        # A schedule counts from its first look: a clock that is moved before that skips what a test waits for.
-        await until(lambda: schedules_are_known(hub))
         yield bank
         await bank.settled()
         await bank.assert_no_money_appeared_or_vanished()
         assert await strange_messages(hub) == []
-
-
-async def schedules_are_known(hub: RunningHub) -> bool:
-    return len(await hub.rows(t.schedules)) == len(hub.hub.wiring.schedules)
 
 
 @pytest.fixture

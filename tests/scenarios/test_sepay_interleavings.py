@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -37,7 +36,7 @@ from handlers.sepay.tables_licenses import LICENSE_ACTIVE, PayUserSymbolLicense,
 from handlers.sepay.tables_orders import PAID, PaySymbolOrder
 from hub.errors import RefusedCommand, RetryableError
 from tests.scenarios.bank import ACCOUNTS, MAIN_ACCOUNT, SHOP_QUEUE, Bank, transfer
-from tests.scenarios.conftest import NOW, schedules_are_known
+from tests.scenarios.conftest import NOW
 from tests.scenarios.shop import ITEM, PRICE, Shop
 from tests.support.clock import SettableClock
 from tests.support.running import environment, running, until
@@ -189,7 +188,6 @@ async def crowd_on(database_url: str, clock: SettableClock, home: Path, dice: ra
         for number in range(2 if database_url.startswith("postgresql") else 1):
             environ = environment(home / str(number), database_url, **more)
             hub = await stack.enter_async_context(running(environ, clock=clock))
-            await until(partial(schedules_are_known, hub))
             banks.append(Bank(hub))
         yield Crowd(banks, book, dice)
 

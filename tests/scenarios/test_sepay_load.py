@@ -34,9 +34,10 @@ from hub.store.store import Store
 from tests.scenarios.bank import ACCOUNTS, MAIN_ACCOUNT, WEBHOOK, Bank
 from tests.support.running import PROJECT, WEBHOOK_KEY, RunningHub, environment, running, until
 
-TRANSFERS = int(os.environ.get("HUB_TEST_TRANSFERS", "120"))
+TRANSFERS = int(os.environ.get("HUB_TEST_TRANSFERS", "60"))
 DUPLICATES, LOST = 0.3, 0.1
 SENDERS = 16
+UNSCHEDULED = ("ingress", "worker", "relay")
 WALLETS = max(20, TRANSFERS // 5)
 TOKEN = "test-list-token"
 SEED = 20241115
@@ -58,18 +59,14 @@ async def test_bank_and_books_agree_after_a_storm(
     database_url: str, tmp_path: Path, sandbox: tuple[SandboxBank, str]
 ) -> None:
     bank_book, base = sandbox
-    environ = environment(
-        tmp_path,
-        database_url,
-        SEPAY_ACCOUNTS=ACCOUNTS,
-        SEPAY_API_TOKEN=TOKEN,
-        SEPAY_API_BASE=base,
-    )
+    homes = [tmp_path / name for name in ("first", "second")][: 2 if "postgresql" in database_url else 1]
+    bank_of_theirs = {"SEPAY_ACCOUNTS": ACCOUNTS, "SEPAY_API_TOKEN": TOKEN, "SEPAY_API_BASE": base}
+    environs = [environment(home, database_url, **bank_of_theirs) for home in homes]
     now = SystemClock().now().replace(microsecond=0)
     async with AsyncExitStack() as stack:
-        hubs = [await stack.enter_async_context(running(environ))]
-        if "postgresql" in database_url:
-            hubs.append(await stack.enter_async_context(running({**environ, "HUB_HOME": str(tmp_path / "second")})))
+        # Whether a schedule comes due meanwhile would be up to the machine's clock: of two hubs that fire one instant
+        # one counts a duplicate, and the statement might be read in the middle of the storm.
+        hubs = [await stack.enter_async_context(running(one, roles=UNSCHEDULED)) for one in environs]
         settings: SepaySettings = hubs[0].hub.settings_of("sepay")
         account = settings.receiving.receiving(MAIN_ACCOUNT)
         assert account is not None
@@ -88,18 +85,16 @@ async def test_bank_and_books_agree_after_a_storm(
         await send_all(hubs, storm.deliveries)
         bank = Bank(hubs[0])
         await at_rest(bank)
-        before = await reconcile(environ)
+        before = await reconcile(environs[0])
         polled = await poll_once(hubs[0].hub.api)
         await at_rest(bank)
-        after = await reconcile(environ)
+        after = await reconcile(environs[0])
 
         total = sum(one.amount_minor for one in asked)
         assert storm.lost == round(TRANSFERS * LOST) > 0
-        # The hub's own schedule may poll at any moment of a long storm, and then heals them all before we do.
-        assert len(differences(before)) in (storm.lost, 0)
-        assert {one["kind"] for one in differences(before)} <= {"not_in_books"}
-        assert polled.rows_read == TRANSFERS
-        assert polled.accepted in (len(differences(before)), 0)
+        assert len(differences(before)) == storm.lost
+        assert {one["kind"] for one in differences(before)} == {"not_in_books"}
+        assert (polled.rows_read, polled.accepted) == (TRANSFERS, storm.lost)
         assert (after["agrees"], after["at_bank_minor"], after["in_books_minor"]) == (True, total, total)
         rows = await bank.entities(PayBankTransaction)
         assert (len(rows), {row.outcome for row in rows}) == (TRANSFERS, {"credited"})
