@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Generator, Iterator
+from itertools import chain
 from typing import Any
 from zlib import crc32
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
+from _pytest.terminal import TerminalReporter
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 from hub.store.store import Store
 from tests.support.clock import SettableClock
+from tests.support.compiled import shared_by_all_engines
 from tests.support.databases import DIALECTS, Databases
 from tests.support.secrecy import leaks
 
@@ -53,6 +58,9 @@ LONGEST = frozenset(
 )
 """Files that take half a minute and more: the last one to begin decides when all have ended."""
 HAS_CRASHED = pytest.StashKey[bool]()
+GC_THRESHOLD = 50_000
+FILES_SHOWN = 15
+"""Files that took longest, told at the end of a run of more than these: whoever makes one grow sees it."""
 
 # How long an example takes is the machine's affair.
 hypothesis.register_profile("hub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -112,9 +120,41 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     node.config.stash[HAS_CRASHED] = node.config.stash.get(HAS_CRASHED, False) or bool(error)
 
 
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Where the time went, by file: what setting up and clearing away took is part of it."""
+    spent_s: defaultdict[str, float] = defaultdict(float)
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            spent_s[report.nodeid.partition("::")[0]] += report.duration
+    if len(spent_s) <= FILES_SHOWN:
+        return
+    terminalreporter.section(f"the {FILES_SHOWN} files that took longest, of {len(spent_s)}")
+    for file in sorted(spent_s, key=spent_s.__getitem__, reverse=True)[:FILES_SHOWN]:
+        terminalreporter.write_line(f"{spent_s[file]:7.1f} s  {file}")
+    terminalreporter.write_line(f"{sum(spent_s.values()):7.1f} s  all, by the clocks of their processes")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.stash.get(HAS_CRASHED, False):
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _light_garbage() -> Iterator[None]:
+    """What was imported stays: the collector need not look at it again and again, a thousand tests long."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    with shared_by_all_engines():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,7 +26,6 @@ Figures: TypeAlias = Callable[[str], None]
 FIGURE = "fault figure"
 IS_EVERYTHING = os.environ.get("HUB_FAULTS") == "all"
 """What ``is_everything`` answers, for what is fixed when tests are collected."""
-GC_THRESHOLD = 50_000
 POINTS = os.environ.get("HUB_TEST_POINTS", "some")
 """``every``: the long run of the faults tries each point; else each place at one of the times that it is reached."""
 
@@ -62,19 +60,7 @@ async def stage(
     await made.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _light_garbage() -> Iterator[None]:
-    """What was imported stays: the collector need not look at it after each of a thousand lives."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _silence() -> Iterator[None]:
     """A dying hub logs much that nobody needs."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
