@@ -101,6 +101,8 @@ class Settings(EnvironmentSettings):
     """All request bodies in memory at once; beyond that senders are told to come again."""
     requests_max: int = Field(default=1_000, ge=1, le=100_000)
     """Requests in hand at once."""
+    connections_max: int = Field(default=2_000, ge=1, le=100_000)
+    """Connections at once; fewer where the process may not have as many file descriptors."""
     body_s_max: float = Field(default=15.0, gt=0, le=300)
     """How long a sender may take to send a body."""
     idle_s_max: float = Field(default=30.0, gt=0, le=3_600)

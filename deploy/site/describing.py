@@ -18,6 +18,7 @@ from hub.apidoc.version import hub_version
 from hub.cli.opening import placeholders
 from hub.clock import SystemClock
 from hub.environment import Environment
+from hub.ingress.described import OWN_ROUTES
 from hub.settings import load_settings, read_settings
 from hub.wiring import Wiring, load_wiring
 
@@ -27,12 +28,12 @@ Rows = Iterable[Sequence[str]]
 
 
 def api_page() -> Iterator[tuple[str, str]]:
-    """Every operation of the capabilities' APIs, and the OpenAPI document."""
+    """Every operation of the hub's and the capabilities' APIs, and the OpenAPI document."""
     document = openapi()
     yield "reference/openapi.json", as_json(document)
     parts = [
         "# HTTP API\n",
-        "Of the capabilities that `routing.yaml` names. The same as a document for programs: "
+        "Of the hub and the capabilities that `routing.yaml` names. The same as a document for programs: "
         "[openapi.json](openapi.json); a running hub serves both, at `/api/docs` and `/api/openapi.json`. Every path "
         "is answered with and without a slash at its end.\n",
     ]
@@ -77,7 +78,7 @@ def openapi() -> Mapping[str, Any]:
     members = wiring().capabilities.members
     settings = {one.name: read_settings(one.settings, environ) for one in members if one.settings is not None}
     api = cast(HubApi, SimpleNamespace(settings=load_settings(environ), settings_of=settings.get))
-    routes = [route for one in members if one.http is not None for route in one.http(api)]
+    routes = [*OWN_ROUTES, *(route for one in members if one.http is not None for route in one.http(api))]
     return openapi_document(routes, version=hub_version())
 
 

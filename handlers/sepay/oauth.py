@@ -7,7 +7,6 @@ nothing has to be stored. Source: RFC 6749, sections 4.4 and 5; docs/providers/s
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,11 +17,13 @@ import structlog
 from aiohttp import web
 
 from handlers.sepay.settings import SepaySettings
+from hub.errors import UnreadableError
 from hub.event import Verdict
 from hub.ingress.authentication import Decision, Request, Scheme, refused
 from hub.ingress.keys import equal
 from hub.ingress.parameters import Parameters
 from hub.ingress.tokens import RefusedError, Tokens
+from hub.jsonbody import parse_json
 
 if TYPE_CHECKING:
     from hub.api import HubApi
@@ -110,8 +111,9 @@ def _error(status: int, error: str) -> web.Response:
 
 async def _fields(request: web.Request) -> Mapping[str, str]:
     try:
-        fields = await request.json() if request.content_type == "application/json" else await request.post()
-    except ValueError:
+        is_json = request.content_type == "application/json"
+        fields = parse_json(await request.read()) if is_json else await request.post()
+    except UnreadableError:
         return {}
     if not isinstance(fields, Mapping):
         return {}
@@ -124,6 +126,7 @@ def _basic(request: web.Request) -> tuple[str, str] | None:
         return None
     try:
         name, _, secret = base64.b64decode(rest, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # No base64, no ASCII, or no UTF-8 within.
         return "", ""
     return unquote_plus(name), unquote_plus(secret)

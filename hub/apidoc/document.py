@@ -83,7 +83,7 @@ def _operation(path: str, method: str, operation: Operation, schemas: _Schemas) 
         described["description"] = operation.description
     if operation.body is not None:
         schema = schemas.of(operation.body, "validation")
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        described["requestBody"] = {"required": True, "content": {operation.body_media: {"schema": schema}}}
     return described
 
 

@@ -40,6 +40,7 @@ class Operation:
     tag: str
     description: str = ""
     body: type[BaseModel] | None = None
+    body_media: str = "application/json"
     reply: type[BaseModel] | str | None = None
     is_list: bool = False
     statuses: tuple[int, ...] = (200,)

@@ -15,6 +15,7 @@ from hub.capability import CheckResult
 from hub.clock import Clock
 from hub.inbox.received import Accepted, Acceptor
 from hub.ingress.bodies import Room
+from hub.ingress.connections import Connections, fitting
 from hub.ingress.endpoints import EndpointTable
 from hub.ingress.metrics import IngressMetrics
 from hub.ingress.processes import Processes
@@ -57,7 +58,12 @@ class Door:
         self.in_hand = 0
         self.idle = asyncio.Event()
         self.idle.set()
-        self.metrics = IngressMetrics(deps.registry, self.room, lambda: self.in_hand)
+        self.metrics = IngressMetrics(deps.registry, self.room, lambda: self.in_hand, lambda: len(self.connections))
+        self.connections = Connections(
+            connections_max=fitting(settings.connections_max),
+            still_s=settings.idle_s_max,
+            cut=lambda reason: self.metrics.cut.labels(reason).inc(),
+        )
 
     @contextmanager
     def visit(self) -> Iterator[None]:

@@ -19,7 +19,13 @@ class IngressMetrics:
     error.
     """
 
-    def __init__(self, registry: CollectorRegistry, room: Room, in_hand: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        room: Room,
+        in_hand: Callable[[], int],
+        connections: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.webhooks = Counter(
             "hub_webhook_requests_total",
             "Requests to a source's webhook, by how they ended.",
@@ -59,3 +65,11 @@ class IngressMetrics:
         requests.set_function(in_hand)
         size = Gauge("hub_http_body_bytes_in_hand", "Bytes of request bodies in memory.", registry=registry)
         size.set_function(lambda: room.bytes)
+        self.cut = Counter(
+            "hub_http_connections_cut_total",
+            "Connections that were cut: one more came than fit, or an answer was not taken.",
+            ("reason",),
+            registry=registry,
+        )
+        opened = Gauge("hub_http_connections", "Open connections.", registry=registry)
+        opened.set_function(connections)

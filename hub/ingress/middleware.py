@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from multidict import MultiDict, MultiDictProxy
 
 from hub.errors import RetryableError, UnreadableError, UsageError
 from hub.headers import HEADERS_BYTES_MAX
@@ -18,6 +19,7 @@ from hub.ingress.webhooks import answer_webhook, sender, whole_seconds
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
 PATH_CHARS_MAX = 2_048
+CHUNKED = "chunked"
 
 
 @web.middleware
@@ -61,6 +63,11 @@ async def bounds(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(414)
     if sum(len(name) + len(value) for name, value in request.raw_headers) > HEADERS_BYTES_MAX:
         return problem(431)
+    if request.headers.get("Transfer-Encoding", CHUNKED).strip().lower() != CHUNKED:
+        # aiohttp would read the chunks and leave what is in them packed; whoever stands in front may have unpacked it.
+        response = problem(400, "expected a body in chunks, or of a given length")
+        response.force_close()
+        return response
     return await handler(request)
 
 
@@ -68,7 +75,8 @@ async def bounds(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def webhooks(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer the paths that routing.yaml gives to sources; a reload changes them without a restart."""
     door = request.app[DOOR]
-    endpoint = door.deps.table.find(request.path)
+    # As the routes do: a slash that is encoded parts nothing.
+    endpoint = door.deps.table.find(request.rel_url.path_safe)
     if endpoint is None:
         return await handler(request)
     return await answer_webhook(request, endpoint, door)
@@ -78,7 +86,7 @@ async def webhooks(request: web.Request, handler: Handler) -> web.StreamResponse
 async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the body for the capabilities' routes, under the same bounds of size, time and memory as everyone's."""
     is_own = request.match_info.http_exception is not None or request.path.rstrip("/") == "/events"
-    if is_own or not request.body_exists or request.content_type.startswith("multipart/"):
+    if is_own or not request.body_exists:
         return await handler(request)
     door = request.app[DOOR]
     settings = door.deps.settings
@@ -86,6 +94,7 @@ async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
         body = await read_body(request, share, bytes_max=settings.body_bytes_max, seconds=settings.body_s_max)
         # Where request.read(), .json() and .post() look first; aiohttp has no other way to put a time limit on them.
         request._read_bytes = body
+        await _read_form(request)
         return await handler(request)
 
 
@@ -93,6 +102,18 @@ def route_name(request: web.Request) -> str:
     """The pattern of the route, such as ``/intent/{id}``: a path itself may hold what must not be logged."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "none"
+
+
+async def _read_form(request: web.Request) -> None:
+    """Let request.post() raise nothing: what is no form has no fields, and a handler misses those that it asks for."""
+    try:
+        # No page and no API of ours wants a form in parts, and reading one here would begin behind the body.
+        if not request.content_type.startswith("multipart/"):
+            await request.post()
+            return
+    except (ValueError, LookupError, web.HTTPException):
+        pass
+    request._post = MultiDictProxy(MultiDict())
 
 
 def _expected(error: Exception, request: web.Request, door: Door) -> web.Response:

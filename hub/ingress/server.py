@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
-from typing import Final
 
 import structlog
 from aiohttp import web
@@ -14,11 +13,11 @@ from aiohttp import web
 from hub.apidoc.routes import documentation_routes, message_routes
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
+from hub.ingress.connections import BoundedRunner, say_less
 from hub.ingress.deps import DOOR, Door, IngressDeps
+from hub.ingress.described import OWN_ROUTES, PROBES
 from hub.ingress.endpoints import without_slash
-from hub.ingress.events import post_events
 from hub.ingress.first_visit import FirstVisit
-from hub.ingress.health import healthz, metrics, readyz
 from hub.ingress.middleware import bodies, bounds, errors, webhooks
 from hub.signal import is_set_within
 
@@ -32,15 +31,13 @@ BACKLOG = 512
 CUT_S = 0.5
 """How long requests that are still running at the deadline have to notice that they were cancelled."""
 
-PROBES: Final = (web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics))
-
 
 def build_app(deps: IngressDeps) -> web.Application:
     """The application: the sources' webhooks, ``POST /events``, probes, metrics and the capabilities' routes."""
     app = web.Application(middlewares=[errors, bounds, webhooks, bodies], client_max_size=deps.settings.body_bytes_max)
     app[DOOR] = Door(deps)
-    own = [web.post("/events", post_events), *PROBES]
-    described = list(deps.routes)
+    own: list[web.AbstractRouteDef] = []
+    described = [*OWN_ROUTES, *deps.routes]
     own += documentation_routes(described)
     if deps.published is not None:
         own += message_routes(deps.published)
@@ -91,8 +88,9 @@ async def serve(app: web.Application, host: str, port: int, *, listening: socket
     Raises ConfigError when that is not possible.
     """
     settings = app[DOOR].deps.settings
-    runner = web.AppRunner(
+    runner = BoundedRunner(
         app,
+        app[DOOR].connections,
         access_log=None,
         logger=_QuietLogger(),
         keepalive_timeout=settings.idle_s_max,
@@ -163,10 +161,7 @@ def both_slashes(routes: Iterable[web.AbstractRouteDef]) -> list[web.AbstractRou
 
 
 async def _say_less(_request: web.Request, response: web.StreamResponse) -> None:
-    # Which software and version answers is of use to attackers alone.
-    response.headers.pop("Server", None)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")
+    say_less(response)
 
 
 def _listen_problem(error: OSError | OverflowError, host: str, port: int) -> str:
