@@ -1,7 +1,7 @@
 # The hub's commands. `make run` and `make test` need Python 3.11 (with venv), git and make, and do the rest themselves.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults mutants soak bench docs screenshots manifests fmt lock audit clean
+.PHONY: help run test faults mutants soak fuzz bench docs screenshots manifests fmt lock audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ mutants: ## change the code in small ways, and show which changes no test notice
 soak: ## play 10,000 simulated runs (hours)
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh soak
+
+fuzz: ## call every operation of the HTTP APIs with 10,000 examples (half an hour)
+	@deploy/dev/venv.sh dev
+	@deploy/dev/test.sh fuzz
 
 bench: ## measure on this machine; see benchmarks/
 	@deploy/dev/venv.sh dev

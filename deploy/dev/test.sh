@@ -4,7 +4,8 @@
 #   test.sh          everything that must pass before a change lands
 #   test.sh faults   every crash point and the long storms instead of a sample
 #   test.sh mutants  small changes to the code, and which of them no test notices; HUB_TEST_PARTS chooses parts
-#   test.sh soak     10,000 simulated runs; HUB_SOAK_SEEDS=FIRST-LAST chooses others
+#   test.sh soak     10,000 simulated runs, HUB_SOAK_SEEDS=FIRST-LAST chooses others; then HUB_SOAK_EVENTS through one hub
+#   test.sh fuzz     10,000 examples over every operation of the HTTP APIs; HUB_TEST_FUZZ_EXAMPLES says how many
 #   test.sh bench    the benchmarks; HUB_BENCH_ARGS are passed on, such as --quick
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -84,7 +85,7 @@ case ${1:-all} in
         section 'import contracts' .venv/bin/lint-imports --no-logo
         section 'routing rules' .venv/bin/hub routes test
         export HUB_FAULTS=${HUB_FAULTS:-sample}
-        section 'tests' tests "$WORKERS" --dist loadfile --no-loadscope-reorder --durations 5 --durations-min 5 tests --ignore=tests/faults
+        section 'tests' tests "$WORKERS" --dist loadfile --no-loadscope-reorder tests --ignore=tests/faults
         section 'mypy --strict' told_by_mypy
         section 'faults, a sample' tests "$CRASH_WORKERS" -o faulthandler_timeout=2400 tests/faults
         ;;
@@ -100,10 +101,15 @@ case ${1:-all} in
         section 'mutation run' deploy/dev/mutants.sh ${HUB_TEST_PARTS:-} ;;
     soak)
         section 'simulation' .venv/bin/python -m tests.simulation --seeds "${HUB_SOAK_SEEDS:-1-10000}" --jobs 2
+        section 'one hub, fed and pruned' .venv/bin/python -m tests.soak
+        ;;
+    fuzz)
+        export HUB_TEST_FUZZ_EXAMPLES=${HUB_TEST_FUZZ_EXAMPLES:-10000}
+        section 'HTTP APIs, fuzzed' tests 1 -s -o faulthandler_timeout=0 tests/hostile/http/test_api_fuzz.py
         ;;
     bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
         # shellcheck disable=SC2086
         section 'benchmarks' .venv/bin/python -m benchmarks --save ${HUB_BENCH_ARGS:-} ;;
-    *) echo "test.sh: unknown part '$1', expected faults, mutants, soak or bench" >&2; exit 2 ;;
+    *) echo "test.sh: unknown part '$1', expected faults, mutants, soak, fuzz or bench" >&2; exit 2 ;;
 esac
 finish
