@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
@@ -12,7 +13,7 @@ from handlers.paypay.outcomes import Outcome, Unknown
 from handlers.paypay.states import Sent, sent_of
 from hub.transports import Confirmed
 from hub.transports.local import LocalTransport
-from tests.simulation.inline import Gate
+from tests.simulation.gate import Gate
 
 
 @contextmanager
@@ -32,14 +33,15 @@ def a_broker_that_confirms_what_it_drops() -> Iterator[None]:
 @contextmanager
 def a_commit_that_is_none() -> Iterator[None]:
     """Every fiftieth commit says that it was done, and what it stood for is gone."""
-    turns, call = count(1), Gate.call
+    turns, commit = count(1), Gate.commit
 
-    def lying(self: Gate, function: Any, arguments: Any, named: Any) -> Any:
-        if function.__name__ == "commit" and next(turns) % 50 == 0:
-            return call(self, function.__self__.rollback, arguments, named)
-        return call(self, function, arguments, named)
+    def lying(self: Gate, connection: sqlite3.Connection) -> None:
+        if next(turns) % 50 == 0:
+            sqlite3.Connection.rollback(connection)
+        else:
+            commit(self, connection)
 
-    with patch.object(Gate, "call", lying):
+    with patch.object(Gate, "commit", lying):
         yield
 
 

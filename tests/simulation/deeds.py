@@ -14,21 +14,23 @@ from handlers.sepay.bank_values import bank_time_text
 from hub.transports import OutboundMessage
 from tests.faults.line import Answer
 from tests.simulation.chance import Chance, Weather
-from tests.simulation.inline import DiskFull, SerializationFailure
+from tests.simulation.gate import DiskFull, SerializationFailure
 from tests.simulation.life import broker_away, consumer_gone
 from tests.simulation.world import ADMIN, BATCH, WEBHOOK, Parcel, World, bearer, cloud_batch
 
-STEPS: Final = 36
+STEPS: Final = 24
 MEMBERS: Final = 8
 USERS: Final = 6
 SHOPPERS: Final = 5
-BUYERS: Final = 2
-PURCHASES: Final = 30
-REFUNDS: Final = 7
-OTHERS: Final = 12
-TOPUPS: Final = 7
+BUYERS: Final = 1
+PURCHASES: Final = 24
+REFUNDS: Final = 6
+BURSTS: Final = 9
+BURST: Final = 6
+"""How many events come in one burst."""
+TOPUPS: Final = 4
 STRAYS: Final = 1
-EXCHANGES: Final = 6
+EXCHANGES: Final = 4
 PAYMENTS: Final = 2
 SALES: Final = 2
 JUMPS_S: Final = (30.0, 120.0, 600.0, 1_200.0, 3_600.0, 20_000.0)
@@ -53,7 +55,7 @@ def plan(chance: Chance, weather: Weather) -> list[Deed]:
     counts = {
         "purchase": PURCHASES,
         "refund": REFUNDS,
-        "other": OTHERS,
+        "burst": BURSTS,
         "topup": TOPUPS,
         "stray": STRAYS,
         "exchange": EXCHANGES,
@@ -94,7 +96,7 @@ def _purchase(world: World, number: int) -> None:
     id_ = f"{5_000 + number}"
     world.told.purchases[id_] = (str(100 + member), reward, spent)
     body = _operation("purchaseOperationInfo", id_, member, reward, spent, is_refund=False)
-    _loymax(world, f"purchase {number}", "purchases.confirm.modelUpdate", body)
+    _loymax(world, f"purchase {number}", ("purchases.confirm.modelUpdate", f"m-purchase-{number}", body))
 
 
 def _refund(world: World, number: int) -> None:
@@ -102,7 +104,7 @@ def _refund(world: World, number: int) -> None:
     member = world.chance.pick(range(MEMBERS), "buys", of)
     body = _operation("refundOperationInfo", f"{8_000 + number}", member, 30_000, 10_000, is_refund=True)
     body["refundedPurchaseViewModel"] = {"refundedPurchaseId": 5_000 + of, "refundedPurchaseExternalId": f"x{of}"}
-    _loymax(world, f"refund {number}", "purchases.refundModelUpdate", body)
+    _loymax(world, f"refund {number}", ("purchases.refundModelUpdate", f"m-refund-{number}", body))
 
 
 def _operation(name: str, id_: str, member: int, reward: int, spent: int, *, is_refund: bool) -> dict[str, Any]:
@@ -121,36 +123,50 @@ def _operation(name: str, id_: str, member: int, reward: int, spent: int, *, is_
     }
 
 
-def _other(world: World, number: int) -> None:
-    kinds = ("customer.card.changeBlockState", "customer.attribute.update", "customer.registration.begin", "offer.edit")
-    kind = world.chance.pick(kinds, "other", number)
-    member = world.chance.pick(range(MEMBERS), "other of", number)
-    body = {"number": number} if kind == "offer.edit" else {"customerInfo": {"customerId": 100 + member}, "n": number}
-    _loymax(world, f"other {number}", kind, body)
+KINDS: Final = (
+    "customer.card.changeBlockState",
+    "customer.attribute.update",
+    "customer.registration.begin",
+    "offer.edit",
+)
+
+
+def _burst(world: World, number: int) -> None:
+    """Several things of several members in one request, or in one publishing."""
+    events = []
+    for place in range(BURST):
+        kind = world.chance.pick(KINDS, "burst", number, place)
+        member = world.chance.pick(range(MEMBERS), "burst of", number, place)
+        whose = {} if kind == "offer.edit" else {"customerInfo": {"customerId": 100 + member}}
+        events.append((kind, f"m-burst-{number}-{place}", {**whose, "n": f"{number}.{place}"}))
+    _loymax(world, f"burst {number}", *events)
 
 
 def _merge(world: World, _number: int) -> None:
     body = {"fromCustomerInfo": {"customerId": 101}, "toCustomerInfo": {"customerId": 100}, "eventCode": "Merge"}
-    _loymax(world, "merge", "customer.profile.merge", body)
+    _loymax(world, "merge", ("customer.profile.merge", "m-merge", body))
 
 
-def _loymax(world: World, name: str, type_: str, body: Mapping[str, Any]) -> None:
-    data = json.dumps(body, indent=1).encode()
-    id_ = f"m-{name.replace(' ', '-')}"
+def _loymax(world: World, name: str, *events: tuple[str, str, Mapping[str, Any]]) -> None:
+    """Type, id and body of each."""
+    written = [(type_, id_, json.dumps(body, indent=1).encode()) for type_, id_, body in events]
     if world.chance.of("way", name) < 0.5:
-        message = OutboundMessage(
-            message_id=id_,
-            exchange="loymax.events",
-            routing_key=type_,
-            content_type="application/json",
-            payload=data,
-            headers={},
-            key=id_,
-        )
-        world.background(world.published(name, [message]))
+        messages = [
+            OutboundMessage(
+                message_id=id_,
+                exchange="loymax.events",
+                routing_key=type_,
+                content_type="application/json",
+                payload=data,
+                headers={},
+                key=id_,
+            )
+            for type_, id_, data in written
+        ]
+        world.background(world.published(name, messages))
         return
-    batch = cloud_batch("loymax", [(type_, id_, data)])
-    world.send(Parcel(name, "loymax", "/events", batch, BATCH, [data]))
+    bodies = [data for _, _, data in written]
+    world.send(Parcel(name, "loymax", "/events", cloud_batch("loymax", written), BATCH, bodies))
 
 
 # --- SePay -----------------------------------------------------------------------------------------------------------
@@ -349,7 +365,7 @@ def _clock(world: World, number: int) -> None:
 _DEEDS: Final[Mapping[str, Callable[[World, int], float | None]]] = {
     "purchase": _purchase,
     "refund": _refund,
-    "other": _other,
+    "burst": _burst,
     "merge": _merge,
     "topup": _topup,
     "stray": _stray,

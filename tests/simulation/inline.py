@@ -1,6 +1,7 @@
-"""SQLite without threads: every statement runs at once, and passes one place where things can go wrong.
+"""The database without threads: every statement of SQLite runs at once, where it is made.
 
-The driver's calls run where they are made; only what really waits (a connection of the pool, PostgreSQL) is awaited.
+SQLAlchemy gets connections of the standard library under the name of the asynchronous driver, so that nothing of a
+statement is ever awaited. With PostgreSQL it keeps its own way, and the loop is told when a server is asked.
 """
 
 from __future__ import annotations
@@ -8,170 +9,110 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-import aiosqlite
-from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import asyncpg as _asyncpg  # noqa: F401 - its names are replaced, too
 from sqlalchemy.dialects.sqlite import aiosqlite as adapted
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import base as asyncio_base
 from sqlalchemy.util import concurrency
 
+from tests.simulation.gate import Crash, Gate, gates
 from tests.simulation.loop import VirtualLoop
 
-POINTS: Final = ("execute", "executemany", "commit")
-"""The driver's calls that count: statements and commits."""
+PRAGMAS: Final = ("journal_mode = WAL", "foreign_keys = ON", "recursive_triggers = ON", "synchronous = OFF")
+"""As the hub has them; but no power fails here, and what a killed process has written is written."""
+
+STATEMENTS: Final = 1_000
+"""How many a connection keeps ready: all of them."""
 
 
-class Crash(BaseException):
-    """The process is gone. Not an Exception: nothing in the hub may act on it."""
+class _Cursor(sqlite3.Cursor):
+    """One that has all its rows as soon as it has run, as the asynchronous driver's has."""
 
+    connection: _Connection
+    _rows: deque[Any]
 
-class SerializationFailure(sqlite3.OperationalError):
-    """What PostgreSQL says of two transactions that cannot both be."""
-
-    sqlstate = "40001"
-
-
-class DiskFull(sqlite3.OperationalError):
-    """What either database says then."""
-
-    sqlstate = "53100"
-
-
-CHANGES: Final = ("INSERT", "UPDATE", "DELETE")
-
-
-class Gate:
-    """Where every statement of one hub passes. ``kill_in`` and its like count down; at 0 it happens.
-
-    ``fails`` are errors that the next writing statements meet.
-    """
-
-    def __init__(self) -> None:
-        self.points = 0
-        self.kill_in = 0
-        self.is_dead = False
-        self.fails: list[Exception] = []
-        self.connections: list[aiosqlite.Connection] = []
-        self._served: list[Any] = []
-        self.on_death: Callable[[], None] = lambda: None
-
-    def call(self, function: Callable[..., Any], arguments: Any, named: Any) -> Any:
-        """One call of the driver. Raises Crash where the process ends."""
-        name = function.__name__
-        if name not in POINTS:
-            if self.is_dead:
-                raise Crash
-            return function(*arguments, **named)
-        self._pass()
-        if self.fails and name != "commit" and str(arguments[0]).startswith(CHANGES):
-            raise self.fails.pop(0)
-        result = function(*arguments, **named)
-        if name == "commit":
-            # It is on the disk, and nobody has heard so.
-            self._pass()
-        return result
-
-    def _pass(self) -> None:
-        if self.is_dead:
-            raise Crash
-        self.points += 1
-        if self.kill_in:
-            self.kill_in -= 1
-            if not self.kill_in:
-                self.die()
-                raise Crash
-
-    def die(self) -> None:
-        """From here on nothing gets through."""
-        if not self.is_dead:
-            self.is_dead = True
-            self.on_death()
-
-    def close(self) -> None:
-        """The operating system closes what the process had open: what was not committed is gone."""
-        for connection in self.connections:
-            raw, connection._connection = connection._connection, None
-            if raw is not None:
-                with suppress(sqlite3.Error):
-                    raw.rollback()
-                raw.close()
-        self.connections.clear()
-        for served in self._served:
-            served.terminate()
-        self._served.clear()
-
-    def watch(self, engine: Any) -> None:
-        """PostgreSQL: its statements and commits pass here, too."""
-
-        @event.listens_for(engine, "connect")
-        def connected(connection: Any, _record: Any) -> None:
-            self._served.append(connection.driver_connection)
-
-        @event.listens_for(engine, "before_cursor_execute")
-        def before_statement(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            self._pass()
-            if self.fails and statement.startswith(CHANGES):
-                raise OperationalError(statement, None, self.fails.pop(0))
-
-        @event.listens_for(engine, "commit")
-        def before_commit(_connection: Any) -> None:
-            self._pass()
-
-
-class _Gates:
-    """The gate that new connections belong to."""
-
-    now: Gate
-
-
-gates = _Gates()
-
-
-async def _execute(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    if self._connection is None:
-        raise ValueError("Connection closed")
-    return self.gate.call(fn, args, kwargs)
-
-
-class _Opening:
-    """A connection that is there at once."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-
-    def __iter__(self) -> _Opening:
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        self.connection.gate.statement(sql)
+        super().execute(sql, parameters)
+        self._rows = deque(super().fetchall()) if self.description else deque()
         return self
 
-    def __next__(self) -> Any:
-        return self.send(None)
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        self.connection.gate.statement(sql)
+        return super().executemany(sql, parameters)
 
-    def send(self, _value: object) -> Any:
-        one = self._connection
-        one.gate = gates.now
-        if one.gate.is_dead:
+    def fetchone(self) -> Any:
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        return [self._rows.popleft() for _ in range(min(size or 1, len(self._rows)))]
+
+    def fetchall(self) -> list[Any]:
+        rows, self._rows = list(self._rows), deque()
+        return rows
+
+    async def _async_soft_close(self) -> None:
+        return
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that passes the gate of the life in which it was made."""
+
+    gate: Gate
+
+    def cursor(self, *_: Any, **__: Any) -> Any:
+        if self.gate.is_dead:
             raise Crash
-        one._connection = one._connector()
-        one.gate.connections.append(one)
-        raise StopIteration(one)
+        return super().cursor(_Cursor)
+
+    def commit(self) -> None:
+        self.gate.commit(self)
+
+    def rollback(self) -> None:
+        if self.gate.is_dead:
+            raise Crash
+        super().rollback()
+
+    def terminate(self) -> None:
+        """As SQLAlchemy has it end a connection that it does not trust any more."""
+        self.close()
+
+    @property
+    def _connection(self) -> _Connection:
+        return self
+
+    @property
+    def _conn(self) -> _Connection:
+        return self
 
 
-def _open(self: Any) -> Any:
-    return _Opening(self)
+def _connect(_self: object, database: str, **options: Any) -> _Connection:
+    if gates.now.is_dead:
+        raise Crash
+    connection = sqlite3.connect(database, factory=_Connection, cached_statements=STATEMENTS, **options)
+    connection.gate = gates.now
+    connection.gate.connections.append(connection)
+    return connection
 
 
-def _stop(self: Any) -> None:
-    raw, self._connection = self._connection, None
-    if raw is not None:
-        raw.close()
+def _set_up(engine: Any, *, begin: str) -> None:
+    """As the hub sets up SQLite, with fewer calls: listening to an engine makes each of its statements dearer."""
+    connect = engine.sync_engine.dialect.connect
 
+    def connected(*arguments: Any, **options: Any) -> Any:
+        connection = connect(*arguments, **options)
+        connection.isolation_level = None
+        for pragma in PRAGMAS:
+            sqlite3.Connection.execute(connection, f"PRAGMA {pragma}")
+        return connection
 
-async def _close(self: Any) -> None:
-    _stop(self)
+    engine.sync_engine.dialect.connect = connected
+    engine.sync_engine.dialect.do_begin = lambda connection: connection.cursor().execute(begin)
 
 
 class _Rest:
@@ -216,7 +157,7 @@ def _await(awaitable: Any) -> Any:
     except StopIteration as stop:
         return stop.value
     parent = concurrency._concurrency_shim.getcurrent().parent
-    assert parent is not None
+    assert parent is not None, "without threads nothing can wait here"
     return parent.switch(_Rest(asyncio.get_running_loop(), rest, waits_for, is_outside=_is_outside(awaitable)))
 
 
@@ -224,25 +165,44 @@ async def _spawn(fn: Callable[..., Any], *args: Any, _require_await: bool = Fals
     return await _greenlet_spawn(fn, *args, **kwargs)
 
 
+async def _call(fn: Callable[..., Any], *args: Any, _require_await: bool = False, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
+
+
+async def _complete(work: Coroutine[Any, Any, Any]) -> Any:
+    """In place of a task that cannot be cut off: nothing here waits. Others have a turn before it is heard of."""
+    result = await work
+    await asyncio.sleep(0)
+    return result
+
+
 _greenlet_spawn = concurrency.greenlet_spawn
 _real_await = concurrency.await_
+_run_to_completion = asyncio_base._run_to_completion
+
+
+def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
+    """What SQLAlchemy's modules know under which name, and what stands there instead."""
+    direct: dict[str, tuple[Any, Any]] = {
+        "await_": (_real_await, _await),
+        "greenlet_spawn": (_greenlet_spawn, _call),
+        "_run_to_completion": (_run_to_completion, _complete),
+    }
+    served = {"await_": direct["await_"], "greenlet_spawn": (_greenlet_spawn, _spawn)}
+    for module in [module for name, module in sys.modules.items() if name.startswith("sqlalchemy")]:
+        for name, (real, other) in (served if dialect == "postgresql" else direct).items():
+            if getattr(module, name, None) is real:
+                yield module, name, other
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def at_once(dialect: str) -> Iterator[None]:
     """Within, SQLAlchemy's drivers are called where they are used."""
     with ExitStack() as stack:
-        for name, value in {"_execute": _execute, "__await__": _open, "stop": _stop, "close": _close}.items():
-            stack.enter_context(patch.object(aiosqlite.Connection, name, value))
-        stack.enter_context(patch.object(aiosqlite.Connection, "__del__", lambda _self: None))
-        level = property(
-            lambda self: self._connection._conn.isolation_level,
-            lambda self, value: setattr(self._connection._conn, "isolation_level", value),
-        )
-        stack.enter_context(patch.object(adapted.AsyncAdapt_aiosqlite_connection, "isolation_level", level))
-        for module in [module for name, module in sys.modules.items() if name.startswith("sqlalchemy")]:
-            if getattr(module, "await_", None) is _real_await:
-                stack.enter_context(patch.object(module, "await_", _await))
-            if getattr(module, "greenlet_spawn", None) is _greenlet_spawn:
-                stack.enter_context(patch.object(module, "greenlet_spawn", _spawn))
+        stack.enter_context(patch.object(adapted.AsyncAdapt_aiosqlite_dbapi, "connect", _connect))
+        stack.enter_context(patch("hub.store.engines._set_up_sqlite", _set_up))
+        # Readers wait for nobody: a turn at a connection would have to be awaited.
+        stack.enter_context(patch("hub.store.engines.SQLITE_READERS", 1_000))
+        for module, name, other in list(_replaced(dialect)):
+            stack.enter_context(patch.object(module, name, other))
         yield

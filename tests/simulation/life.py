@@ -21,9 +21,8 @@ from hub.schedule.scheduler import Scheduler
 from hub.store.store import Store
 from hub.transports import TransportUnavailableError
 from hub.wiring import Wiring, load_wiring
-from tests.faults.seams import _share_statements
 from tests.simulation.clock import VirtualClock
-from tests.simulation.inline import Crash, Gate, gates
+from tests.simulation.gate import Crash, Gate, gates
 from tests.simulation.loop import IN_HUB, VirtualLoop
 
 LOOK_S: Final = 5.0
@@ -175,6 +174,20 @@ def _wiring_once(routing: Path, environment: Environment, clock: Clock) -> Wirin
         for name in schedules.keys() - SCHEDULES:
             del schedules[name]
     return _RULES[routing]
+
+
+_COMPILED: dict[tuple[str, bool], tuple[Any, Any]] = {}
+
+
+def _share_statements(store: Store) -> None:
+    """Let all lives of a process use what the first one has compiled."""
+    for async_engine in (store.writer, store.reader):
+        engine: Any = async_engine.sync_engine
+        key = (store.dialect, store.dialect == "sqlite" and async_engine is store.reader)
+        engine.dialect, engine._compiled_cache = _COMPILED.setdefault(key, (engine.dialect, engine._compiled_cache))
+        engine.pool._dialect = engine.dialect
+        # The one that was used last has its statements ready.
+        engine.pool._pool.use_lifo = True
 
 
 def _store(url: str, **options: Any) -> Store:

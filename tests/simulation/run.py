@@ -35,7 +35,8 @@ from tests.faults.scenarios import JWT_SECRET
 from tests.simulation.chance import Chance, Weather
 from tests.simulation.clock import VirtualClock
 from tests.simulation.deeds import SHOPPERS, STEPS, Deed, do, plan, session_of
-from tests.simulation.inline import Gate, at_once, gates
+from tests.simulation.gate import Gate, gates
+from tests.simulation.inline import at_once
 from tests.simulation.judge import Judge, Seen
 from tests.simulation.life import looking_seldom
 from tests.simulation.loop import VirtualLoop, no_waiting
@@ -61,7 +62,7 @@ LOOK_S: Final = 1.2
 """After a jump: whatever looks from time to time is late, and does so at once."""
 WHOLE_EVERY: Final = 25
 CALM_STEPS_MAX: Final = 60
-CALM_JUMPS_S: Final = (60.0, 400.0, 1_000.0, 3_700.0)
+CALM_JUMPS_S: Final = (400.0, 3_700.0, 20_000.0)
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="hub_simulation_", dir=shared if shared.is_dir() else None))
         self._template = new_name()
         environ = self._environ(self.folder / "home", self._empty(self._template))
-        run_virtually(0, lambda loop, clock: _opened(environ, clock))
+        run_virtually(0, self.dialect, lambda loop, clock: _opened(environ, clock))
         self._link()
 
     def fresh(self) -> dict[str, str]:
@@ -186,7 +187,7 @@ def _session_in(statement: str) -> UUID:
     return UUID(statement.partition("VALUES ('")[2][:36])
 
 
-def run_virtually(seed: int, main: Any) -> Any:
+def run_virtually(seed: int, dialect: str, main: Any) -> Any:
     """Run ``main(loop, clock)`` on a loop of its own, where nothing depends on anything but the seed."""
     loop = VirtualLoop()
     clock = VirtualClock(loop, random.Random(f"ids {seed}"))
@@ -198,7 +199,7 @@ def run_virtually(seed: int, main: Any) -> Any:
     with ExitStack() as stack:
         enter = stack.enter_context
         enter(no_waiting(loop, lambda: clock.now().timestamp()))
-        enter(at_once())
+        enter(at_once(dialect))
         enter(looking_seldom())
         enter(patch("hub.event._random_bytes", clock.random_bytes))
         asyncio.set_event_loop(loop)
@@ -219,7 +220,7 @@ def play(stage: Stage, seed: int, deeds: Sequence[Deed] | None = None) -> Result
     environ = stage.fresh()
     try:
         result: Result = run_virtually(
-            seed, lambda loop, clock: _played(loop, clock, chance, weather, chosen, environ, seed)
+            seed, stage.dialect, lambda loop, clock: _played(loop, clock, chance, weather, chosen, environ, seed)
         )
     finally:
         stage.clear(environ)
@@ -342,7 +343,7 @@ async def _calm(world: World, judge: Judge) -> None:
         world.life.gate.kill_in, world.life.gate.fails = 0, []
     for number in range(CALM_STEPS_MAX):
         # All that is on its way comes, however late.
-        world.clock.jump(max(CALM_JUMPS_S[number % len(CALM_JUMPS_S)], world.latest_s / 4))
+        world.clock.jump(max(CALM_JUMPS_S[number % len(CALM_JUMPS_S)], world.latest_s / 2))
         await world.step(LOOK_S)
         if world.is_quiet and await _is_done(judge):
             return

@@ -21,7 +21,7 @@ from tests.faults.line import Answer
 from tests.faults.scenarios import JWT_SECRET
 from tests.simulation.chance import Chance, Weather
 from tests.simulation.clock import VirtualClock
-from tests.simulation.inline import Crash
+from tests.simulation.gate import Crash
 from tests.simulation.life import Life
 from tests.simulation.loop import IN_HUB, Asking, VirtualLoop
 from tests.simulation.providers import MemoryBank, PlayedPayPal, PlayedPayPay
