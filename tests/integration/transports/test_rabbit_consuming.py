@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pamqp.frame
 import pytest
+from aiormq.abc import ChannelFrame
 from pamqp import commands as spec
+from pamqp.body import ContentBody
 
 from hub.transports import Confirmed, Delivered, OutboundMessage, QueueSpec, TransportUnavailableError
 from hub.transports.rabbit import RabbitTransport
 from hub.transports.rabbit import consuming as module
 from hub.transports.rabbit.metrics import RESTORED
 from hub.transports.rabbit.objects import arguments_of
+from hub.transports.rabbit.properties import UNREADABLE
 from tests.integration.transports.rabbit_parts import PREFETCH, Rabbit, Taking, confirmed, consuming, count_of
 from tests.support.patience import until
 
@@ -32,6 +37,28 @@ async def test_a_queue_deleted_under_its_consumer_is_made_and_read_again(rabbit:
         await until(lambda: len(taking.seen) == 2)
 
     assert RESTORED.labels(queue=queue)._value.get() == 1
+
+
+async def test_headers_with_tables_within_tables_do_not_stop_what_comes_behind_them(rabbit: Rabbit) -> None:
+    """The broker takes them and hands them out; a reader that calls itself for each of them has no room for so many."""
+    transport = await rabbit.ready()
+    taking = Taking()
+    queue = rabbit("orders")
+    table = b""
+    for _ in range(2_000):
+        table = b"\x01aF" + len(table).to_bytes(4, "big") + table
+
+    async with consuming(transport, queue, taking.batch), rabbit.raw() as channel:
+        head = struct.pack(">HHQHI", 60, 0, 2, 1 << 13, len(table)) + table
+        envelope = struct.pack(">BHI", 2, channel.number, len(head))
+        method, body = spec.Basic.Publish(routing_key=queue), ContentBody(b"{}")
+        frames = [pamqp.frame.marshal(method, channel.number), envelope, head, b"\xce"]
+        frames.append(pamqp.frame.marshal(body, channel.number))
+        await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
+        await confirmed(transport, [rabbit.message()])
+        await until(lambda: len(taking.seen) == 2)
+
+    assert UNREADABLE in [one.headers for one in taking.seen]
 
 
 async def test_a_queue_that_somebody_deleted_and_made_again_is_read_again(
