@@ -51,30 +51,38 @@ def field_form(kind: str, value: Any) -> bytes:
 
 def leaf_of(kind: str, forms: Sequence[bytes]) -> bytes:
     """32 bytes that stand for a row: its kind and its sealed fields in their order, each with its length before it."""
-    parts = [LEAF, len(kind).to_bytes(4, "big"), kind.encode(), len(forms).to_bytes(4, "big")]
-    for form in forms:
-        parts += (len(form).to_bytes(8, "big"), form)
-    return hashlib.sha256(b"".join(parts)).digest()
+    return hashlib.sha256(leaf_head(kind, len(forms)) + b"".join(map(sized, forms))).digest()
+
+
+def leaf_head(kind: str, fields: int) -> bytes:
+    """What a leaf begins with, before its fields."""
+    return LEAF + len(kind).to_bytes(4, "big") + kind.encode() + fields.to_bytes(4, "big")
+
+
+def sized(form: bytes) -> bytes:
+    """A field with its length before it."""
+    return len(form).to_bytes(8, "big") + form
 
 
 def json_text(value: Any) -> bytes:
     """A JSON value as bytes: keys sorted, no blanks, a number without a fraction as an integer."""
-    plain = _plain_numbers(value)
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(_plain_numbers(value)).encode("utf-8", "surrogatepass")
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _plain_numbers(value: Any) -> Any:
-    match value:
-        case float() if value.is_integer():
-            # As decimal digits say it: one database keeps 1e300 as written, the other as 301 digits.
-            mantissa, _, exponent = repr(value).partition("e")
-            whole, _, fraction = mantissa.partition(".")
-            fraction = fraction.rstrip("0")
-            return int(whole + fraction) * 10 ** (int(exponent or 0) - len(fraction))
-        case dict():
-            return {name: _plain_numbers(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_plain_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: item if type(item) is str else _plain_numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_numbers(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        # As decimal digits say it: one database keeps 1e300 as written, the other as 301 digits.
+        mantissa, _, exponent = repr(value).partition("e")
+        whole, _, fraction = mantissa.partition(".")
+        fraction = fraction.rstrip("0")
+        return int(whole + fraction) * 10 ** (int(exponent or 0) - len(fraction))
     return value
 
 
@@ -84,9 +92,12 @@ def _plain_numbers(value: Any) -> Any:
 def node_of(kind: str, number: int, key: str, leaf: bytes) -> bytes:
     """A member of a block: which row, and its leaf."""
     name = key.encode("utf-8", "surrogatepass")
-    words = (kind.encode(), number.to_bytes(8, "big", signed=True), name)
-    named = b"".join(len(word).to_bytes(4, "big") + word for word in words)
-    return hashlib.sha256(NODE + named + leaf).digest()
+    words = _word(kind.encode()) + _word(number.to_bytes(8, "big", signed=True)) + _word(name)
+    return hashlib.sha256(NODE + words + leaf).digest()
+
+
+def _word(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "big") + text
 
 
 def levels_of(nodes: Sequence[bytes]) -> list[list[bytes]]:

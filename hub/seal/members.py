@@ -45,7 +45,7 @@ class Segment:
 
 def in_order(members: Iterable[Member]) -> list[Member]:
     """Members in the one order in which a block has them."""
-    return sorted(members, key=lambda one: (one.kind, one.id, one.key))
+    return sorted(members)
 
 
 def segments_of(members: Sequence[Member]) -> list[Segment]:
