@@ -1,18 +1,19 @@
 """Object storage: a folder, or S3 and what speaks like it, by one library.
 
-Objects are whole and small enough for memory, and are never changed: what is put under a known name is the same
-content. What ``put`` has answered is on the disk, also after a loss of power.
+Objects are never changed: what is ``put`` under a known name is the same content, and ``create`` leaves alone what is
+there. What either has answered is on the disk, also after a loss of power.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from hub.errors import PermanentError, RetryableError
@@ -20,9 +21,9 @@ from hub.errors import PermanentError, RetryableError
 if TYPE_CHECKING:
     from obstore.store import LocalStore, S3Store
 
-ASK_S_MAX: Final = timedelta(seconds=60)
 CONNECT_S_MAX: Final = timedelta(seconds=5)
 RETRIES: Final = 3
+CHUNK: Final = 256 * 1024
 
 
 class StorageError(RetryableError):
@@ -42,6 +43,8 @@ class StoragePlace:
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = field(default="", repr=False)
+    ask_s_max: float = 60.0
+    """How long one request may take, tried again where that helps."""
 
     @property
     def is_folder(self) -> bool:
@@ -66,6 +69,43 @@ class Storage:
         if self._place.is_folder:
             await asyncio.to_thread(_flush, Path(self._place.place), name)
 
+    async def create(self, name: str, content: IO[bytes]) -> bool:
+        """Keep the content under a new name; False where something is by now, which stays as it is.
+
+        Raises StorageError, also where there is no bucket: it may be made.
+        """
+        import obstore  # noqa: PLC0415 - as above
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - as above
+
+        content.seek(0)
+        with _translated(is_bucket=True):
+            try:
+                await obstore.put_async(self._opened, name, content, mode="create")
+            except (AlreadyExistsError, FileExistsError):
+                return False
+        if self._place.is_folder:
+            await asyncio.to_thread(_flush, Path(self._place.place), name)
+        return True
+
+    async def look(self, folder: str) -> None:
+        """Ask for a folder that need not be there: whether the storage answers, and has our bucket. Raises
+        StorageError.
+        """
+        import obstore  # noqa: PLC0415 - as above
+
+        with _translated(is_bucket=True):
+            async for _ in obstore.list(self._opened, folder, chunk_size=1):
+                break
+
+    async def chunks(self, name: str) -> AsyncIterator[bytes]:
+        """The object's content, piece by piece. Raises ObjectLostError where there is none, StorageError."""
+        import obstore  # noqa: PLC0415 - as above
+
+        with _translated():
+            found = await obstore.get_async(self._opened, name)
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+
     async def get(self, name: str) -> bytes:
         """The object's content. Raises ObjectLostError where there is none, StorageError."""
         import obstore  # noqa: PLC0415 - as above
@@ -76,33 +116,45 @@ class Storage:
 
     @cached_property
     def _opened(self) -> LocalStore | S3Store:
-        from obstore.store import LocalStore, S3Store  # noqa: PLC0415 - as above
+        if self._place.is_folder:
+            from obstore.store import LocalStore  # noqa: PLC0415 - as above
 
-        place = self._place
-        if place.is_folder:
             # For nobody else: what was received is in it.
-            Path(place.place).mkdir(mode=0o700, parents=True, exist_ok=True)
-            return LocalStore(Path(place.place))
-        parts = urlsplit(place.place)
-        # What is not given comes from the machine: its role, its region.
-        names = ("endpoint", "region", "access_key_id", "secret_access_key")
-        given: dict[str, Any] = {name: getattr(place, name) for name in names if getattr(place, name)}
-        return S3Store(
-            parts.netloc,
-            prefix=parts.path.strip("/") or None,
-            virtual_hosted_style_request=not place.endpoint,
-            client_options={
-                "allow_http": place.endpoint.startswith("http://"),
-                "connect_timeout": CONNECT_S_MAX,
-                "timeout": ASK_S_MAX,
-            },
-            retry_config={"max_retries": RETRIES, "retry_timeout": ASK_S_MAX},
-            **given,
-        )
+            folder = Path(self._place.place)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return LocalStore(folder)
+        return _bucket(self._place)
+
+
+@lru_cache(maxsize=8)
+def _bucket(place: StoragePlace) -> S3Store:
+    """A bucket with its connections, which all who use it share."""
+    from obstore.store import S3Store  # noqa: PLC0415 - as above
+
+    parts = urlsplit(place.place)
+    # What is not given comes from the machine: its role, its region.
+    names = ("endpoint", "region", "access_key_id", "secret_access_key")
+    given: dict[str, Any] = {name: getattr(place, name) for name in names if getattr(place, name)}
+    longest = timedelta(seconds=place.ask_s_max)
+    return S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        virtual_hosted_style_request=not place.endpoint,
+        client_options={
+            "allow_http": place.endpoint.startswith("http://"),
+            "connect_timeout": CONNECT_S_MAX,
+            "timeout": longest,
+        },
+        retry_config={"max_retries": RETRIES, "retry_timeout": longest},
+        **given,
+    )
 
 
 class _translated:  # noqa: N801 - reads as a word in a with statement
-    """What the library raises, as an error of the hub's."""
+    """What the library raises, as an error of the hub's. ``is_bucket``: what is not there can only be the bucket."""
+
+    def __init__(self, *, is_bucket: bool = False) -> None:
+        self._is_bucket = is_bucket
 
     def __enter__(self) -> None:
         pass
@@ -110,6 +162,8 @@ class _translated:  # noqa: N801 - reads as a word in a with statement
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415 - as above
 
+        if isinstance(error, NotFoundError | FileNotFoundError) and self._is_bucket:
+            raise StorageError("the object storage has no such bucket or folder") from error
         if isinstance(error, NotFoundError | FileNotFoundError):
             raise ObjectLostError("the object storage has no such object, or no such bucket or folder") from error
         if isinstance(error, BaseError | OSError):

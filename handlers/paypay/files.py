@@ -24,7 +24,7 @@ from yarl import URL
 from handlers.paypay.files_address import AddressRefusedError, Allowed, checked_address, host_of
 from handlers.paypay.files_fetching import FetchError, FileRefusedError, fetch
 from handlers.paypay.files_layout import JAPAN, read_name
-from handlers.paypay.files_store import FileStore, StoreError, storage_key
+from handlers.paypay.files_store import FileStore, storage_key
 from handlers.paypay.outcomes import Declined, Outcome, Settled, Unknown
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.tables import TEXT_MAX
@@ -34,6 +34,7 @@ from hub.errors import PermanentError, RefusedCommand
 from hub.event import Event
 from hub.flow.priority import Priority
 from hub.jsonbody import parse_json, write_json
+from hub.storage import StorageError
 from hub.store.tables import inbox
 from hub.store.upserts import insert_for
 from schemas.paypay_files import FileFetch, FileOrdered, FileRead
@@ -277,7 +278,7 @@ async def _fetched_and_kept(
     with fetched.content:
         try:
             kept = await FileStore(settings).keep(key, fetched.content, fetched.sha256)
-        except StoreError as error:
+        except StorageError as error:
             return Unknown(str(error))
     return Settled({"storage_key": kept, "sha256": fetched.sha256, "size_bytes": fetched.size_bytes})
 

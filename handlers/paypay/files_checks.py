@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from handlers.paypay.files import allowed_by
-from handlers.paypay.files_store import FileStore, StoreError
+from handlers.paypay.files_store import FileStore
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.tables_files import FileStatus, PayPayTransactionFile
 from hub.capability import CheckResult
+from hub.storage import StorageError
 
 if TYPE_CHECKING:
     from hub.api import HubApi
@@ -37,7 +38,7 @@ def _hosts(settings: PayPaySettings) -> CheckResult:
 async def _storage(settings: PayPaySettings) -> CheckResult:
     try:
         await FileStore(settings).look()
-    except StoreError as error:
+    except StorageError as error:
         return CheckResult("file storage", ok=False, detail=f"{settings.store}: {error}")
     return CheckResult("file storage", ok=True, detail=settings.store)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @calls("paypay-files", timeout_s=READ_S_MAX, priority=Priority.SWEEP)
 async def check_day(event: Event, ctx: Context) -> None:
-    """Compare yesterday, and ask a person where anything differs. Raises StoreError, to be tried again."""
+    """Compare yesterday, and ask a person where anything differs. Raises StorageError, to be tried again."""
     yesterday = ctx.event.received_at.astimezone(JAPAN).date() - timedelta(days=1)
     result = await compare_days(ctx.reading, ctx.settings, Days(yesterday, yesterday))
     ctx.conclude("agrees")

@@ -27,7 +27,7 @@ SHOWN_MAX: Final = 5
 
 @calls("paypay-files", timeout_s=READ_S_MAX, priority=Priority.SWEEP)
 async def read_file(wanted: FileRead, ctx: Context) -> None:
-    """Read a file that is kept, and compare it with the books. Raises StoreError, to be tried again."""
+    """Read a file that is kept, and compare it with the books. Raises StorageError, to be tried again."""
     async with ctx.reading() as session:
         row = await session.get(PayPayTransactionFile, wanted.file_id)
     if row is None or row.storage_key is None or row.sha256 is None:

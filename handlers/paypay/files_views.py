@@ -86,8 +86,8 @@ def view_of(row: PayPayTransactionFile) -> FileView:
 async def page_of(settings: PayPaySettings, row: PayPayTransactionFile, page: int) -> FilePage:
     """A page of the rows of a file that is kept, read from the file itself; ``page`` counts from 1.
 
-    Of a file that cannot be read to its end, the rows before the mistake are shown, with its place. Raises StoreError,
-    FileLostError.
+    Of a file that cannot be read to its end, the rows before the mistake are shown, with its place. Raises
+    StorageError, ObjectLostError.
     """
     assert row.storage_key is not None and row.sha256 is not None  # noqa: PT018 - the caller has asked
     async with FileStore(settings).content(row.storage_key, row.sha256) as content:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from handlers.paypay.comparing import Break, FileComparison, amounts_of
 from handlers.paypay.files_layout import JAPAN, Layout, TransactionFile, next_rows, read_name
-from handlers.paypay.files_store import FileLostError, FileStore
+from handlers.paypay.files_store import FileStore
 from handlers.paypay.settings import PayPaySettings
 from handlers.paypay.tables_files import PayPayTransactionFile
 from handlers.paypay.witnesses import (
@@ -36,6 +36,7 @@ from handlers.paypay.witnesses import (
     said_in,
 )
 from hub.errors import UnreadableError
+from hub.storage import ObjectLostError
 
 if TYPE_CHECKING:
     from hub.api import HubApi
@@ -85,7 +86,7 @@ class _Files:
 async def reconcile(api: HubApi, days: Days, *, is_past: bool = True) -> Reconciliation:
     """Compare some days. ``is_past``: whether every file of theirs must be there by now.
 
-    Raises UsageError; StoreError when the storage of files does not answer.
+    Raises UsageError; StorageError when the storage of files does not answer.
     """
     return await compare_days(api.reading, api.settings_of("paypay"), days, is_past=is_past)
 
@@ -163,7 +164,7 @@ async def _read_file(
             while some := await asyncio.to_thread(next_rows, rows):
                 async with reading() as session:
                     breaks += await comparison.compare(session, some)
-    except (UnreadableError, FileLostError):
+    except (UnreadableError, ObjectLostError):
         if is_ours:
             found.breaks.append(Break(kind="file_unreadable", id=row.day.isoformat(), file=row.file_name))
         return

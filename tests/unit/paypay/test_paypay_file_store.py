@@ -16,8 +16,9 @@ from moto.server import ThreadedMotoServer
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 from handlers.paypay.files_fetching import IN_MEMORY_MAX
-from handlers.paypay.files_store import FileLostError, FileStore, StoreError
+from handlers.paypay.files_store import FileStore
 from handlers.paypay.settings import PayPaySettings
+from hub.storage import ObjectLostError, StorageError
 
 KEY = "paypay/transaction_recon/900000000000000001/2024/01/01/transaction.csv"
 CONTENT = b"\x82\xa0,1\n"
@@ -155,11 +156,11 @@ async def test_what_was_changed_or_lost_in_the_storage_is_noticed(place: Place) 
     await keep(store, CONTENT)
 
     place.spoil(KEY, b"forged")
-    with pytest.raises(FileLostError, match="another content"):
+    with pytest.raises(ObjectLostError, match="another content"):
         await content_of(store, KEY, CONTENT)
 
     place.spoil(KEY, None)
-    with pytest.raises(FileLostError, match="not hold"):
+    with pytest.raises(ObjectLostError, match="no such object"):
         await content_of(store, KEY, CONTENT)
 
 
@@ -172,14 +173,14 @@ async def test_a_storage_that_answers_is_looked_at_and_left_as_it_is(place: Plac
 async def test_a_bucket_that_is_not_there_is_told(s3_url: str) -> None:
     store = FileStore(settings_of(s3_url, "gone"))
 
-    with pytest.raises(StoreError, match="no such bucket"):
+    with pytest.raises(StorageError, match="no such bucket"):
         await keep(store, CONTENT)
-    with pytest.raises(StoreError):
+    with pytest.raises(StorageError):
         await store.look()
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "paypay").write_text("a file where a folder should be")
 
-    with pytest.raises(StoreError, match="does not answer"):
+    with pytest.raises(StorageError, match="does not answer"):
         await keep(FileStore(PayPaySettings.model_validate({"file_store": str(tmp_path)})), CONTENT)
