@@ -55,11 +55,11 @@ start_servers() { # and export where they answer; a test skips what has no addre
     while IFS= read -r line; do export "${line?}"; done <<<"$addresses"
 }
 
-tests() { # WORKERS PYTEST-ARGUMENT…
+tests() { # WORKERS PYTEST-ARGUMENT…; without the plugins that nobody needs, which take seconds to load in each process
     local workers=$1
     shift
     .venv/bin/python deploy/dev/again.py --workers "$workers" --report "$alone" \
-        -q -p randomly --randomly-seed="$SEED" "$@"
+        -q -p no:schemathesis -p no:anyio -p randomly --randomly-seed="$SEED" "$@"
 }
 
 start_mypy() { # beside all else: it uses one core for more than a minute
@@ -85,9 +85,10 @@ case ${1:-all} in
         section 'import contracts' .venv/bin/lint-imports --no-logo
         section 'routing rules' .venv/bin/hub routes test
         export HUB_FAULTS=${HUB_FAULTS:-sample}
-        section 'tests' tests "$WORKERS" --dist loadfile --no-loadscope-reorder tests --ignore=tests/faults
+        # In one run: collecting takes each process a quarter of a minute. The first name is there for its table.
+        section 'tests, with a sample of faults' tests "$WORKERS" \
+            --dist loadfile --no-loadscope-reorder tests/faults tests
         section 'mypy --strict' told_by_mypy
-        section 'faults, a sample' tests "$CRASH_WORKERS" -o faulthandler_timeout=2400 tests/faults
         ;;
     faults)
         export HUB_FAULTS=all
