@@ -22,7 +22,7 @@ mutants: ## change the code in small ways, and show which changes no test notice
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh mutants
 
-soak: ## play 10,000 simulated runs (hours)
+soak: ## play 10,000 simulated runs, and feed one hub with 200,000 events (hours)
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh soak
 
