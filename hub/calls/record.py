@@ -43,6 +43,8 @@ UNDER_WAY_S = 10.0
 """How much longer than that a request may still be under way: given up here, in somebody's buffer, not yet there."""
 AHEAD_S_MAX = 1.0
 """So long before it is sent a step may have been put on record; of one that waited longer the time is written anew."""
+STOPPED_S_MAX = UNDER_WAY_S / 2
+"""A process that takes so long from the record to the sending stood still: others may have asked about it meanwhile."""
 
 Send: TypeAlias = Callable[..., Awaitable[Outcome]]
 Lookup: TypeAlias = Callable[..., Awaitable[LookupOutcome]]
@@ -278,9 +280,9 @@ class CallRecorder:
         sending.times = (*sending.times, now)
         await self._store.write(work, fence=self._fence)
 
-    def is_late(self, begun_at: datetime) -> bool:
+    def is_late(self, begun_at: datetime, after_s: float = AHEAD_S_MAX) -> bool:
         """Whether a step that was put on record then has waited for long."""
-        return (self._clock.now() - begun_at).total_seconds() > AHEAD_S_MAX
+        return (self._clock.now() - begun_at).total_seconds() > after_s
 
     async def _answer(
         self,
@@ -318,6 +320,10 @@ class Sending:
         if not self._is_begun:
             await self.begin()
         elif self.times and self._recorder.is_late(self.times[-1]):
+            await self._recorder.begin_later(self)
+        # Stopped while it waited for the commit, its lanes are another's, who was told *not found* and sends it: then
+        # nothing can be written any more, and nothing leaves.
+        while self.times and self._recorder.is_late(self.times[-1], STOPPED_S_MAX):
             await self._recorder.begin_later(self)
         return bool(self.times)
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from hub.calls.outcome import Outcome, Settled, Unknown
-from hub.calls.record import AHEAD_S_MAX, Sending
+from hub.calls.record import AHEAD_S_MAX, CALL_S_MAX, UNDER_WAY_S, Sending
 from hub.capability import calls
 from hub.deliver.context import Context
 from hub.errors import RetryableError, StoreUnavailableError
@@ -82,6 +83,31 @@ async def test_of_a_call_that_has_waited_for_long_the_time_is_that_of_its_leavin
         waits = sorted(row.started_at - begun for row in await parts.rows(t.calls))
         assert waits[0] < timedelta(seconds=1)
         assert waits[1] > timedelta(seconds=AHEAD_S_MAX)
+
+
+@ON_SQLITE
+async def test_who_stood_still_between_the_record_and_the_sending_sends_nothing_once_others_have_its_lanes(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, begin, has_stopped = Provider(), Sending.begin, asyncio.Event()
+
+    async def stopped_after(self: Sending) -> None:
+        await begin(self)
+        # As by SIGSTOP, until whoever took over may believe the provider's *not found*.
+        clock.advance(CALL_S_MAX + UNDER_WAY_S + 1)
+        await store.write(lambda conn: conn.execute(update(t.workers).values(epoch=t.workers.c.epoch + 1)))
+        has_stopped.set()
+
+    monkeypatch.setattr(Sending, "begin", stopped_after)
+    async with assemble(store, PAY, {"pay": provider.spec([])}, clock=clock, start=False) as parts:
+        await parts.start()
+        worker = parts.worker
+        assert worker is not None
+        await give(parts, message("pay", {"key": "k"}))
+        await has_stopped.wait()
+        await until(lambda: not worker.callers.in_flight)
+
+        assert provider.sent == []
 
 
 async def test_a_read_is_on_record_once_it_is_answered_and_is_taken_again_after_a_crash(store: Store) -> None:
