@@ -266,7 +266,7 @@ class Hub:
         from hub.console.people import People  # noqa: PLC0415 - not every process serves pages
 
         # Users of the settings that cannot be read are told at the start.
-        People(self.store, self.settings, self.doorman.keys)
+        People(self.store, self.settings, self.doorman.keys, self._plan.oidc)
         return self._make_console
 
     async def _make_console(self) -> web.Application:

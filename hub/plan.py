@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub.clock import Clock
+from hub.console.oidc_settings import OidcSettings
 from hub.environment import Environment
 from hub.retention.settings import RetentionSettings
 from hub.settings import Settings, load_settings, read_settings
@@ -23,6 +24,7 @@ class Plan:
     of_capabilities: Mapping[str, Any] = field(repr=False)
     """The settings of each capability by its name; None for one without."""
     retention: RetentionSettings = field(repr=False)
+    oidc: OidcSettings = field(repr=False)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], clock: Clock) -> Plan:
@@ -32,9 +34,10 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings, environment: Environment, wiring: Wiring) -> Plan:
-        """What is read already, with what capabilities and the archive want to know. Raises ConfigError."""
+        """What is read already, with what capabilities, archive and console want to know. Raises ConfigError."""
         of_capabilities = {
             one.name: read_settings(one.settings, environment) if one.settings is not None else None
             for one in wiring.capabilities.members
         }
-        return cls(settings, environment, wiring, of_capabilities, read_settings(RetentionSettings, environment))
+        retention, oidc = read_settings(RetentionSettings, environment), read_settings(OidcSettings, environment)
+        return cls(settings, environment, wiring, of_capabilities, retention, oidc)

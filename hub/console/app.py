@@ -20,9 +20,11 @@ from aiohttp.typedefs import Middleware
 
 from hub.console import words
 from hub.console.addresses import BASE, LOGIN, NEXT_CHARS_MAX
+from hub.console.oidc import Oidc
 from hub.console.origin import cookie_name, is_from_here, is_loopback, is_same
 from hub.console.pages import GROUPS
 from hub.console.pages.login import login_routes
+from hub.console.pages.oidc import oidc_routes
 from hub.console.people import People
 from hub.console.sessions import Session, Sessions
 from hub.console.static import Statics
@@ -63,7 +65,8 @@ class Console:
         """Raises ConfigError for users of the settings that cannot be read."""
         settings = hub.settings
         self.hub = hub
-        self.people = People(hub.store, settings, hub.doorman.keys)
+        self.people = People(hub.store, settings, hub.doorman.keys, hub.plan.oidc)
+        self.oidc = Oidc(hub.plan.oidc, hub.clock) if hub.plan.oidc.issuer else None
         self.sessions = Sessions(
             hub.store, hub.clock, self.people, life_s=settings.console_session_s, idle_s=settings.console_idle_s
         )
@@ -87,7 +90,7 @@ class Console:
         )
         for place in self.places:
             app.router.add_route(place.method, place.path, partial(self._visit, place))
-        app.add_routes(login_routes(self))
+        app.add_routes([*login_routes(self), *oidc_routes(self)])
         app.router.add_get("/static/{name}", self.statics.answer)
         app.on_response_prepare.append(_protect)
         return app

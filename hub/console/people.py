@@ -20,6 +20,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
+from hub.console.oidc_settings import PREFIX, OidcSettings
 from hub.errors import ConfigError, UsageError
 from hub.ingress.tokens import ApiKeys, Role, digest_of
 from hub.operate.acting import record
@@ -37,7 +38,7 @@ USERS_MAX: Final = 1_000
 HASHES_AT_ONCE: Final = 2
 """Each takes 64 MiB for as long as it runs: more at once would let anyone fill the memory."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
 _u = t.console_users
 
 
@@ -66,8 +67,9 @@ class KnownUser:
 class People:
     """Everybody who may sign in at this hub's console."""
 
-    def __init__(self, store: Store, settings: Settings, keys: ApiKeys) -> None:
+    def __init__(self, store: Store, settings: Settings, keys: ApiKeys, oidc: OidcSettings | None = None) -> None:
         """Raises ConfigError for users of the settings that cannot be read."""
+        self._oidc = oidc if oidc is not None and oidc.issuer else None
         self._store = store
         self._keys = keys
         self._password = revealed(settings.console_password)
@@ -78,7 +80,7 @@ class People:
 
     async def is_anybody(self) -> bool:
         """Whether anybody can sign in at all."""
-        if self._password or self._fixed or self._keys.has_any:
+        if self._password or self._fixed or self._keys.has_any or self._oidc is not None:
             return True
         async with self._store.reading() as conn:
             return (await conn.execute(select(_u.c.name).limit(1))).first() is not None
@@ -89,7 +91,7 @@ class People:
         A hash is computed for an unknown name too, so that the time does not tell who is known. ``admin`` has none:
         that there is such a user is no secret, and its password is compared in constant time.
         """
-        if len(password) > PASSWORD_CHARS_MAX or not _NAME.fullmatch(name):
+        if len(password) > PASSWORD_CHARS_MAX or not NAME.fullmatch(name):
             name, password = "", ""
         if self._password and name == ADMIN:
             is_right = hmac.compare_digest(digest_of(password), digest_of(self._password))
@@ -111,6 +113,8 @@ class People:
         holder = self._keys.holder_of(is_credential)
         if holder is not None:
             return (holder.name, str(holder.role)) == (name, role)
+        if name.startswith(PREFIX):
+            return self._oidc is not None and is_credential(self._oidc.credential_of(name, role))
         if self._password and name == ADMIN:
             return is_credential(_fingerprint(self._password)) and role == Role.ADMIN
         known = await self._known(name, conn)
@@ -134,7 +138,7 @@ def read_users(text: str) -> Mapping[str, tuple[Role, str]]:
     for number, entry in enumerate(text.split(), start=1):
         name, _, rest = entry.partition(":")
         role, _, known = rest.partition(":")
-        if not _NAME.fullmatch(name) or role not in CONSOLE_ROLES or not known.startswith("$argon2id$"):
+        if not NAME.fullmatch(name) or role not in CONSOLE_ROLES or not known.startswith("$argon2id$"):
             raise ConfigError(
                 f"HUB_CONSOLE_USERS: entry {number}: expected name:role:hash with a role out of"
                 f" {', '.join(CONSOLE_ROLES)} and what `hub console hash` prints"
@@ -157,7 +161,7 @@ async def put_user(store: Store, clock: Clock, name: str, *, role: str | None, p
 
     Raises UsageError for a name, role or password that cannot be, and for a new user without both.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(f"expected a name of letters, digits and . _ @ + -, found {name[:40]!r}")
     if role is not None and role not in CONSOLE_ROLES:
         raise UsageError(f"expected a role out of {', '.join(CONSOLE_ROLES)}, found {role[:40]!r}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from yarl import URL
 
 from hub.console.addresses import LOGIN, next_of
 from hub.console.origin import address_of, cookie_name, is_from_here, is_same, is_secure
@@ -38,7 +39,7 @@ class _Login:
         await self._expect_open()
         if await self._console.session_of(request) is not None:
             raise web.HTTPSeeOther(next_of(request.query.get("next", "")))
-        return await self._form(request)
+        return await login_form(self._console, request)
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         """Look at what was given; a session, or the form once more."""
@@ -46,20 +47,22 @@ class _Login:
         form = await request.post()
         name, password, key = (_text(form.get(one)) for one in ("name", "password", "key"))
         if not is_from_here(request):
-            return await self._form(request, problem="This form came from another site. Sign in here.", status=403)
+            return await login_form(
+                self._console, request, problem="This form came from another site. Sign in here.", status=403
+            )
         address = address_of(request)
         sessions, who = self._console.sessions, name if not key else "key"
         try:
             attempt = await sessions.attempt(who, address)
         except UsageError as error:
-            return await self._form(request, problem=str(error), name=name, status=429)
+            return await login_form(self._console, request, problem=str(error), name=name, status=429)
         people = self._console.people
         person = people.by_key(key) if key else await people.by_password(name, password)
         if person is None:
-            return await self._form(request, problem=WRONG_KEY if key else WRONG, name=name, status=403)
+            return await login_form(self._console, request, problem=WRONG_KEY if key else WRONG, name=name, status=403)
         token = await sessions.open(person, address, attempt=attempt)
         response = web.HTTPSeeOther(next_of(_text(form.get("next"))))
-        self._set_cookie(request, response, token)
+        set_session_cookie(self._console, request, response, token)
         raise response
 
     async def sign_out(self, request: web.Request) -> web.StreamResponse:
@@ -78,30 +81,34 @@ class _Login:
         if not await self._console.is_open():
             raise web.HTTPNotFound
 
-    async def _form(
-        self, request: web.Request, *, problem: str = "", name: str = "", status: int = 200
-    ) -> web.StreamResponse:
-        form = await request.post() if request.method == "POST" else {}
-        target = _text(form.get("next")) or request.query.get("next", "")
-        values = {
-            "problem": problem,
-            "name": name,
-            "next": next_of(target),
-            "is_anybody": await self._console.people.is_anybody(),
-        }
-        return await self._console.render(request, Shown("login.html", "Sign in", values, status))
 
-    def _set_cookie(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
-        response.set_cookie(
-            cookie_name(request),
-            token,
-            path="/",
-            httponly=True,
-            secure=is_secure(request),
-            # Lax: a link in an alert leads to the page, not to the sign-in. What acts carries a token besides.
-            samesite="Lax",
-            max_age=int(self._console.hub.settings.console_session_s),
-        )
+async def login_form(
+    console: Console, request: web.Request, *, problem: str = "", name: str = "", status: int = 200
+) -> web.StreamResponse:
+    """The form once more, with what was wrong."""
+    form = await request.post() if request.method == "POST" else {}
+    values = {
+        "problem": problem,
+        "name": name,
+        "next": next_of(_text(form.get("next")) or request.query.get("next", "")),
+        "is_anybody": await console.people.is_anybody(),
+        "issuer": (URL(console.oidc.settings.issuer).host or "") if console.oidc is not None else "",
+    }
+    return await console.render(request, Shown("login.html", "Sign in", values, status))
+
+
+def set_session_cookie(console: Console, request: web.Request, response: web.StreamResponse, token: str) -> None:
+    """Let the browser keep the session's token."""
+    response.set_cookie(
+        cookie_name(request),
+        token,
+        path="/",
+        httponly=True,
+        secure=is_secure(request),
+        # Lax: a link in an alert leads to the page, not to the sign-in. What acts carries a token besides.
+        samesite="Lax",
+        max_age=int(console.hub.settings.console_session_s),
+    )
 
 
 def _text(value: object) -> str:
