@@ -25,6 +25,8 @@ from hub.store import tables as t
 from hub.store.store import Store
 
 CLOSED_TOGETHER: Final = 500
+ROUNDS_MAX: Final = 20
+"""What is left after so many is closed the next time: on the first day there may be a history of them."""
 
 _c, _d = t.calls, t.deliveries
 _NAME = (_c.c.delivery_id, _c.c.step, _c.c.number)
@@ -43,12 +45,13 @@ class ClosedCall:
 
 
 async def close_answered(store: Store, clock: Clock) -> int:
-    """Close the calls whose handlers have answered for them; answers how many there were.
+    """Close the calls whose handlers have answered for them, most of them at once; answers how many it has closed.
 
     Any number of processes may do it at once: a row that one has in hand, the others leave out.
     """
     closed = 0
-    while some := await _close_some(store, clock.now()):
+    for _ in range(ROUNDS_MAX):
+        some = await _close_some(store, clock.now())
         closed += some
         if some < CLOSED_TOGETHER:
             break
@@ -60,7 +63,6 @@ async def _close_some(store: Store, now: datetime) -> int:
         select(*_NAME)
         .select_from(UNDECIDED)
         .where(IS_UNCLOSED, t.in_state(_c, "pending", "unknown"), t.in_state(_d, "done"))
-        .order_by(*_NAME)
         .limit(CLOSED_TOGETHER)
     )
     async with store.reading() as conn:
