@@ -68,8 +68,8 @@ def no_server_error(context: Any, response: Any, case: Any) -> bool | None:
 def what_does_not_fit_is_refused(context: Any, response: Any, case: Any) -> bool | None:
     """As negative_data_rejection says, where what does not fit was sent as such.
 
-    The proof is always ours, so that a head without one is none; of a parameter in the query that comes twice the
-    first counts, and an empty one is one that is not given.
+    The proof is always ours, so that a head without one is none. In the query what is not described counts for nothing,
+    of what comes twice the first counts, and what is empty is not given.
     """
     try:
         return negative_data_rejection(context, response, case)
@@ -77,7 +77,8 @@ def what_does_not_fit_is_refused(context: Any, response: Any, case: Any) -> bool
         query = parse_qsl(urlsplit(response.request.url).query, keep_blank_values=True)
         names = [name for name, _ in query]
         is_query = case.meta.is_negative_at(ParameterLocation.QUERY)
-        is_plain = len(set(names)) == len(names) and all(value for _, value in query)
+        described = {one["name"] for one in case.operation.definition.raw["parameters"] if one["in"] == "query"}
+        is_plain = described.issuperset(names) and len(set(names)) == len(names) and all(value for _, value in query)
         places = (ParameterLocation.PATH, ParameterLocation.BODY)
         if any(case.meta.is_negative_at(place) for place in places) or (is_query and is_plain):
             raise
