@@ -117,7 +117,10 @@ def _read(read: YamlText, part: Callable[[Node], Node | None]) -> YamlText:
 def _composed(text: str) -> Node | None:
     # Nobody changes the nodes. A start reads one file twice, with more known of its environment the second time, and a
     # long one takes half a second.
-    root: Node | None = YAML(typ="rt", pure=True).compose(text)
+    yaml = YAML(typ="rt", pure=True)
+    # A name that is given once more counts from there on, which is right: nothing to warn of on somebody's terminal.
+    yaml.composer.warn_double_anchors = False
+    root: Node | None = yaml.compose(text)
     return root
 
 

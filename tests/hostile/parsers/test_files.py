@@ -72,6 +72,10 @@ def test_a_number_beyond_all_sense_is_a_mistake_with_a_place(number: str) -> Non
         load_text(f"version: 1\nroutes: [{{ name: {number} }}]\n", environ={})
 
 
+def test_an_anchor_that_is_given_again_counts_from_there_on() -> None:
+    assert read_yaml("a: &x 1\nb: &x 2\nc: *x\n", file="f", environ={}).value == {"a": 1, "b": 2, "c": 2}
+
+
 def test_spaces_in_the_directive_change_nothing() -> None:
     assert read_yaml("%YAML   1.2  \n---\na: 1\n", file="f", environ={}).problems == []
     assert read_yaml("%YAML 1.1\n---\na: 1\n", file="f", environ={}).problems != []
@@ -96,6 +100,7 @@ VARIABLES = sorted(
         *("HUB_CONSOLE_PASSWORD", "HUB_API_KEY_FILE", "HUB_PAYPAL_FEE_SHARE"),
     }
 )  # fmt: skip
+SECRETS = ("PAYPAY_API_SECRET", "PAYPAL_CLIENT_SECRET", "HUB_CONSOLE_PASSWORD", "HUB_DATABASE_URL", "HUB_BROKER_URL")
 KNOWN = [
     *("8080", "postgresql://u:p@h/d?sslmode=require", "amqp://h"),
     *("0 0 * * *", "Asia/Tokyo", "1s", "10.0.0.0/8,::1", "s3://bucket/x"),
@@ -112,8 +117,10 @@ def test_the_environment_is_read_or_each_wrong_variable_is_named(environ: dict[s
             settings = read_settings(model, environ)
         except ConfigError as error:
             expect(error.problems)
-            for name in ("PAYPAY_API_SECRET", "PAYPAL_CLIENT_SECRET", "HUB_CONSOLE_PASSWORD"):
-                expect(len(environ.get(name, "")) < 9 or environ[name] not in str(error))
+            others = [text for name, text in environ.items() if name not in SECRETS]
+            hidden = [text for name, text in environ.items() if name in SECRETS and len(text) > 8]
+            # Where another variable says the same, that is not known to be a secret.
+            expect(not any(text in str(error) for text in hidden if not any(text in other for other in others)))
             continue
         assert settings.model_fields_set <= set(model.model_fields)
 
