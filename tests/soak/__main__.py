@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -47,13 +48,21 @@ def main() -> int:
             seed=options.seed,
         )
         with tempfile.TemporaryDirectory(prefix="hub-soak-", ignore_cleanup_errors=True) as folder:
-            outcomes.append(asyncio.run(Soak(plan, Path(folder), say).whole()))
+            outcomes.append(asyncio.run(soaked(Soak(plan, Path(folder), say))))
         show(outcomes[-1])
     if options.json is not None:
         options.json.write_text(json.dumps([one.document() for one in outcomes], indent=1) + "\n")
     told = [{key: value for key, value in one.document().items() if key != "samples"} for one in outcomes]
     print(json.dumps(told))
     return 1 if any(one.violations for one in outcomes) else 0
+
+
+async def soaked(soak: Soak) -> Outcome:
+    """The run. Told to stop, it still ends the hub and the servers, and drops its database."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await soak.whole()
 
 
 def say(words: str) -> None:
