@@ -41,7 +41,10 @@ ONE_DATABASE_WILL_DO = frozenset(
 ONE_DATABASE_EACH = (
     "tests/scenarios/",
     *(f"tests/unit/{capability}/" for capability in ("loyalty", "paypal", "paypay", "sepay")),
-    *(f"tests/integration/{part}/" for part in ("app", "cli", "console", "explain", "operate", "paypay", "prove")),
+    *(
+        f"tests/integration/{part}/"
+        for part in ("app", "cli", "console", "explain", "ingress", "operate", "paypay", "prove")
+    ),
     "tests/integration/seal/test_sealer",
 )
 """What leans on the engine, whose own tests take both databases: each test takes one, which its name decides."""
@@ -49,11 +52,17 @@ _OTHER = dict(zip(DIALECTS, reversed(DIALECTS), strict=True))
 LONGEST = frozenset(
     {
         "test_console",
+        "test_crashes",
         "test_extending_page",
+        "test_flow_crashes",
+        "test_paypay_exchanges",
         "test_planted",
+        "test_rabbit_crashes",
         "test_readme_tour",
         "test_sepay_load",
         "test_simulation",
+        "test_stopped_process",
+        "test_storms",
     }
 )
 """Files that take half a minute and more: the last one to begin decides when all have ended."""

@@ -13,13 +13,13 @@ from tests.faults.conftest import IS_EVERYTHING, Telling
 from tests.faults.nursery import nursery
 from tests.faults.rabbit_stage import RabbitStage
 from tests.faults.seams import Point
-from tests.faults.test_crashes import most_passed_by, report
+from tests.faults.test_crashes import RUNS, most_passed_by, report
 from tests.faults.trial import Verdict
 from tests.support.databases import Databases
 
 SHARES = 4 if IS_EVERYTHING else 1
 """Parts of the points, so that processes can share the work."""
-SAMPLE = 3
+SAMPLE = 2
 """Points of each way when not all are tried."""
 GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
 TRIES_MAX = 2
@@ -58,11 +58,12 @@ async def test_one_of_two_that_is_killed_or_fails_at_any_point_loses_and_doubles
 
 
 async def points_of(stage: RabbitStage) -> tuple[list[Point], list[Point]]:
-    """Every point that two runs both meet, while opening and after, in an order that is the same each time."""
-    one, other = [await stage.clean_run() for _ in range(2)]
-    for clean in (one, other):
+    """Every point that all of some runs meet, while opening and after, in an order that is the same each time."""
+    runs = [await stage.clean_run() for _ in range(RUNS)]
+    for clean in runs:
         assert not clean.verdict.violations, report([clean.verdict])
-    return sorted(one.opening & other.opening), sorted(one.rest & other.rest)
+    opening = frozenset.intersection(*(clean.opening for clean in runs))
+    return sorted(opening), sorted(frozenset.intersection(*(clean.rest for clean in runs)))
 
 
 async def try_all(stage: RabbitStage, way: str, points: Sequence[Point], counts: Counter[str]) -> list[Verdict]:
