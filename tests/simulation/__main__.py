@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
-    stage = Stage()
+    stage = Stage("postgresql" if given.postgresql else "sqlite")
     try:
         for seed in total.seeds:
             _play(stage, seed, total, given)
@@ -84,8 +84,9 @@ def _play(stage: Stage, seed: int, total: Total, given: argparse.Namespace) -> N
     if not result.violations:
         return
     total.failed.append(seed)
-    print(f"    again: python -m tests.simulation --seed {seed}", flush=True)
-    if given.seed is not None and not given.no_shrink:
+    where = " --postgresql" if given.postgresql else ""
+    print(f"    again: python -m tests.simulation --seed {seed}{where}", flush=True)
+    if given.seed is not None and not given.no_shrink and not given.postgresql:
         small = shrunk(stage, result)
         print(f"    the same with {len(small.deeds)} of {len(result.deeds)} deeds: {small.violations[0]}")
         print("".join(f"        {deed}\n" for deed in small.deeds), flush=True)
@@ -97,6 +98,7 @@ def _read(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", help="FIRST-LAST, both included")
     parser.add_argument("--share", default="1/1", help="of the seeds: this many-th of so many parts")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--postgresql", action="store_true", help="on a server; its answers take turns of their own")
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args(arguments)
@@ -110,6 +112,7 @@ def _seeds(given: argparse.Namespace) -> list[int]:
 def _shared(given: argparse.Namespace) -> int:
     """Several processes, each with its part of the seeds."""
     own = ["--seeds", given.seeds, "--no-shrink"]
+    own += ["--postgresql"] * given.postgresql + ["--verbose"] * given.verbose
     command = [sys.executable, "-m", "tests.simulation", *own]
     jobs = [subprocess.Popen([*command, "--share", f"{part}/{given.jobs}"]) for part in range(1, given.jobs + 1)]
     return max(job.wait() for job in jobs)

@@ -35,11 +35,11 @@ def a_commit_that_is_none() -> Iterator[None]:
     """Every fiftieth commit says that it was done, and what it stood for is gone."""
     turns, commit = count(1), Gate.commit
 
-    def lying(self: Gate, connection: sqlite3.Connection) -> None:
+    def lying(self: Gate, connection: sqlite3.Connection, *, has_written: bool) -> None:
         if next(turns) % 50 == 0:
             sqlite3.Connection.rollback(connection)
         else:
-            commit(self, connection)
+            commit(self, connection, has_written=has_written)
 
     with patch.object(Gate, "commit", lying):
         yield

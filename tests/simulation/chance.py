@@ -59,7 +59,9 @@ class Weather:
     kills: int
     disk_full: int
     conflicts: int
+    commits: int
     broker: int
+    consumers: int
     clock_jumps: int
     contradictions: float
 
@@ -83,7 +85,9 @@ class Weather:
             kills=times("kills", 3),
             disk_full=times("disk full", 2),
             conflicts=times("serialization", 3),
-            broker=times("broker", 2),
+            commits=times("commits", 3),
+            broker=times("broker", 3),
+            consumers=times("consumers", 3),
             clock_jumps=times("clock", 2),
             contradictions=share("contradictions", 0.1),
         )

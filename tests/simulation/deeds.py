@@ -13,9 +13,9 @@ from handlers.paypal import sandbox_deeds as paypal_deeds
 from handlers.sepay.bank_values import bank_time_text
 from hub.transports import OutboundMessage
 from tests.faults.line import Answer
+from tests.simulation import broker
 from tests.simulation.chance import Chance, Weather
-from tests.simulation.gate import DiskFull, SerializationFailure
-from tests.simulation.life import broker_away, consumer_gone
+from tests.simulation.gate import ConnectionLost, DiskFull, SerializationFailure
 from tests.simulation.world import ADMIN, BATCH, WEBHOOK, Parcel, World, bearer, cloud_batch
 
 STEPS: Final = 24
@@ -23,10 +23,10 @@ MEMBERS: Final = 8
 USERS: Final = 6
 SHOPPERS: Final = 5
 BUYERS: Final = 1
-PURCHASES: Final = 24
+PURCHASES: Final = 20
 REFUNDS: Final = 6
-BURSTS: Final = 9
-BURST: Final = 6
+BURSTS: Final = 10
+BURST: Final = 7
 """How many events come in one burst."""
 TOPUPS: Final = 4
 STRAYS: Final = 1
@@ -65,8 +65,9 @@ def plan(chance: Chance, weather: Weather) -> list[Deed]:
         "kill": weather.kills,
         "disk_full": weather.disk_full,
         "serialization": weather.conflicts,
+        "commit": weather.commits,
         "broker": weather.broker,
-        "consumer": weather.broker,
+        "consumer": weather.consumers,
         "clock": weather.clock_jumps,
     }
     deeds = [Deed(0, "grant", number) for number in range(SHOPPERS)]
@@ -346,16 +347,26 @@ def _serialization(world: World, number: int) -> None:
         world.life.gate.fails += [SerializationFailure("could not serialize access") for _ in range(times)]
 
 
-def _broker(world: World, number: int) -> None:
-    """The broker is away for a while: nothing can be published."""
+def _commit(world: World, number: int) -> None:
+    """The next commits are refused, or done and not heard of."""
     if world.life is not None:
-        broker_away(world.life, world.chance.pick(range(1, 6), "broker", number))
+        times = 1 + world.chance.pick(range(3), "commits", number)
+        kinds = [world.chance.pick((ConnectionLost, SerializationFailure), "commit", number, i) for i in range(times)]
+        world.life.gate.commits += [kind() for kind in kinds]
+
+
+def _broker(world: World, number: int) -> None:
+    """The broker is away for a while, or has no room."""
+    if world.life is not None:
+        befalls = world.chance.pick((broker.restarted, broker.full), "befalls", number)
+        befalls(world.life, world.chance.pick(range(1, 6), "broker", number))
 
 
 def _consumer(world: World, number: int) -> None:
-    """Whoever reads a queue is gone before it has said that it has read."""
+    """Whoever reads a queue is gone before it has said that it has read, or hears nothing of what it was handed."""
     if world.life is not None:
-        consumer_gone(world.life, world.chance.pick(range(1, 4), "consumer", number))
+        befalls = world.chance.pick((broker.consumer_gone, broker.consumer_silent), "reader", number)
+        befalls(world.life, world.chance.pick(range(1, 4), "consumer", number))
 
 
 def _clock(world: World, number: int) -> None:
@@ -378,6 +389,7 @@ _DEEDS: Final[Mapping[str, Callable[[World, int], float | None]]] = {
     "kill": _kill,
     "disk_full": _disk_full,
     "serialization": _serialization,
+    "commit": _commit,
     "broker": _broker,
     "consumer": _consumer,
     "clock": _clock,

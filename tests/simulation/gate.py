@@ -29,10 +29,20 @@ class DiskFull(sqlite3.OperationalError):
     sqlstate = "53100"
 
 
+class ConnectionLost(sqlite3.OperationalError):
+    """The database's answer never came, in the words by which SQLAlchemy knows it."""
+
+    sqlstate = "08006"
+
+    def __init__(self) -> None:
+        super().__init__("connection closed")
+
+
 class Gate:
     """Where every statement of one hub passes. ``kill_in`` counts down; at 0 it happens.
 
-    ``fails`` are errors that the next writing statements meet.
+    ``fails`` are errors that the next writing statements meet. ``commits`` are for the next commits of something: each
+    is refused, or done and not heard of.
     """
 
     def __init__(self) -> None:
@@ -40,6 +50,7 @@ class Gate:
         self.kill_in = 0
         self.is_dead = False
         self.fails: list[Exception] = []
+        self.commits: list[Exception] = []
         self.connections: list[sqlite3.Connection] = []
         self.on_death: Callable[[], None] = lambda: None
         self._served: list[Any] = []
@@ -50,10 +61,15 @@ class Gate:
         if self.fails and text.startswith(CHANGES):
             raise self.fails.pop(0)
 
-    def commit(self, connection: sqlite3.Connection) -> None:
-        """Commit; the process may end before and after it."""
+    def commit(self, connection: sqlite3.Connection, *, has_written: bool) -> None:
+        """Commit; the process may end before and after it. Raises what the database says instead."""
         self.reach()
+        fails = self.commits.pop(0) if self.commits and has_written else None
+        if fails is not None and not isinstance(fails, ConnectionLost):
+            raise fails
         sqlite3.Connection.commit(connection)
+        if fails is not None:
+            raise fails
         # It is on the disk, and nobody has heard so.
         self.reach()
 

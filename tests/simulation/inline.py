@@ -64,6 +64,8 @@ class _Connection(sqlite3.Connection):
     """A connection that passes the gate of the life in which it was made."""
 
     gate: Gate
+    written: int = 0
+    """How many rows it had changed when it last committed."""
 
     def cursor(self, *_: Any, **__: Any) -> Any:
         if self.gate.is_dead:
@@ -71,7 +73,8 @@ class _Connection(sqlite3.Connection):
         return super().cursor(_Cursor)
 
     def commit(self) -> None:
-        self.gate.commit(self)
+        before, self.written = self.written, self.total_changes
+        self.gate.commit(self, has_written=self.written > before)
 
     def rollback(self) -> None:
         if self.gate.is_dead:

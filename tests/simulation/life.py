@@ -19,7 +19,6 @@ from hub.outbox.relay import Relay
 from hub.ownership.member import Member
 from hub.schedule.scheduler import Scheduler
 from hub.store.store import Store
-from hub.transports import TransportUnavailableError
 from hub.wiring import Wiring, load_wiring
 from tests.simulation.clock import VirtualClock
 from tests.simulation.gate import Crash, Gate, gates
@@ -28,6 +27,8 @@ from tests.simulation.loop import IN_HUB, VirtualLoop
 LOOK_S: Final = 5.0
 """How often the hub's loops look by themselves: seldom, as signals do the work and each look costs time."""
 SLOW_LOOK_S: Final = 15.0
+QUEUES_LOOK_S: Final = 15_000.0
+"""A queue says when something comes; only what was handed out in vain waits for a look."""
 ROUNDS_MAX: Final = 200
 
 
@@ -89,43 +90,6 @@ class Life:
         self._patches.close()
 
 
-def broker_away(life: Life, times: int) -> None:
-    """The broker confirms nothing for so many rounds; of some of them it has taken the messages all the same."""
-    if life.hub is None or life.gate.is_dead:
-        return
-    transport, publish = life.hub.transport, life.hub.transport.publish
-    left = times
-
-    async def broken(messages: Any, **options: Any) -> Any:
-        nonlocal left
-        if left <= 0:
-            return await publish(messages, **options)
-        left -= 1
-        if left % 2:
-            await publish(messages, **options)
-        raise TransportUnavailableError("the broker was started again")
-
-    setattr(transport, "publish", broken)  # noqa: B010 - a method is covered on purpose
-
-
-def consumer_gone(life: Life, times: int) -> None:
-    """What was read of the queues is handed out again: nobody has heard that it was read."""
-    if life.hub is None or life.gate.is_dead:
-        return
-    transport: Any = life.hub.transport
-    acknowledge = transport._acknowledge
-    left = times
-
-    async def lost(queue: str, ids: Any) -> None:
-        nonlocal left
-        if left > 0:
-            left -= 1
-            raise TransportUnavailableError("the consumer is gone")
-        await acknowledge(queue, ids)
-
-    transport._acknowledge = lost
-
-
 @contextmanager
 def looking_seldom() -> Iterator[None]:
     """What a hub of a run lives in."""
@@ -143,7 +107,7 @@ def looking_seldom() -> Iterator[None]:
         enter(patch("hub.owner.Relay", partial(Relay, sweep_s=LOOK_S)))
         enter(patch("hub.owner.Member", partial(Member, look_s=SLOW_LOOK_S)))
         enter(patch("hub.app.Scheduler", partial(Scheduler, look_s=LOOK_S)))
-        enter(patch("hub.transports.local.POLL_S", SLOW_LOOK_S))
+        enter(patch("hub.transports.local.POLL_S", QUEUES_LOOK_S))
         yield
 
 

@@ -60,7 +60,7 @@ STEP_S: Final = 0.4
 """How long the hub works after each step: signals reach it at once."""
 LOOK_S: Final = 1.2
 """After a jump: whatever looks from time to time is late, and does so at once."""
-WHOLE_EVERY: Final = 25
+WHOLE_EVERY: Final = 12
 CALM_STEPS_MAX: Final = 60
 CALM_JUMPS_S: Final = (400.0, 3_700.0, 20_000.0)
 
@@ -340,7 +340,7 @@ async def _calm(world: World, judge: Judge) -> None:
     world.paypay.faults.clear()
     world.paypal.luck.share = 0.0
     if world.life is not None:
-        world.life.gate.kill_in, world.life.gate.fails = 0, []
+        world.life.gate.kill_in, world.life.gate.fails, world.life.gate.commits = 0, [], []
     for number in range(CALM_STEPS_MAX):
         # All that is on its way comes, however late.
         world.clock.jump(max(CALM_JUMPS_S[number % len(CALM_JUMPS_S)], world.latest_s / 2))
