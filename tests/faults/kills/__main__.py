@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,10 @@ def main() -> int:
         print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
 
     async def work(folder: Path) -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        # Told to stop, it takes its servers along.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         outcome = await Run(options.seed, options.kills, options.events, say).whole(folder)
         print(outcome, flush=True)
         return 1 if outcome.violations else 0

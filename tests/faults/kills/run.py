@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from tests.faults.kills.place import Place, place_in
 from tests.faults.kills.providers import Providers, played
 from tests.faults.kills.senders import Lines, Pace
 from tests.faults.kills.storm import Storm, deeds_of
+from tests.faults.kills.tampering import EVENTS_MAX, TAMPERED, unnoticed
 from tests.simulation.run import seen_by
 from tests.simulation.world import Told
 from tests.support.patience import until
@@ -68,6 +70,8 @@ class Outcome:
     """Everything in the inbox, what the hubs told themselves included."""
     seconds: float = 0.0
     storm_s: float = 0.0
+    hubs_s: float = 0.0
+    """Processor time of all hubs; beside them work the servers, the played providers and the senders."""
     violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -77,7 +81,8 @@ class Outcome:
             f"  {_counted(self.counts)}",
             f"  {total} events accepted: {_counted(self.events)}; {self.stored} stored with what followed of them",
             f"  {self.seconds:.0f} s, {self.storm_s:.0f} of them under load:"
-            f" {total / max(self.storm_s, 1.0):.0f} events/s; senders heard {_counted(self.answers)}",
+            f" {total / max(self.storm_s, 1.0):.0f} events/s; {self.hubs_s:.0f} s of processor for the hubs",
+            f"  senders heard {_counted(self.answers)}",
         ]
         return "\n".join([*words, *(f"  VIOLATION {one}" for one in self.violations)])
 
@@ -122,6 +127,8 @@ class Run:
             await self._storm()
             await self._end()
         self.outcome.seconds = time.monotonic() - begun
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.outcome.hubs_s = used.ru_utime + used.ru_stime
         return self.outcome
 
     def _load(self) -> None:
@@ -168,7 +175,11 @@ class Run:
             found.append(told("nobody is refused", (str(one) for one in self.told.refused)))
         async with reading(self.place.database) as books:
             [[self.outcome.stored]] = await books.rows("SELECT count(*) FROM inbox")
-            found += await KillsJudge(books).everything(self._evidence())
+            evidence = self._evidence()
+            found += await KillsJudge(books).everything(evidence)
+            if not found and self.outcome.stored < EVENTS_MAX:
+                self.outcome.counts["tampered databases noticed"] = len(TAMPERED)
+                found += await unnoticed(books, evidence)
         for command in COMMANDS:
             code, said = await self.place.command(*command)
             if code:
@@ -176,7 +187,7 @@ class Run:
         self.outcome.events = Counter(source for source, _ in self.told.accepted)
         self.outcome.events["command"] += self.told.answered["command"]
         self.outcome.answers = self.lines.requests
-        self.outcome.counts = Counter(self.storm.done) + Counter(
+        self.outcome.counts += Counter(self.storm.done) + Counter(
             {"repeats at consumers": self.consumers.repeats, "starts in vain": self.place.ends.unborn}
         )
 

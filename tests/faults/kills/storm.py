@@ -30,7 +30,7 @@ STILL_S_MAX: Final = 900.0
 
 def deeds_of(kills: int, chance: Random) -> list[str]:
     """Everything that will happen, in its order."""
-    deeds = [KILL] * kills + [STOP] * -(-kills // 5) + [CUT] * kills + [SERVER] * (kills // 8)
+    deeds = [KILL] * kills + [STOP] * -(-kills // 5) + [CUT] * kills + [SERVER] * -(-kills // 8)
     chance.shuffle(deeds)
     return deeds
 
