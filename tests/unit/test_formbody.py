@@ -65,6 +65,15 @@ def test_what_is_neither_is_refused(body: bytes, content_type: str) -> None:
         parse_body(body, content_type)
 
 
+def test_more_parts_than_fit_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = {f"f{number}": str(number) for number in range(FIELDS_MAX)}
+    assert len(parse_body(multipart(**fields), PARTS)) == FIELDS_MAX
+    monkeypatch.setattr("hub.formbody.BytesParser", None)
+
+    with pytest.raises(UnreadableError, match=f"at most {FIELDS_MAX} fields"):
+        parse_body(multipart(**fields, more="1"), PARTS)
+
+
 @given(st.binary(max_size=400), st.sampled_from([URL_ENCODED, PARTS, MULTIPART, f"{PARTS}\x00é", "application/json"]))
 def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     try:
