@@ -155,7 +155,7 @@ def compatible_since(scripts: ScriptDirectory) -> str:
     """
     chain = list(scripts.walk_revisions())[::-1]
     place = {script.revision: number for number, script in enumerate(chain)}
-    return max((getattr(one.module, "compatible_since", one.revision) for one in chain), key=place.__getitem__)
+    return max((getattr(one.module, "compatible_since", None) or one.revision for one in chain), key=place.__getitem__)
 
 
 def _pending(connection: Connection, branches: Sequence[Branch]) -> list[str]:
