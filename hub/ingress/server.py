@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from hub.apidoc.routes import documentation_routes, message_routes
+from hub.console.addresses import BASE as CONSOLE
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.connections import BoundedRunner, say_less
@@ -43,7 +44,7 @@ def build_app(deps: IngressDeps) -> web.Application:
         own += message_routes(deps.published)
     app.add_routes(both_slashes([*own, *described]))
     if deps.console is not None:
-        app.router.register_resource(FirstVisit("/console", deps.console))
+        app.router.register_resource(FirstVisit(CONSOLE, deps.console))
     app.on_response_prepare.append(_say_less)
     return app
 

@@ -20,6 +20,8 @@ async def show(visit: Visit) -> Shown:
     """The hub's settings, then those of each capability."""
     hub = visit.hub
     groups: list[tuple[str, list[dict[str, Any]]]] = [("hub", list(_rows(hub.settings)))]
+    if hub.plan.oidc.issuer:
+        groups.append(("issuer", list(_rows(hub.plan.oidc))))
     for one in hub.wiring.capabilities.members:
         found = hub.settings_of(one.name)
         if isinstance(found, BaseSettings):

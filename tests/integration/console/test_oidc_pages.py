@@ -60,12 +60,13 @@ async def test_somebody_signs_in_and_is_led_where_they_wanted_to_go(hub: Running
 
         back = await come_back(visitor, answer)
         page, _ = await visitor.get("/parked")
-        settings, _ = await visitor.get("/settings")
+        settings, shown = await visitor.get("/settings")
         people, _ = await visitor.get("/people")
         again, _ = await come_back(visitor, answer)
 
     assert (status, there.query["redirect_uri"]) == (303, "http://localhost:8080/console/oidc/callback")
     assert back == (303, URL("/console/parked"))
+    assert (issuer.url in shown, SECRET in shown) == (True, False)
     assert (page, settings, people, again) == (200, 200, 403, 403)
     [word] = await hub.rows(t.operations)
     assert (word.actor, word.action) == (ANA, "console.sign_in")
