@@ -61,8 +61,8 @@ async def test_calls_that_end_while_others_wait_for_a_place_are_gathered(monkeyp
 
 
 def test_places_that_became_free_at_once_go_by_priority(clock: SettableClock) -> None:
-    # Three may call, and as many for money get ready beside them.
-    provider = provider_of(clock, in_flight=3)
+    # Two may call, and twice as many for money get ready beside them.
+    provider = provider_of(clock, in_flight=2)
     around: Any = SimpleNamespace(flow=SimpleNamespace(provider=lambda _: provider))
     holding: Any = SimpleNamespace(fence=None, slot=0)
     specs = {1: Priority.SWEEP, 2: Priority.MONEY}
