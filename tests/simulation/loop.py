@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest.mock import patch
 
-OUTSIDE_S_MAX: Final = 1.0
-"""How long real servers, where there are any, may take before the loop goes on without them."""
+OUTSIDE_S_MAX: Final = 10.0
+"""How long real servers, where there are any, may take before the loop goes on without them.
+
+Time that went on while a busy server was still working made the hub give up its answers, again and again.
+"""
 FIRST_PORT: Final = 20_000
 IN_HUB: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("in_hub", default=0)
 """The number of the life to which the running code belongs; 0 = to the world."""
