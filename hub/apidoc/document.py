@@ -25,6 +25,13 @@ _SECURITY: Final[Mapping[str, list[dict[str, list[str]]]]] = {
     "key": [{KEY_SCHEME: []}],
     "none": [],
 }
+_OF_ANY_HEAD: Final[Mapping[int, str]] = {414: "the address is too long", 431: "the head is too large"}
+_OF_ANY_BODY: Final[Mapping[int, str]] = {
+    408: "the body took too long",
+    413: "the body is too large",
+    415: "the body is compressed",
+}
+"""What the server refuses before any operation sees it."""
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
@@ -74,6 +81,7 @@ def _operation(path: str, method: str, operation: Operation, schemas: _Schemas) 
         "tags": [operation.tag],
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "responses": {
+            **_refusals(operation),
             **{str(status): _success(operation, schemas) for status in operation.statuses},
             **_errors(operation, schemas),
         },
@@ -110,6 +118,12 @@ def _success(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             name: {"description": text, "schema": {"type": "integer"}} for name, text in operation.reply_headers.items()
         }
     return response
+
+
+def _refusals(operation: Operation) -> dict[str, Any]:
+    refusals = {**_OF_ANY_HEAD, **(_OF_ANY_BODY if operation.body is not None else {})}
+    content = {"application/problem+json": {"schema": {"type": "object"}}}
+    return {str(status): {"description": text, "content": content} for status, text in refusals.items()}
 
 
 def _errors(operation: Operation, schemas: _Schemas) -> dict[str, Any]:

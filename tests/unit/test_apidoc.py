@@ -68,6 +68,8 @@ def test_a_route_is_described_with_its_body_its_answers_and_its_parameters() -> 
     assert operation["requestBody"]["content"] == {"application/json": {"schema": schema}}
     assert operation["responses"]["200"]["content"]["application/json"]["schema"] == schema
     assert operation["responses"]["409"]["description"] == "too_late"
+    # What the server itself refuses is described as well.
+    assert {"408", "413", "414", "415", "431"} <= operation["responses"].keys()
     assert operation["parameters"] == [
         {"name": "tip_id", "in": "path", "required": True, "schema": {"type": "integer"}}
     ]

@@ -27,7 +27,11 @@ OWNER: Final = "42"
 SHARES: Final = {"shop": 0.4, "providers": 0.3, "sandboxes": 0.3}
 LONG_S_MAX: Final = 7_200
 
-pytestmark: list[pytest.MarkDecorator] = [pytest.mark.timeout(LONG_S_MAX)] if IS_LONG else []
+pytestmark = [
+    *([pytest.mark.timeout(LONG_S_MAX)] if IS_LONG else []),
+    # The hub runs in another thread of this process, and may use it while an example is drawn.
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module"),
+]
 
 
 async def test_the_shops_api_keeps_to_its_own_description(shop: Shop) -> None:
