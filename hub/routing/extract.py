@@ -135,7 +135,8 @@ def parse_time(text: str, zone: ZoneInfo) -> datetime | None:
         seconds = Decimal(text)
     except ArithmeticError:
         return _parse_iso(text, zone)
-    if not seconds.is_finite() or abs(seconds) >= _EPOCH_S_MAX * 1_000:
+    # Copied and not computed: of a number near the end of all exponents even abs() is an overflow.
+    if not seconds.is_finite() or seconds.copy_abs() >= _EPOCH_S_MAX * 1_000:
         return None
     if len(text) == 8 and text.isdigit():
         return _parse_iso(text, zone)
