@@ -230,4 +230,5 @@ def standard_secret(secret: str) -> bytes | None:
 
 def secret_bytes(secret: str, encoding: str) -> bytes | None:
     """The key in a secret that is text, base64 or hex."""
-    return secret.encode() if encoding == "text" else decode(secret, encoding) or None
+    # A variable of the environment may hold bytes that are no UTF-8: those bytes are the key.
+    return secret.encode("utf-8", "surrogateescape") if encoding == "text" else decode(secret, encoding) or None

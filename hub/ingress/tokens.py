@@ -119,7 +119,7 @@ class Tokens:
         self._keys: dict[str, bytes] = {}
         if secret:
             # HMAC pads short keys with zeros anyway; done here, the library does not warn on every request.
-            self._keys["HS256"] = secret.encode().ljust(HS256_KEY_BYTES, b"\0")
+            self._keys["HS256"] = secret.encode("utf-8", "surrogateescape").ljust(HS256_KEY_BYTES, b"\0")
         if public_key:
             self._keys["RS256"] = _public_pem(public_key)
         self._audience = audience or None
