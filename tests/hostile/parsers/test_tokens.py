@@ -162,7 +162,7 @@ def test_no_headers_but_the_right_ones_prove_a_sender(headers: dict[str, str], b
 @fuzz(30)
 @given(
     st.sampled_from(("tolerance_s", "encoding", "template", "secret", "prefix", "hash")),
-    odd_texts | st.integers() | st.none() | st.lists(odd_texts, max_size=2),
+    header_texts | st.integers() | st.none() | st.lists(header_texts, max_size=2),
 )
 def test_parameters_of_a_scheme_are_taken_or_every_mistake_is_told(name: str, value: object) -> None:
     try:
