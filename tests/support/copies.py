@@ -11,7 +11,7 @@ from io import BytesIO
 
 import asyncpg
 
-from tests.support.servers import administer, connect_to, new_name
+from tests.support.servers import administer, connect_to, make_database, new_name
 
 STATEMENT_S_MAX = 120.0
 
@@ -70,7 +70,7 @@ class Copies:
         if self._free:
             return self._free.pop()
         name = new_name()
-        await administer(f"CREATE DATABASE {name} TEMPLATE {self.template}")
+        await make_database(name, template=self.template)
         return name
 
     async def give_back(self, name: str) -> None:

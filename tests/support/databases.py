@@ -12,7 +12,7 @@ from hub.capability import Capability
 from hub.store.schema import upgrade
 from hub.store.store import Store
 from tests.support.copies import Copies, drop
-from tests.support.servers import address_of, administer, new_name, sweep
+from tests.support.servers import address_of, make_database, new_name, sweep
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -47,7 +47,7 @@ class Databases:
         if dialect == "sqlite":
             return f"sqlite+aiosqlite:///{self._folder / new_name()}.db"
         name = new_name()
-        await administer(f"CREATE DATABASE {name}")
+        await make_database(name)
         return address_of(name)
 
     async def drop(self, address: str) -> None:
@@ -80,7 +80,7 @@ class Databases:
 
     async def _make_postgres_template(self) -> str:
         name = f"{new_name()}_template"
-        await administer(f"CREATE DATABASE {name}")
+        await make_database(name)
         await sweep()
         await _migrate(address_of(name))
         return name

@@ -53,6 +53,15 @@ async def connect_to(database: str, **options: Any) -> asyncpg.Connection:
     return await asyncpg.connect(_url_of(database), timeout=CONNECT_S_MAX, **options)
 
 
+async def make_database(name: str, *, template: str = "") -> None:
+    """Create a database whose commits do not wait for the disk: only a crash of the server itself would lose any.
+
+    Tests that crash a server have one of their own.
+    """
+    await administer(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    await administer(f"ALTER DATABASE {name} SET synchronous_commit = off")
+
+
 async def administer(statement: str) -> None:
     """Run one statement on the server's own database. Skips the test where there is no server and none was named."""
     named = os.environ.get(POSTGRES_VARIABLE)
