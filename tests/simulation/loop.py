@@ -18,7 +18,7 @@ from unittest.mock import patch
 OUTSIDE_S_MAX: Final = 10.0
 """How long real servers, where there are any, may take before the loop goes on without them.
 
-Time that went on while a busy server was still working made the hub give up its answers, again and again.
+Were time to go on while a busy server still works, the hub would give up its answers.
 """
 FIRST_PORT: Final = 20_000
 IN_HUB: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("in_hub", default=0)
