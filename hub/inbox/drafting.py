@@ -177,7 +177,8 @@ def _same_hash(event: Event) -> bytes:
 
 def _storable(received: Received) -> Received:
     """The message with words of the carrier that every database can hold; nearly always they are."""
-    words = (received.routing_key, received.message_id, *received.headers, *received.headers.values())
+    names = (received.routing_key, received.message_id, received.content_type)
+    words = (*names, *received.headers, *received.headers.values())
     together = "".join(words)
     is_fit = (together.isascii() and "\x00" not in together) or all(_storable_text(word) is word for word in words)
     if is_fit and len(received.content_type) <= CONTENT_TYPE_CHARS_MAX and _is_traceparent(received.traceparent):

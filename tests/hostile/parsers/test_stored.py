@@ -128,6 +128,15 @@ async def test_messages_that_come_together_are_stored_whole_and_answered_each(
         assert "the hub failed to read it" not in (row.problem or "")
 
 
+@pytest.mark.parametrize("content_type", ["\ud800", "text/\x00plain", b"\xff".decode("utf-8", "surrogateescape")])
+async def test_a_content_type_that_no_database_holds_keeps_nothing_from_being_stored(
+    inbox: Inbox, content_type: str
+) -> None:
+    odd = Received(source="loymax", body=b"{}", routing_key="offer.edit", content_type=content_type)
+
+    assert (await inbox.commits.accept(odd)).kind == "event"
+
+
 FORESEEN = frozenset({"ValidationError", "UnreadableError", "PermanentError", "MoneyError", "NotYet", "RefusedCommand"})
 """What a handler may end with on what cannot be carried out. All else is a mistake of ours, and parks as well."""
 
