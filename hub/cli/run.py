@@ -149,10 +149,12 @@ async def _lives(
                 # Found good a moment ago, and not good enough. What the last life went by was: a hub that has run
                 # must not end because somebody left a mistake somewhere.
                 tell_refused("refresh_failed", error)
-                plan = former
+                plan = former if plan is not former else _plan_by_now(former)
             else:
-                # It was there a moment ago, or nothing would have been refreshed: it comes again.
+                # It was there a moment ago, or nothing would have been refreshed: it comes again, or whoever changed
+                # its address or its password puts that right.
                 log.warning("refresh_awaits_database", error=str(error), pause_s=AGAIN_S)
+                plan = _plan_by_now(plan)
             if not await is_set_within(stopping, AGAIN_S):
                 continue
             return 0
@@ -160,6 +162,15 @@ async def _lives(
             return ending.code
         refresh.again()
         is_first, listening, former, plan = False, ending.listening, ending.had, ending.following
+
+
+def _plan_by_now(plan: Plan) -> Plan:
+    """What is in the files by now; while there is a mistake in them, the plan that there was."""
+    try:
+        return Plan.read(os.environ, SystemClock())
+    except ConfigError as error:
+        tell_refused("refresh_failed", error)
+        return plan
 
 
 async def _live(

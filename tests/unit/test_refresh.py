@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 from socket import socket
 from typing import Any, cast
 
@@ -101,30 +102,42 @@ async def test_a_database_that_goes_away_in_the_middle_of_a_refresh_is_waited_fo
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "AGAIN_S", 0.0)
+    first, second, third = PLANS
+    by_now = {second: third}
+    monkeypatch.setattr(run, "_plan_by_now", by_now.__getitem__)
     lives = Lives(None, StoreUnavailableError("gone", delay_s=1.0), None)
 
     assert await lives.code(clock) == 0
 
-    first, second, _ = PLANS
-    assert lives.begun == [(first, True), (second, False), (second, False)]
+    # Its address, or the password, may have been put right meanwhile.
+    assert lives.begun == [(first, True), (second, False), (third, False)]
 
 
 async def test_what_was_found_good_and_does_not_start_gives_way_to_what_the_hub_had(
     clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "AGAIN_S", 0.0)
+    first, second, third = PLANS
+    monkeypatch.setattr(run, "_plan_by_now", {first: third}.__getitem__)
     lives = Lives(None, ConfigError("a mistake"), ConfigError("and another"), None)
 
     with capture_logs() as logs:
         assert await lives.code(clock) == 0
 
-    first, second, _ = PLANS
-    assert lives.begun == [(first, True), (second, False), (first, False), (first, False)]
+    assert lives.begun == [(first, True), (second, False), (first, False), (third, False)]
     assert [(one["event"], one["problem"]) for one in logs if one["event"] == "refresh_failed"] == [
         ("refresh_failed", "a mistake"),
         ("refresh_failed", "and another"),
     ]
     assert REGISTRY.get_sample_value("hub_rules_refused") == 1
+
+
+def test_where_a_mistake_is_in_the_files_the_plan_is_what_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HUB_ROUTING", str(tmp_path / "none.yaml"))
+
+    assert run._plan_by_now(PLANS[1]) == PLANS[1]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("away", delay_s=1.0), ConfigError("a mistake")])
