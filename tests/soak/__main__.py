@@ -9,10 +9,8 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import structlog
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.soak.run import Outcome, Plan, Soak
+from tests.support.by_hand import end_on_sigterm, say
 
 EVENTS = 200_000
 WHERE = ("embedded", "servers")
@@ -58,15 +57,9 @@ def main() -> int:
 
 
 async def soaked(soak: Soak) -> Outcome:
-    """The run. Told to stop, it still ends the hub and the servers, and drops its database."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    """The run."""
+    end_on_sigterm()
     return await soak.whole()
-
-
-def say(words: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
 
 
 def show(outcome: Outcome) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import structlog
 
 from tests.faults.kills.run import Run
+from tests.support.by_hand import end_on_sigterm, say
 
 
 def main() -> int:
@@ -27,14 +26,8 @@ def main() -> int:
     logging.disable()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
-    def say(words: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
-
     async def work(folder: Path) -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        # Told to stop, it takes its servers along.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        end_on_sigterm()
         outcome = await Run(options.seed, options.kills, options.events, say).whole(folder)
         print(outcome, flush=True)
         return 1 if outcome.violations else 0
