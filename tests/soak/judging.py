@@ -54,7 +54,7 @@ class Line:
 
 
 def judged(samples: Sequence[Sample]) -> list[Line]:
-    """Every series of the samples. None where there are too few of them."""
+    """Every series of the samples. An empty list where there are too few."""
     half = samples[len(samples) // 2 :]
     if len(samples) < LEAST:
         return []

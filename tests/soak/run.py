@@ -41,6 +41,8 @@ from tests.support.running import environment
 CHECKS: Final = 6
 """How often in a run everything is counted and the books are worked out again: it reads all rows."""
 
+TOO_FEW: Final = "too few samples to judge"
+
 Say = Callable[[str], None]
 
 
@@ -192,6 +194,8 @@ class Soak:
     def _judge(self) -> None:
         self.outcome.events = len(self.loymax.events)
         self.outcome.lines = judged(self.outcome.samples)
+        if not self.outcome.lines:
+            self.outcome.violations.append(TOO_FEW)
         for line in self.outcome.lines:
             if not line.holds:
                 self.outcome.violations.append(
