@@ -7,6 +7,7 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0005"
+compatible_since = "0005"
 
 EMPTY = "status = 'FAILED' AND result_code = 'NOT_ENOUGH_MONEY'"
 

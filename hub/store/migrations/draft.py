@@ -18,6 +18,7 @@ from typing import Any, Literal
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.operations.ops import CreateTableOp, MigrationScript
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Column, Connection, MetaData
 
 import hub.flow.tables
@@ -28,7 +29,7 @@ import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata as hub_metadata
 from hub.store.readiness import HUB_BRANCH, Branch, branches_of
-from hub.store.schema import scripts_of, upgrade
+from hub.store.schema import compatible_since, scripts_of, upgrade
 from hub.store.store import Store
 from hub.store.types import BigInt, Json, UtcTime
 from hub.wiring import load_capabilities
@@ -53,7 +54,7 @@ from hub.store.types import BigInt, Json, UtcTime
 revision = "{revision}"
 down_revision = {previous}
 # A program that knows no later migration than this one may go on working. Without this line, only new ones may.
-compatible_since = {previous}
+compatible_since = {since}
 
 
 def upgrade() -> None:
@@ -96,13 +97,23 @@ def _render(connection: Connection, branch: Branch, tables: MetaData, message: s
     body = render_python_code(script.upgrade_ops, render_item=_render_item, migration_context=context)
     # The names are final already: no naming convention is at work when a migration runs.
     body = re.sub(r"op\.f\(('[^']*')\)", r"\1", re.sub(r"\n? *# ###.*\n?", "", body))
-    previous = scripts_of(branch).get_current_head()
+    scripts = scripts_of(branch)
+    previous, since = scripts.get_current_head(), since_of(scripts)
     return TEMPLATE.format(
         message=message,
         revision=f"{int(previous or 0) + 1:04}",
         previous=f'"{previous}"' if previous else None,
+        since=f'"{since}"' if since else None,
         body=body.strip(),
     )
+
+
+def since_of(scripts: ScriptDirectory) -> str | None:
+    """What the next migration says of who may work, where it keeps the rules: nothing new. None for the first one.
+
+    The one before it would be too strict: with two of them in one version, the version before knows neither.
+    """
+    return compatible_since(scripts) if scripts.get_current_head() else None
 
 
 def _fit(operation: CreateTableOp) -> None:

@@ -18,6 +18,7 @@ import hub.store.tables_archive
 import hub.transports.tables
 from hub.errors import ConfigError
 from hub.store.metadata import metadata
+from hub.store.migrations.draft import since_of
 from hub.store.readiness import Branch, branches_of, is_current, prepare
 from hub.store.schema import ahead, compatible_since, current, pending, scripts_of, upgrade
 from hub.store.store import Store
@@ -192,6 +193,19 @@ def test_a_migration_says_how_old_a_program_may_be(tmp_path: Path, words: tuple[
         (tmp_path / f"{number:04}.py").write_text(f'revision = "{number:04}"\ndown_revision = {before}\n{said}')
 
     assert compatible_since(scripts_of(Branch("one", tmp_path, "alembic_version_one"))) == since
+
+
+def test_however_many_are_drafted_for_one_version_the_version_before_may_work(tmp_path: Path) -> None:
+    branch = Branch("one", tmp_path, "alembic_version_one")
+    assert since_of(scripts_of(branch)) is None
+
+    for number in range(1, 5):
+        before = f'"{number - 1:04}"' if number > 1 else "None"
+        # The first two are the version before, which says nothing; the others are as they were drafted.
+        said = f'compatible_since = "{since_of(scripts_of(branch))}"\n' if number > 2 else ""
+        (tmp_path / f"{number:04}.py").write_text(f'revision = "{number:04}"\ndown_revision = {before}\n{said}')
+
+    assert compatible_since(scripts_of(branch)) == "0002"
 
 
 @pytest.mark.parametrize("branch", branches_of(CAPABILITIES), ids=lambda branch: branch.name)

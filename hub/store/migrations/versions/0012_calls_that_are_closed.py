@@ -12,7 +12,7 @@ from hub.store.types import UtcTime
 
 revision = "0012"
 down_revision = "0011"
-compatible_since = "0011"
+compatible_since = "0010"
 
 
 def upgrade() -> None:

@@ -7,7 +7,7 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
-compatible_since = "0012"
+compatible_since = "0010"
 
 
 def upgrade() -> None:
