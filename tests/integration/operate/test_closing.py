@@ -8,10 +8,11 @@ from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import Row, text
+from sqlalchemy import Row, event, text
 
 from hub.errors import UsageError
 from hub.operate.closing import close_answered, close_calls
+from hub.operate.parked import retry_rows
 from hub.operate.undecided import count_late, list_undecided, read_ages
 from hub.operate.watch import ListsWatch
 from hub.seal.verifying import verify_seal
@@ -110,30 +111,46 @@ async def test_a_call_whose_delivery_goes_on_is_not_closed_by_a_person(desk: Des
     assert await closed(desk) == []
 
 
+async def test_what_runs_again_has_nothing_that_a_person_has_closed(desk: Desk) -> None:
+    event = await called(desk, 1, "refused", "unknown")
+    await close_calls(desk.store, desk.clock, str(event), actor="ana", reason="it was paid")
+    assert len(await closed(desk)) == 1
+
+    refused = await desk.deliveries(event)
+    await desk.store.write(lambda conn: retry_rows(conn, desk.clock, refused))
+
+    assert await closed(desk) == []
+
+
 async def test_a_seal_holds_when_calls_are_closed_after_it(desk: Desk) -> None:
-    answered, left = await called(desk, 1, "done", "pending"), await called(desk, 2, "done", "started")
+    await called(desk, 1, "done", "pending")
+    left = await called(desk, 2, "done", "started")
     await seal_all(desk.store, desk.clock)
 
     assert await close_answered(desk.store, desk.clock) == 1
     await close_calls(desk.store, desk.clock, str(left), actor="ana", reason="it was paid")
 
     report = await verify_seal(desk.store)
-    assert (report.findings, sum(report.unsealed.values()), answered == left) == ([], 0, False)
+    assert (report.findings, sum(report.unsealed.values())) == ([], 0)
     assert len(await closed(desk)) == 2
 
 
 async def test_the_list_is_read_by_the_index_that_holds_nothing_closed(desk: Desk) -> None:
-    async with desk.store.reading() as conn:
-        if desk.store.dialect == "postgresql":
+    if desk.store.dialect == "postgresql":
+        async with desk.store.reading() as conn:
             found = await conn.scalar(text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_calls_unclosed'"))
-            assert found is not None
-            assert "closed_at IS NULL" in found
-            return
-        plan = await conn.execute(
-            text(
-                "EXPLAIN QUERY PLAN SELECT * FROM calls JOIN deliveries ON deliveries.id = calls.delivery_id"
-                " WHERE calls.state IN ('started', 'pending', 'unknown') AND calls.closed_at IS NULL"
-                " AND (deliveries.state != 'done' OR calls.state = 'started') ORDER BY calls.started_at LIMIT 50"
-            )
-        )
-        assert any("ix_calls_unclosed" in row.detail for row in plan)
+        assert found is not None
+        assert "closed_at IS NULL" in found
+        return
+    asked: list[tuple[str, Any]] = []
+
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(desk.store.reader.sync_engine, "before_cursor_execute", listen)
+    await list_undecided(desk.store)
+    [(statement, parameters)] = [one for one in asked if "FROM calls" in one[0]]
+
+    async with desk.store.reading() as conn:
+        plan = (await conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)).all()
+    assert any("ix_calls_unclosed" in row.detail for row in plan)
