@@ -144,7 +144,7 @@ def verify(as_json: JsonOption = False) -> None:
 
 @archive_group.command("index")
 def index(as_json: JsonOption = False) -> None:
-    """Let events be found by key and tag that were archived before this was kept; again it changes nothing.
+    """Index keys and tags of events archived before version 0013, so that they are found; again it changes nothing.
 
     Example: hub archive index
     """
