@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hub.calls.naming import call_name
 from hub.cli.lazy import new_group
 from hub.cli.opening import looking
 from hub.cli.options import ByOption, LimitOption, ReasonOption, actor
@@ -42,7 +43,7 @@ def show_calls(
         [
             one.delivery_id,
             one.event_id,
-            f"{one.provider}.{one.step}#{one.number}",
+            call_name(one),
             one.state,
             one.started_at,
             one.delivery_state,
@@ -80,4 +81,4 @@ def close(
     if as_json:
         print_json(closed)
     else:
-        say(f"Closed: {', '.join(f'{one.provider}.{one.step}#{one.number} ({one.state})' for one in closed)}")
+        say(f"Closed: {', '.join(f'{call_name(one)} ({one.state})' for one in closed)}")

@@ -11,7 +11,8 @@ from aiohttp import web
 from hub.console.sessions import Session
 from hub.errors import UsageError
 from hub.ingress.tokens import Role
-from hub.operate.lookup import is_storable
+from hub.operate.lookup import NUMBER_DIGITS_MAX
+from hub.texts import is_storable
 
 if TYPE_CHECKING:
     from hub.app import Hub
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 TEXT_CHARS_MAX = 2_000
 """What a field of a form may hold; a payload has a bound of its own."""
-DIGITS_MAX = 18
-"""A longer number fits into no column of the database."""
+DIGITS = rf"[0-9]{{1,{NUMBER_DIGITS_MAX}}}"
+"""A number as a part of a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +136,12 @@ class Visit:
 def expect_storable(name: str, text: str) -> str:
     """The text itself. Raises UsageError where no database can hold it, nor be asked for it."""
     if not is_storable(text):
-        raise UsageError(f"{name}: expected text without NUL and half characters")
+        raise UsageError(f"{name}: expected text without NUL or halves of surrogate pairs")
     return text
 
 
 def whole_number(name: str, text: str) -> int:
     """A number from outside, from 0 on. Raises UsageError, which calls it ``name``."""
-    if not (text.isascii() and text.isdigit()) or len(text) > DIGITS_MAX:
+    if not (text.isascii() and text.isdigit()) or len(text) > NUMBER_DIGITS_MAX:
         raise UsageError(f"{name}: expected a whole number, found {text[:40]!r}")
     return int(text)

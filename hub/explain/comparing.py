@@ -18,6 +18,7 @@ from uuid import UUID
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub.calls.naming import call_name
 from hub.deliver.context import Surroundings
 from hub.deliver.registry import Rules
 from hub.deliver.work import Work
@@ -167,8 +168,7 @@ def compare(work: Work, recorded: Recorded, rehearsal: Rehearsal) -> Comparison:
         return found
     for call in rehearsal.calls:
         if not call.what.startswith("on record"):
-            name = f"{call.provider}.{call.step}#{call.number}"
-            found.differences.append(Difference("call", name, "new", "", call.what))
+            found.differences.append(Difference("call", call_name(call), "new", "", call.what))
     if rehearsal.play == "stopped_at_call":
         # What it would post and publish after the answer is not known.
         return found

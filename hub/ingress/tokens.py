@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from aiohttp import web
 
 from hub.errors import ConfigError, RefusedRequestError, UsageError
 from hub.settings import Settings, revealed
+from hub.texts import is_storable
 
 LEEWAY_S = 30
 """How far the clock of whoever issues tokens may be off."""
@@ -25,8 +25,6 @@ TOKEN_BYTES_MAX = 8 * 1024
 TOKEN_LIFE_S = 3_600
 HS256_KEY_BYTES = 32
 SUBJECT_MAX = 255
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
-"""What no database keeps in a text: a user's name with it would be an error of the server with every request."""
 EPOCH_S_MAX = 10**12
 
 
@@ -144,7 +142,8 @@ class Tokens:
             raise RefusedError(401, f"the token is refused: {type(error).__name__}") from error
         _check_times(claims, now)
         subject = claims["sub"]
-        if not subject or len(subject) > SUBJECT_MAX or _UNSTORABLE.search(subject):
+        # A user whom no database can hold would be an error of the server with every request.
+        if not subject or len(subject) > SUBJECT_MAX or not is_storable(subject):
             raise RefusedError(401, "the token names no user")
         return User(subject, claims)
 

@@ -17,11 +17,12 @@ from sqlalchemy import ColumnElement, and_, func, select
 from hub.event import stable_hash
 from hub.inbox.identity import identity_hash
 from hub.operate.events import EventFilter
-from hub.operate.lookup import LIMIT, bounded, id_range, is_beginning_of_id, is_storable
+from hub.operate.lookup import LIMIT, bounded, id_range, is_beginning_of_id
 from hub.routing.fields import RESERVED_SOURCES
 from hub.store import tables as t
 from hub.store.store import Store
 from hub.store.tables_archive import archived, archived_names
+from hub.texts import is_storable
 
 SEARCHED: Final = frozenset({"event_id", "dedupe_id", "key", "tag"})
 """What the archive is searched by; ``source`` only beside a sender's id."""

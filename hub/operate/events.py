@@ -13,10 +13,11 @@ from sqlalchemy import Column, CompoundSelect, Row, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import UsageError
-from hub.operate.lookup import LIMIT, bounded, id_range, is_storable
+from hub.operate.lookup import LIMIT, bounded, id_range
 from hub.operate.states import DELIVERY_STATES_OF, EVENT_STATES, EventState, rank_of_event, state_of_rank
 from hub.store import tables as t
 from hub.store.store import Store
+from hub.texts import is_storable
 
 _i, _d = t.inbox, t.deliveries
 Span: TypeAlias = tuple[int | None, int | None]
@@ -107,7 +108,7 @@ async def list_events(
 
 
 def _can_be(wanted: EventFilter) -> bool:
-    """Whether any event can meet the filter: no database holds a NUL or half a surrogate pair."""
+    """Whether any event can meet the filter."""
     texts = (wanted.source, wanted.type, wanted.key, wanted.dedupe_id, wanted.tag)
     return all(is_storable(text) for text in texts if text is not None)
 

@@ -12,10 +12,11 @@ from sqlalchemy import select
 
 from hub.inbox.identity import identity_hash
 from hub.operate.events import EventFilter, EventSummary, list_events
-from hub.operate.lookup import LIMIT, is_beginning_of_id, is_storable
+from hub.operate.lookup import LIMIT, is_beginning_of_id
 from hub.routing.fields import RESERVED_SOURCES
 from hub.store import tables as t
 from hub.store.store import Store
+from hub.texts import is_storable
 
 TEXT_CHARS_MAX: Final = 500
 _TRACE = re.compile(r"[0-9a-f]{32}|[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

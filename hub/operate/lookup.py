@@ -21,11 +21,11 @@ CANDIDATES_MAX = 5
 LIMIT = 50
 LIMIT_MAX = 1_000
 NUMBER_DIGITS_MAX = 18
+"""A longer number fits into no column of the database."""
 UNREADABLE = "(unreadable)"
 """Shown for the route of an event that could not be read."""
 
 _HEX = re.compile(r"[0-9a-f]+")
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class NotFoundError(UsageError):
@@ -120,11 +120,6 @@ async def route_names(conn: AsyncConnection) -> Mapping[int, str]:
     """The name of every route that ever made a delivery, by its number."""
     names = {row.id: row.name for row in await conn.execute(select(t.routes))}
     return names | {UNREADABLE_ROUTE_ID: UNREADABLE}
-
-
-def is_storable(text: str) -> bool:
-    """Whether a database can hold this text: nothing is found by another, and asking for it is an error there."""
-    return _UNSTORABLE.search(text) is None
 
 
 def bounded(limit: int) -> int:

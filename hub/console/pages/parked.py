@@ -9,7 +9,7 @@ from uuid import UUID
 from hub.console.addresses import BASE
 from hub.console.pages.event import rehearsals_of, todays_rules
 from hub.console.paging import with_query
-from hub.console.visit import Done, Group, Place, Shown, Visit
+from hub.console.visit import DIGITS, Done, Group, Place, Shown, Visit
 from hub.errors import HubError, UsageError
 from hub.explain import explain_event
 from hub.ingress.tokens import Role
@@ -133,7 +133,7 @@ GROUP = Group(
         Place("GET", "/parked", show),
         Place("POST", "/parked/preview", preview, Role.OPERATOR),
         Place("POST", "/parked/apply", apply, Role.OPERATOR),
-        Place("POST", "/parked/messages/{seq:[0-9]{1,18}}", message, Role.OPERATOR),
+        Place("POST", f"/parked/messages/{{seq:{DIGITS}}}", message, Role.OPERATOR),
     ),
     label="Parked",
     path="/parked",

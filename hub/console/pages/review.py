@@ -7,7 +7,7 @@ from uuid import UUID
 
 from hub.console.addresses import BASE
 from hub.console.paging import with_query
-from hub.console.visit import Done, Group, Place, Shown, Visit
+from hub.console.visit import DIGITS, Done, Group, Place, Shown, Visit
 from hub.errors import UsageError
 from hub.ingress.tokens import Role
 from hub.operate.conflicts import find_conflict, list_conflicts, resolve_conflict
@@ -80,7 +80,7 @@ REVIEWS = Group(
     "reviews",
     (
         Place("GET", "/reviews", show_reviews),
-        Place("POST", "/reviews/{delivery:[0-9]{1,18}}", resolve_one_review, Role.OPERATOR),
+        Place("POST", f"/reviews/{{delivery:{DIGITS}}}", resolve_one_review, Role.OPERATOR),
     ),
     label="Reviews",
     path="/reviews",

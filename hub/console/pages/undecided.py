@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from hub.calls.naming import call_name
 from hub.console.addresses import BASE
 from hub.console.paging import mark, read_mark, with_query
-from hub.console.visit import Done, Group, Place, Shown, Visit, whole_number
+from hub.console.visit import DIGITS, Done, Group, Place, Shown, Visit, whole_number
 from hub.ingress.tokens import Role
 from hub.operate.closing import close_calls
 from hub.operate.undecided import AGES_S, CallView, list_undecided, read_ages
@@ -41,7 +42,7 @@ async def close(visit: Visit) -> Done:
     hub = visit.hub
     closed = await close_calls(hub.store, hub.clock, visit.place("delivery"), actor=visit.actor, reason=visit.reason)
     visit.console.worklist.changed()
-    names = ", ".join(f"{one.provider}.{one.step}#{one.number}" for one in closed)
+    names = ", ".join(call_name(one) for one in closed)
     return Done(f"Closed: {names}.", f"{BASE}/undecided")
 
 
@@ -74,7 +75,7 @@ GROUP = Group(
     "undecided",
     (
         Place("GET", "/undecided", show),
-        Place("POST", "/undecided/{delivery:[0-9]{1,18}}", close, Role.OPERATOR),
+        Place("POST", f"/undecided/{{delivery:{DIGITS}}}", close, Role.OPERATOR),
     ),
     label="Unknown outcomes",
     path="/undecided",

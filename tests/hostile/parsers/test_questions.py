@@ -16,11 +16,11 @@ from multidict import MultiDict
 from handlers.sepay.desk_cli import transfer_number
 from hub.cli.options import as_headers, as_moment, as_uuid
 from hub.cli.output import EXIT_USAGE, run
-from hub.console.visit import DIGITS_MAX, Visit, whole_number
+from hub.console.visit import Visit, whole_number
 from hub.errors import UsageError
 from hub.operate.events import EventFilter, list_events
 from hub.operate.finding import find_events
-from hub.operate.lookup import find_target, id_range
+from hub.operate.lookup import NUMBER_DIGITS_MAX, find_target, id_range
 from hub.operate.masking import Mask
 from hub.store.store import Store
 from schemas.sepay import TRANSFER_ID_MAX
@@ -65,7 +65,7 @@ async def test_a_number_that_no_column_holds_names_no_delivery(store: Store, tex
 
 
 @fuzz(40)
-@given(typed, st.integers(0, DIGITS_MAX + 5))
+@given(typed, st.integers(0, NUMBER_DIGITS_MAX + 5))
 def test_parameters_of_a_page_can_be_asked_for_in_a_database_or_are_refused(text: str, digits: int) -> None:
     request = SimpleNamespace(query={"q": text})
     visit = Visit(cast(Any, None), cast(Any, request), cast(Any, None), MultiDict({"reason": text}))
@@ -78,7 +78,7 @@ def test_parameters_of_a_page_can_be_asked_for_in_a_database_or_are_refused(text
         assert found is None or is_storable(found)
     for number in (text, "9" * digits):
         try:
-            assert 0 <= whole_number("page", number) < 10**DIGITS_MAX
+            assert 0 <= whole_number("page", number) < 10**NUMBER_DIGITS_MAX
         except UsageError as error:
             expect(len(str(error)) < 200)
 
