@@ -19,9 +19,9 @@ from aiohttp.typedefs import Handler as HttpHandler
 from aiohttp.typedefs import Middleware
 
 from hub.console import words
-from hub.console.addresses import BASE, LOGIN, NEXT_CHARS_MAX
+from hub.console.addresses import BASE, LOGIN, NEXT_CHARS_MAX, is_loopback
 from hub.console.oidc import Oidc
-from hub.console.origin import cookie_name, is_from_here, is_loopback, is_same
+from hub.console.origin import cookie_name, is_from_here, is_same
 from hub.console.pages import GROUPS
 from hub.console.pages.login import login_routes
 from hub.console.pages.oidc import oidc_routes

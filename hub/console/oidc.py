@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ TOKEN_CHARS_MAX: Final = 32 * 1024
 KEPT_S: Final = 3_600.0
 """How long what the issuer says of itself is believed; its keys are asked for again when one is missing."""
 KEYS_AGAIN_S: Final = 30.0
+AWAY_S: Final = 5.0
+"""So long nobody asks an issuer again that did not describe itself."""
 NAME_CHARS_MAX: Final = 90
 """What a session's row has room for, behind the prefix."""
 LEEWAY_S: Final = 60.0
@@ -61,13 +64,13 @@ class IssuerAwayError(RetryableError):
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class AuthorizationRequest:
     """The way to the issuer and back: what the browser keeps meanwhile, and what is made of it."""
 
     token: str
 
     @classmethod
-    def begin(cls) -> Trip:
+    def begin(cls) -> AuthorizationRequest:
         return cls(secrets.token_urlsafe(32))
 
     @property
@@ -109,9 +112,10 @@ class Oidc:
         self._issuer: _Issuer | None = None
         self._keys: tuple[Mapping[str, Any], ...] = ()
         self._keys_at_s = -KEPT_S
+        self._away_until_s = -math.inf
         self._turn = asyncio.Lock()
 
-    async def address(self, trip: Trip) -> str:
+    async def address(self, authorization: AuthorizationRequest) -> str:
         """Where the browser signs in. Raises IssuerAwayError."""
         issuer, settings = await self._known(), self.settings
         return str(
@@ -120,26 +124,28 @@ class Oidc:
                 client_id=settings.client_id,
                 redirect_uri=settings.redirect_uri,
                 scope=settings.scopes,
-                state=trip.state,
-                nonce=trip.nonce,
-                code_challenge=trip.challenge,
+                state=authorization.state,
+                nonce=authorization.nonce,
+                code_challenge=authorization.challenge,
                 code_challenge_method="S256",
             )
         )
 
-    async def person(self, trip: Trip, answer: Mapping[str, str]) -> Person:
+    async def person(self, authorization: AuthorizationRequest, answer: Mapping[str, str]) -> Person:
         """Who has come back with this. Raises OidcRefusedError, IssuerAwayError."""
         # First of all: only who was sent there by this browser is listened to.
-        if not hmac.compare_digest(answer.get("state", "").encode("utf-8", "replace"), trip.state.encode()):
+        if not hmac.compare_digest(answer.get("state", "").encode("utf-8", "replace"), authorization.state.encode()):
             raise OidcRefusedError("the answer is not to what this browser asked", hint="Begin again.")
         if answer.get("iss", self.settings.issuer) != self.settings.issuer:
             raise OidcRefusedError("the answer is another issuer's")
         if "error" in answer:
             # Its words come over the address of the page: anybody can write them.
             raise OidcRefusedError("the issuer has refused", hint="The issuer did not sign you in.")
-        claims = await self._claims(await self._exchanged(trip, answer.get("code", "")), self._clock.now())
+        claims = await self._claims(await self._exchanged(authorization, answer.get("code", "")), self._clock.now())
         nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode("utf-8", "replace"), trip.nonce.encode()):
+        if not isinstance(nonce, str) or not hmac.compare_digest(
+            nonce.encode("utf-8", "replace"), authorization.nonce.encode()
+        ):
             raise OidcRefusedError("the token was made for another sign-in")
         return self._person(claims)
 
@@ -153,7 +159,7 @@ class Oidc:
             raise OidcRefusedError("the token gives no role", hint="You are known there, and have no role here.")
         return Person(f"{PREFIX}{name}", role, self.settings.credential_of(f"{PREFIX}{name}", role))
 
-    async def _exchanged(self, trip: Trip, code: str) -> str:
+    async def _exchanged(self, authorization: AuthorizationRequest, code: str) -> str:
         """The id token for a code. Raises OidcRefusedError, IssuerAwayError."""
         settings, issuer = self.settings, await self._known()
         form = {
@@ -161,7 +167,7 @@ class Oidc:
             "code": code,
             "redirect_uri": settings.redirect_uri,
             "client_id": settings.client_id,
-            "code_verifier": trip.verifier,
+            "code_verifier": authorization.verifier,
         }
         secret = revealed(settings.client_secret)
         if secret:
@@ -228,17 +234,27 @@ class Oidc:
 
     async def _read_issuer(self) -> _Issuer:
         if self._issuer is None or self._issuer.until_s <= self._clock.monotonic():
-            issuer = self.settings.issuer
-            said = await self._asked("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-            if said.get("issuer") != issuer:
-                raise IssuerAwayError("the issuer calls itself otherwise")
-            self._issuer = _Issuer(
-                authorization=_place(said, "authorization_endpoint"),
-                token=_place(said, "token_endpoint"),
-                keys=_place(said, "jwks_uri"),
-                until_s=self._clock.monotonic() + KEPT_S,
-            )
+            if self._clock.monotonic() < self._away_until_s:
+                # Everybody who signs in would wait for the same silence, one after the other.
+                raise IssuerAwayError("the issuer did not answer a moment ago")
+            try:
+                self._issuer = await self._described()
+            except IssuerAwayError:
+                self._away_until_s = self._clock.monotonic() + AWAY_S
+                raise
         return self._issuer
+
+    async def _described(self) -> _Issuer:
+        issuer = self.settings.issuer
+        said = await self._asked("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+        if said.get("issuer") != issuer:
+            raise IssuerAwayError("the issuer calls itself otherwise")
+        return _Issuer(
+            authorization=_place(said, "authorization_endpoint"),
+            token=_place(said, "token_endpoint"),
+            keys=_place(said, "jwks_uri"),
+            until_s=self._clock.monotonic() + KEPT_S,
+        )
 
     async def _asked(self, method: str, url: str, form: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """The issuer's answer, an object. Raises OidcRefusedError where it refuses, IssuerAwayError."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from hub.console.addresses import BASE
+from hub.console.addresses import BASE, is_loopback
 from hub.ingress.tokens import Role
 from hub.settings import EnvironmentSettings
 
@@ -18,7 +18,6 @@ PREFIX: Final = "oidc:"
 """Before the name of whoever an issuer vouches for: nobody else is called so."""
 ROLES: Final = (Role.ADMIN, Role.OPERATOR, Role.VIEWER)
 """The highest first."""
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class OidcSettings(EnvironmentSettings):
@@ -102,7 +101,7 @@ def is_safe(url: str) -> bool:
     except ValueError:
         return False
     is_plain = not parts.username and not parts.fragment and url.isprintable() and " " not in url
-    return is_plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
+    return is_plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> Any:

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from hub.console.addresses import is_loopback
 from hub.ingress.deps import DOOR
 from hub.ingress.webhooks import sender
 
 COOKIE: Final = "hub_console"
-COOKIE_SECURE: Final = "__Host-hub_console"
 
 
-def cookie_name(request: web.BaseRequest) -> str:
-    """The cookie of the session. The prefix makes browsers refuse one that another host has set, or that went bare."""
-    return COOKIE_SECURE if is_secure(request) else COOKIE
+def cookie_name(request: web.BaseRequest, name: str = COOKIE) -> str:
+    """The name of a cookie, the session's unless another is given. The prefix makes browsers refuse one that another
+    host has set, or that went bare.
+    """
+    return f"__Host-{name}" if is_secure(request) else name
 
 
 def is_secure(request: web.BaseRequest) -> bool:
     """Whether the cookie must travel encrypted: everywhere but on this machine itself."""
     return not is_loopback(_host_of(f"//{request.host}"))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host_of(address: str) -> str:

@@ -90,7 +90,7 @@ async def prepare(store: Store, capabilities: Iterable[Capability], *, may_upgra
             raise ConfigError(f"the database lacks {', '.join(missing)}: run `hub db upgrade` first")
     done = await upgrade(store, members)
     if newer:
-        log.warning("database_newer", branches=newer)
+        log.warning("newer_database_accepted", branches=newer)
     return done
 
 

@@ -74,7 +74,7 @@ class _Login:
             if not is_from_here(request) or not is_same(form.get("csrf"), session.csrf):
                 raise web.HTTPForbidden
             await self._console.sessions.close(session)
-        response.del_cookie(cookie_name(request), path="/")
+        response.del_cookie(cookie_name(request), path="/", secure=is_secure(request), httponly=True)
         raise response
 
     async def _expect_open(self) -> None:
@@ -85,7 +85,7 @@ class _Login:
 async def login_form(
     console: Console, request: web.Request, *, problem: str = "", name: str = "", status: int = 200
 ) -> web.StreamResponse:
-    """The form once more, with what was wrong."""
+    """The form of the sign-in; ``problem`` says what was wrong with the last one."""
     form = await request.post() if request.method == "POST" else {}
     values = {
         "problem": problem,

@@ -10,8 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from hub.clock import SystemClock
-from hub.console.oidc import KEPT_S, KEYS_AGAIN_S, IssuerAwayError, Oidc, OidcRefusedError, Trip
+from hub.console.oidc import AWAY_S, KEPT_S, KEYS_AGAIN_S, AuthorizationRequest, IssuerAwayError, Oidc, OidcRefusedError
 from hub.console.oidc_settings import OidcSettings
 from hub.console.people import Person
 from hub.errors import ConfigError
@@ -42,8 +41,8 @@ def oidc(issuer: Issuer, clock: SettableClock) -> Oidc:
 
 
 async def sign_in(oidc: Oidc, issuer: Issuer, **answer: str) -> Person:
-    trip = Trip.begin()
-    return await oidc.person(trip, {**issuer.authorize(await oidc.address(trip)), **answer})
+    authorization = AuthorizationRequest.begin()
+    return await oidc.person(authorization, {**issuer.authorize(await oidc.address(authorization)), **answer})
 
 
 async def test_who_comes_back_is_known_by_the_claims(oidc: Oidc, issuer: Issuer) -> None:
@@ -56,9 +55,9 @@ async def test_who_comes_back_is_known_by_the_claims(oidc: Oidc, issuer: Issuer)
 
 
 async def test_nothing_of_a_sign_in_fits_another(oidc: Oidc, issuer: Issuer) -> None:
-    one, other = Trip.begin(), Trip.begin()
+    one, other = AuthorizationRequest.begin(), AuthorizationRequest.begin()
     assert len({one.state, one.nonce, one.verifier, one.challenge, one.token, other.state, other.nonce}) == 7
-    mine, others = [issuer.authorize(await oidc.address(trip)) for trip in (one, other)]
+    mine, others = [issuer.authorize(await oidc.address(authorization)) for authorization in (one, other)]
 
     with pytest.raises(OidcRefusedError, match="not to what this browser asked"):
         await oidc.person(one, others)
@@ -84,12 +83,12 @@ async def test_an_answer_that_is_none_signs_nobody_in(oidc: Oidc, issuer: Issuer
 
 
 async def test_a_code_is_for_one_time(oidc: Oidc, issuer: Issuer) -> None:
-    trip = Trip.begin()
-    answer = issuer.authorize(await oidc.address(trip))
-    assert await oidc.person(trip, answer)
+    authorization = AuthorizationRequest.begin()
+    answer = issuer.authorize(await oidc.address(authorization))
+    assert await oidc.person(authorization, answer)
 
     with pytest.raises(OidcRefusedError, match="refused the code"):
-        await oidc.person(trip, answer)
+        await oidc.person(authorization, answer)
 
 
 def _without(name: str) -> Callable[[Claims], Any]:
@@ -186,11 +185,11 @@ async def test_an_issuer_that_describes_itself_oddly_is_not_followed(
     issuer.describe = lambda described: described.update(said)
 
     with pytest.raises(IssuerAwayError):
-        await oidc.address(Trip.begin())
+        await oidc.address(AuthorizationRequest.begin())
 
 
 @pytest.mark.parametrize("answer", ["nothing", "a list", "too much", "elsewhere", "broken"])
-async def test_an_issuer_that_does_not_answer_as_one_is_away(answer: str) -> None:
+async def test_an_issuer_that_does_not_answer_as_one_is_away(answer: str, clock: SettableClock) -> None:
     async def answered(_request: web.Request) -> web.Response:
         match answer:
             case "a list":
@@ -205,13 +204,16 @@ async def test_an_issuer_that_does_not_answer_as_one_is_away(answer: str) -> Non
     app.router.add_get("/{path:.*}", answered)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server()
-    oidc = Oidc(settings_of(str(server.make_url("")).rstrip("/")), SystemClock())
+    oidc = Oidc(settings_of(str(server.make_url("")).rstrip("/")), clock)
 
     with pytest.raises(IssuerAwayError):
-        await oidc.address(Trip.begin())
+        await oidc.address(AuthorizationRequest.begin())
     await server.close()
+    with pytest.raises(IssuerAwayError, match="a moment ago"):
+        await oidc.address(AuthorizationRequest.begin())
+    clock.advance(AWAY_S)
     with pytest.raises(IssuerAwayError, match="does not answer"):
-        await oidc.address(Trip.begin())
+        await oidc.address(AuthorizationRequest.begin())
 
 
 def test_the_highest_role_that_is_given_counts() -> None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hub.console.addresses import next_of
+from hub.console.addresses import is_loopback, next_of
 from hub.console.drawing.charts import curve
-from hub.console.origin import is_loopback
 from hub.console.verdict import Facts, verdict
 from hub.console.words import age, breakable, change, state
 from hub.console.worklist import Counts
