@@ -27,7 +27,7 @@ LOOKS: Final = 4
 """How often an answer is looked at in the time in which something of it must have been taken."""
 
 
-def fitting(wanted: int) -> int:
+def connections_that_fit(wanted: int) -> int:
     """As many connections as are wanted, or as the process may have descriptors for."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
@@ -47,12 +47,12 @@ class Connections:
 
     When one more comes than fit, the one is cut that has waited longest without a request in hand: whoever opens many
     and sends nothing, or half a head, loses them, and an honest sender's request is answered all the same. ``cut`` is
-    told why: ``crowded``, or ``stalled`` when nothing of an answer was taken for ``still_s``.
+    told why: ``crowded``, or ``stalled`` when nothing of an answer was taken for ``stall_s_max``.
     """
 
-    def __init__(self, *, connections_max: int, still_s: float, cut: Callable[[str], None]) -> None:
+    def __init__(self, *, connections_max: int, stall_s_max: float, cut: Callable[[str], None]) -> None:
         self._connections_max = connections_max
-        self._still_s = still_s
+        self._stall_s_max = stall_s_max
         self._told = cut
         self._open: dict[web.RequestHandler, _Open] = {}
         self._idle: dict[web.RequestHandler, None] = {}  # those that wait longest come first
@@ -61,16 +61,16 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def came(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+    def add(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count a new connection, and cut another one, or this one, where it does not fit."""
         self._open[handler] = _Open(transport)
         self._idle[handler] = None
         if len(self._open) > self._connections_max:
             self._cut(next(iter(self._idle)), "crowded")
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._still_s / LOOKS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._stall_s_max / LOOKS, self._look)
 
-    def went(self, handler: web.RequestHandler) -> None:
+    def remove(self, handler: web.RequestHandler) -> None:
         """Forget a connection."""
         self._open.pop(handler, None)
         self._idle.pop(handler, None)
@@ -92,12 +92,12 @@ class Connections:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         for handler, one in list(self._open.items()):
-            unsent = untaken(one.transport)
+            unsent = unacknowledged_bytes(one.transport)
             if not unsent or unsent != one.unsent:
                 one.unsent, one.since_s = unsent, now_s
-            elif now_s - one.since_s >= self._still_s:
+            elif now_s - one.since_s >= self._stall_s_max:
                 self._cut(handler, "stalled")
-        self._timer = loop.call_later(self._still_s / LOOKS, self._look) if self._open else None
+        self._timer = loop.call_later(self._stall_s_max / LOOKS, self._look) if self._open else None
 
     def _cut(self, handler: web.RequestHandler, reason: str) -> None:
         self._idle.pop(handler, None)
@@ -107,15 +107,15 @@ class Connections:
         one.transport.abort()
 
 
-def untaken(transport: asyncio.Transport) -> int:
+def unacknowledged_bytes(transport: asyncio.Transport) -> int:
     """How much of what was answered the other end has not taken; 0 where all of it is at least under way."""
     unsent = transport.get_write_buffer_size()
-    line = transport.get_extra_info("socket")
-    if not unsent or line is None:
+    sock = transport.get_extra_info("socket")
+    if not unsent or sock is None:
         return unsent
     try:
         # The kernel holds megabytes, and over a slow line they may take as long as a silence may last.
-        return unsent + int(struct.unpack("i", ioctl(line.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
+        return unsent + int(struct.unpack("i", ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
     except OSError:
         return unsent
 
@@ -127,6 +127,8 @@ class BoundedRunner(web.AppRunner):
         super().__init__(app, **options)
         self._connections = connections
 
+    # aiohttp has no public way to give a runner a server of one's own, or a server its handlers: hence its private
+    # names, ``_make_server`` and ``_kwargs`` here, ``_loop`` and ``_kwargs`` below.
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         return _Server(made, self._connections, made._kwargs)
@@ -139,22 +141,22 @@ class _Server(web.Server):
         self._watched = connections
 
     def __call__(self) -> web.RequestHandler:
-        return _Line(self, loop=self._loop, **self._kwargs)
+        return _Handler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._watched.came(handler, transport)
+        self._watched.add(handler, transport)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
-        self._watched.went(handler)
+        self._watched.remove(handler)
 
     async def _visit(self, request: web.BaseRequest) -> web.StreamResponse:
         with self._watched.visit(request.protocol):
             return await self._answer(request)
 
 
-class _Line(web.RequestHandler):
+class _Handler(web.RequestHandler):
     """One connection. What is no HTTP is answered like everything else; aiohttp would quote it and tell its version."""
 
     def handle_error(

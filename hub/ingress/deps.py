@@ -15,7 +15,7 @@ from hub.capability import CheckResult
 from hub.clock import Clock
 from hub.inbox.received import Accepted, Acceptor
 from hub.ingress.bodies import Room
-from hub.ingress.connections import Connections, fitting
+from hub.ingress.connections import Connections, connections_that_fit
 from hub.ingress.endpoints import EndpointTable
 from hub.ingress.metrics import IngressMetrics
 from hub.ingress.processes import Processes
@@ -54,14 +54,17 @@ class Door:
     def __init__(self, deps: IngressDeps) -> None:
         settings = deps.settings
         self.deps = deps
-        self.room = Room(requests_max=settings.requests_max, bytes_max=settings.bodies_bytes_max)
+        connections_max = connections_that_fit(settings.connections_max)
+        # Where every connection had a body to send, none would be left for whoever is to hear 503, nor for the probes.
+        requests_max = min(settings.requests_max, max(1, connections_max // 2))
+        self.room = Room(requests_max=requests_max, bytes_max=settings.bodies_bytes_max)
         self.in_hand = 0
         self.idle = asyncio.Event()
         self.idle.set()
         self.metrics = IngressMetrics(deps.registry, self.room, lambda: self.in_hand, lambda: len(self.connections))
         self.connections = Connections(
-            connections_max=fitting(settings.connections_max),
-            still_s=settings.idle_s_max,
+            connections_max=connections_max,
+            stall_s_max=settings.idle_s_max,
             cut=lambda reason: self.metrics.cut.labels(reason).inc(),
         )
 
