@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from hub.apidoc.operation import Operation, Parameter, operation_of
+from hub.ingress.problems import CONTENT_TYPE
 
 OPENAPI: Final = "3.1.0"
 TITLE: Final = "Hub business API"
@@ -81,7 +82,7 @@ def _operation(path: str, method: str, operation: Operation, schemas: _Schemas) 
         "tags": [operation.tag],
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "responses": {
-            **_refusals(operation),
+            **_refusals(operation, schemas),
             **{str(status): _success(operation, schemas) for status in operation.statuses},
             **_errors(operation, schemas),
         },
@@ -120,9 +121,13 @@ def _success(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     return response
 
 
-def _refusals(operation: Operation) -> dict[str, Any]:
+def _refusals(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     refusals = {**_OF_ANY_HEAD, **(_OF_ANY_BODY if operation.body is not None else {})}
-    content = {"application/problem+json": {"schema": {"type": "object"}}}
+    # The server answers in its own way, also where the operation has another.
+    schema: Mapping[str, Any] = {"type": "object"}
+    if operation.problem is not None and operation.problem_media == CONTENT_TYPE:
+        schema = schemas.of(operation.problem, "serialization")
+    content = {CONTENT_TYPE: {"schema": schema}}
     return {str(status): {"description": text, "content": content} for status, text in refusals.items()}
 
 

@@ -90,8 +90,6 @@ POST_EVENTS: Final = Operation(
         400: "what cannot be read, with its place",
         401: "no API key, or none that is known",
         403: "the key lacks the role `client`",
-        408: "the body took too long",
-        413: "the body is too large",
         415: "another format, or a compressed body",
         503: "come again later; `accepted` are those that were taken",
     },

@@ -70,6 +70,8 @@ def test_a_route_is_described_with_its_body_its_answers_and_its_parameters() -> 
     assert operation["responses"]["409"]["description"] == "too_late"
     # What the server itself refuses is described as well.
     assert {"408", "413", "414", "415", "431"} <= operation["responses"].keys()
+    # … in its own words, not in the operation's.
+    assert operation["responses"]["413"]["content"] == {"application/problem+json": {"schema": {"type": "object"}}}
     assert operation["parameters"] == [
         {"name": "tip_id", "in": "path", "required": True, "schema": {"type": "integer"}}
     ]
@@ -90,6 +92,14 @@ def test_a_list_an_image_and_an_open_door_are_told_apart() -> None:
     assert image["responses"]["200"]["content"] == {"image/png": {}}
     assert (tips["security"], image["security"]) == ([{"userToken": []}], [])
     assert "requestBody" not in tips
+
+
+def test_what_the_server_refuses_has_the_shape_of_an_operation_that_answers_alike() -> None:
+    document = openapi_document([route(problem_media="application/problem+json", errors={400: "wrong"})], version="1")
+
+    responses = document["paths"]["/tips/{tip_id}/"]["post"]["responses"]
+    shape = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    assert [responses[status]["content"] for status in ("400", "408", "413", "414")] == [shape] * 4
 
 
 def test_a_route_that_says_nothing_is_left_out() -> None:
