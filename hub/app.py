@@ -164,7 +164,7 @@ class Hub:
 
     def settings_of(self, capability: str) -> Any:
         """The settings object of a capability."""
-        return self._plan.of_capabilities[capability]
+        return self._plan.capability_settings[capability]
 
     @property
     def plan(self) -> Plan:

@@ -21,7 +21,7 @@ class Plan:
     settings: Settings
     environment: Environment
     wiring: Wiring
-    of_capabilities: Mapping[str, Any] = field(repr=False)
+    capability_settings: Mapping[str, Any] = field(repr=False)
     """The settings of each capability by its name; None for one without."""
     retention: RetentionSettings = field(repr=False)
     oidc: OidcSettings = field(repr=False)
@@ -35,9 +35,9 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings, environment: Environment, wiring: Wiring) -> Plan:
         """What is read already, with what capabilities, archive and console want to know. Raises ConfigError."""
-        of_capabilities = {
+        capability_settings = {
             one.name: read_settings(one.settings, environment) if one.settings is not None else None
             for one in wiring.capabilities.members
         }
         retention, oidc = read_settings(RetentionSettings, environment), read_settings(OidcSettings, environment)
-        return cls(settings, environment, wiring, of_capabilities, retention, oidc)
+        return cls(settings, environment, wiring, capability_settings, retention, oidc)

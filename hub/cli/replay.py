@@ -40,7 +40,7 @@ class _Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Choice:
     """Which events, by their ids or by conditions, and on which routes."""
 
     ids: tuple[str, ...]
@@ -96,9 +96,9 @@ def replay_events(
     Example: hub events replay --type order.paid --since 2d --route settle-orders --preview
     """
     who = _Who(by=by, reason=reason)
-    asked = run(
+    choice = run(
         partial(
-            _asked,
+            _read_choice,
             tuple(events or ()),
             {"source": source, "type": type_, "key": key, "tag": tag, "state": state, "since": since, "until": until},
             tuple(route or ()),
@@ -108,12 +108,12 @@ def replay_events(
     if correct_ and not (apply and reason.strip()):
         run(partial(_refuse, "--correct goes with --apply and --reason"))
     is_seen = preview_ or correct_
-    rehearsed = run(partial(_rehearse, asked, who if correct_ else None)) if is_seen else Rehearsed()
+    rehearsed = run(partial(_rehearse, choice, who if correct_ else None)) if is_seen else Rehearsed()
     if is_seen:
         _tell_rehearsed(rehearsed, as_json=as_json)
     if is_seen and (rehearsed.summary.failed or not apply):
         raise typer.Exit(EXIT_PROBLEM if rehearsed.summary.failed else 0)
-    outcome = run(partial(_route_again, asked, who if apply else None))
+    outcome = run(partial(_route_again, choice, who if apply else None))
     if as_json and not is_seen:
         print_json({"applied": apply, "pairs": outcome.pairs})
     elif not as_json:
@@ -122,13 +122,15 @@ def replay_events(
         raise typer.Exit(EXIT_PROBLEM)
 
 
-async def _asked(ids: tuple[str, ...], given: Mapping[str, str | None], routes: tuple[str, ...], limit: int) -> _Asked:
+async def _read_choice(
+    ids: tuple[str, ...], given: Mapping[str, str | None], routes: tuple[str, ...], limit: int
+) -> _Choice:
     """What a person chose. Raises UsageError where it is nothing, or two things at once."""
     times = {name: as_moment(given[name], f"--{name}") for name in ("since", "until")}
     wanted = EventFilter(**{**given, **times})  # type: ignore[arg-type]
     if bool(ids) == (wanted != EventFilter()):
         raise UsageError("expected ids of events, or conditions such as --type and --since, and not both")
-    return _Asked(ids, wanted, routes, limit)
+    return _Choice(ids, wanted, routes, limit)
 
 
 async def _refuse(message: str) -> None:
@@ -141,14 +143,14 @@ def _expect_routes(routes: Sequence[str], known: Any) -> None:
         raise UsageError(f"--route: no route is called {', '.join(unknown)}")
 
 
-async def _named(store: Store, asked: _Asked) -> AsyncIterator[UUID]:
-    if asked.ids:
+async def _named(store: Store, choice: _Choice) -> AsyncIterator[UUID]:
+    if choice.ids:
         async with store.reading() as conn:
-            found = [await find_event(conn, one) for one in dict.fromkeys(asked.ids)]
+            found = [await find_event(conn, one) for one in dict.fromkeys(choice.ids)]
         for event_id in dict.fromkeys(found):
             yield event_id
         return
-    async for event_id in chosen(store, asked.wanted, limit=asked.limit):
+    async for event_id in chosen(store, choice.wanted, limit=choice.limit):
         yield event_id
 
 
@@ -163,14 +165,14 @@ async def _in_tens(events: AsyncIterator[UUID]) -> AsyncIterator[list[str]]:
         yield some
 
 
-async def _route_again(asked: _Asked, who: _Who | None) -> _Outcome:
+async def _route_again(choice: _Choice, who: _Who | None) -> _Outcome:
     """What today's rules make of them; done for ``who``, and only told without."""
     async with looking() as hub:
         rules = TodaysRules(hub.wiring.drafter, await hub.route_ids())
-        _expect_routes(asked.routes, rules.route_ids)
+        _expect_routes(choice.routes, rules.route_ids)
         actor_, reason = (actor(who.by), who.reason) if who is not None else ("", "")
         outcome = _Outcome([])
-        async for some in _in_tens(_named(hub.store, asked)):
+        async for some in _in_tens(_named(hub.store, choice)):
             outcome.add(
                 await replay(
                     hub.store,
@@ -180,18 +182,18 @@ async def _route_again(asked: _Asked, who: _Who | None) -> _Outcome:
                     apply=who is not None,
                     actor=actor_,
                     reason=reason,
-                    routes=asked.routes,
+                    routes=choice.routes,
                 )
             )
         return outcome
 
 
-async def _rehearse(asked: _Asked, who: _Who | None) -> Rehearsed:
+async def _rehearse(choice: _Choice, who: _Who | None) -> Rehearsed:
     """What today's code would do; posted for ``who``, and only told without."""
     async with opened(needs_secrets=False) as hub:
-        _expect_routes(asked.routes, hub.rules.route_ids)
+        _expect_routes(choice.routes, hub.rules.route_ids)
         corrector = Corrector(actor(who.by), who.reason) if who is not None else None
-        return await rehearse(hub, hub.clock, _named(hub.store, asked), routes=asked.routes, corrector=corrector)
+        return await rehearse(hub, hub.clock, _named(hub.store, choice), routes=choice.routes, corrector=corrector)
 
 
 def _tell_rehearsed(done: Rehearsed, *, as_json: bool) -> None:
