@@ -93,7 +93,7 @@ def is_made(sepay_tx_id: int) -> bool:
 
 def _row_v1(row: Mapping[str, Any]) -> StatementRow:
     number = row.get("id")
-    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) <= AMOUNT_DIGITS_MAX:
+    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) <= len(str(MADE_ID_MIN)):
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < MADE_ID_MIN:
         raise StatementError("a row of the transaction list has no number")
