@@ -2,7 +2,8 @@
 
 Everything is worked out again from the rows in the proof: hashes, numbers, idempotency keys, message ids, sums. The
 seal is followed from each row's leaf over its path to the root of its block. What a row's leaf is made of, and how
-leaves become roots and roots a chain, is defined here; the hub seals with these same functions.
+leaves become roots and roots a chain, is defined here; the hub seals with these same functions. It is one file on
+purpose, however long: who judges copies it, reads it and trusts nothing else.
 Source: docs/prove.md, "The canonical form".
 """
 
