@@ -54,15 +54,40 @@ def _verdict(text: bytes) -> list[bool] | None:
     return None
 
 
-async def test_any_change_of_a_proof_is_found_or_makes_it_none(proof: dict[str, Any], tmp_path: Path) -> None:
+def _bound(proof: dict[str, Any]) -> dict[object, object]:
+    """What the seal of a proof holds: the values of each row that has a path, and the blocks."""
+    paths = {(one["kind"], one["id"], one["key"]) for one in proof["seal"]["paths"]}
+    held: dict[object, object] = {}
+    for one in proof["rows"]:
+        name = (one["kind"], int(one["id"]), one["key"])
+        if name in paths:
+            held[name] = tuple(
+                field["value"] if field["type"] == "text" else _lower(field["value"]) for field in one["fields"]
+            )
+    for one in proof["seal"]["blocks"]:
+        held[one["number"]] = tuple(_lower(one[name]) for name in ("previous", "root", "members", "sealed_at", "hash"))
+    return held
+
+
+def _lower(value: Any) -> Any:
+    """Digits of hex have two spellings."""
+    return value.lower() if isinstance(value, str) else value
+
+
+async def test_a_proof_that_was_changed_passes_only_with_what_was_sealed(proof: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "proof.json"
     whole = json.dumps(proof).encode()
     assert all(_verdict(whole) or [False])
+    whole_bound = _bound(proof)
+    assert len(whole_bound) > 5
 
     @fuzz(15)
     @given(mutated_json([proof]) | mutated([whole]))
     def touched(text: bytes) -> None:
         verdict = _verdict(text)
+        if verdict and all(verdict):
+            # Without its path a row is said not to be sealed.
+            assert _bound(json.loads(text)).items() <= whole_bound.items()
         said: list[str] = []
         file.write_bytes(text)
         code = main([str(file)], said.append)
@@ -74,7 +99,6 @@ async def test_any_change_of_a_proof_is_found_or_makes_it_none(proof: dict[str, 
 
 
 def test_nesting_beyond_all_sense_is_no_proof() -> None:
-    rows = [{"kind": "event", "id": 1, "key": "", "fields": []}]
     for deep in ("[" * 100_000, '{"a":' * 100_000):
         field = {"name": "x", "type": "json", "value": "0" * 64, "content": deep}
         event = {
@@ -84,7 +108,7 @@ def test_nesting_beyond_all_sense_is_no_proof() -> None:
             "fields": [{"name": "id", "type": "uuid", "value": "0" * 32}, field],
         }
         with pytest.raises(NotAProofError):
-            judge({"format": "hub proof 1", "rows": [*rows[:0], event], "event_id": "0" * 32})
+            judge({"format": "hub proof 1", "rows": [event], "event_id": "0" * 32})
 
 
 def _packed() -> Packed:

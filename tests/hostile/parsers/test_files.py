@@ -123,15 +123,13 @@ set_texts = (mutated_text(KNOWN) | header_texts).map(lambda text: text.replace("
 def test_the_environment_is_read_or_each_wrong_variable_is_named(environ: dict[str, str]) -> None:
     for model in MODELS:
         try:
-            settings = read_settings(model, environ)
+            read_settings(model, environ)
         except ConfigError as error:
             expect(error.problems)
             others = [text for name, text in environ.items() if name not in SECRETS]
             hidden = [text for name, text in environ.items() if name in SECRETS and len(text) > 8]
             # Where another variable says the same, that is not known to be a secret.
             expect(not any(text in str(error) for text in hidden if not any(text in other for other in others)))
-            continue
-        assert settings.model_fields_set <= set(model.model_fields)
 
 
 @fuzz(20)
@@ -234,7 +232,7 @@ def test_what_a_path_leads_to_is_a_text_that_can_be_stored(body: bytes, path: st
 @fuzz(30)
 @given(odd_texts | mutated_text(["a.*.#", "#.#.#.#.#.#"]), odd_texts)
 def test_a_pattern_is_refused_or_matches_in_steps_that_are_bounded(pattern: str, type_: str) -> None:
-    assert path_problem(pattern) is None or path_problem(pattern)
+    path_problem(pattern)
     if pattern_problem(pattern) is None:
         assert PatternIndex([[pattern]]).match(type_) in ((), (0,))
 

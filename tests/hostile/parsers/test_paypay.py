@@ -94,7 +94,8 @@ def test_the_name_of_a_file_says_what_it_can(name: str) -> None:
     found = read_name(name)
 
     assert found.layout in COLUMNS
-    assert found.merchant_id is None or name.split("_")[-4:]
+    assert (found.merchant_id is None) == (found.layout == "other")
+    assert found.merchant_id is None or found.merchant_id == name.removeprefix("preauth_").split("_")[1]
 
 
 @fuzz(40)

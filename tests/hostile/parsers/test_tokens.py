@@ -37,6 +37,12 @@ def part_of(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).rstrip(b"=").decode()
 
 
+def signed(token: str) -> tuple[str, bytes]:
+    """What is signed, and the signature: in base64 the same one has more than one spelling."""
+    text, _, signature = token.rpartition(".")
+    return text, base64.urlsafe_b64decode(f"{signature}==")
+
+
 heads = st.sampled_from(ODD_LITERALS).flatmap(
     lambda odd: st.sampled_from(
         (f'{{"alg": {odd}}}', f'{{"alg": "HS256", "crit": {odd}}}', f'{{"alg": "HS256", "b64": {odd}}}', odd)
@@ -99,9 +105,8 @@ def test_any_authorization_is_somebody_or_refused(values: list[str]) -> None:
         except RefusedError as error:
             expect(error.status in (401, 403))
             continue
-        assert values in ([f"Bearer {key}"] for key in (WHOLE, *KEYS, "a" * 32)) or values[0].lower().startswith(
-            "bearer"
-        )
+        proof = values[0].strip().partition(" ")[2].strip()
+        assert proof in (*KEYS, "a" * 32) or signed(proof) == signed(WHOLE)
 
 
 def test_bytes_in_a_header_that_are_no_text_are_refused_like_any_other_token() -> None:
