@@ -216,6 +216,11 @@ async def test_an_issuer_that_does_not_answer_as_one_is_away(answer: str, clock:
         await oidc.address(AuthorizationRequest.begin())
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "[::1]"])
+def test_an_issuer_on_this_machine_may_speak_without_encryption(host: str) -> None:
+    assert settings_of(f"http://{host}:8080").issuer == f"http://{host}:8080"
+
+
 def test_the_highest_role_that_is_given_counts() -> None:
     settings = settings_of("https://id.example.org")
     for groups, role in (("ops", "operator"), (["all", "chiefs", 7], "admin"), (["all"], "viewer"), ([], None)):
