@@ -194,6 +194,9 @@ async def retry_rows(conn: AsyncConnection, clock: Clock, parked: Sequence[Row[A
     now = clock.now()
     again = {"state": "retrying", "attempts": 0, "next_at": now, "outcome": None, "finished_at": None}
     await _set(conn, parked, again)
+    # What a person has said of its calls was said of how it ended, and it runs again.
+    closed = t.calls.c.delivery_id.in_([row.id for row in parked]) & t.calls.c.closed_at.is_not(None)
+    await conn.execute(update(t.calls).where(closed).values(closed_at=None))
     # Also where the chain has no row: a delivery with ``on_park: continue`` has left for a chain of its own. What is
     # older and parked in the same chain still goes first: the worker reads the chain from its head.
     await block_chains(conn, [Block(row.chain, row.lane, row.id, "backoff", now) for row in parked])
