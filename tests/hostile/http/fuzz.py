@@ -51,8 +51,8 @@ METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE")
 AWAY: Final = (502, 503)
 """What may be said of a provider that does not answer; status_code_conformance wants it described."""
 MODES: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-BY_THE_SERVER: Final = (400, 408, 413, 415, 503)
-"""Refusals of a body before any operation sees it; they are the same everywhere (docs/security.md)."""
+BY_THE_SERVER: Final = (400, 503)
+"""Refusals of a body before any operation sees it."""
 
 Bearer = Callable[[Any, int], str]
 """Operation, number of the call → whom it is made by."""
