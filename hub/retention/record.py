@@ -37,7 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.errors import PermanentError
 from hub.event import ROUTE_BITS
 from hub.store import tables as t
-from hub.store.types import UtcTime, utc_text
+from hub.store.types import UtcTime, aware, utc_text
 
 FORMAT: Final = {"format": "hub-archive", "version": 1}
 IDS_MAX: Final = 1_000
@@ -123,7 +123,7 @@ def from_line(line: bytes) -> EventRecord:
             if name in PARTS
         }
         return EventRecord(UUID(said["event"]), said["seq"], rows)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise PermanentError(f"a line of the archive cannot be read: {type(error).__name__}") from error
 
 
@@ -145,7 +145,8 @@ def _read(column: Column[Any], value: Any) -> Any:
     if value is None:
         return None if column.nullable else _empty(column)
     if isinstance(column.type, UtcTime):
-        return datetime.fromisoformat(value)
+        # At either end of the calendar a time of another zone has none of UTC, in which it is written and compared.
+        return aware(datetime.fromisoformat(value)).astimezone(UTC)
     if isinstance(column.type, LargeBinary):
         return b64decode(value, validate=True)
     return UUID(value) if isinstance(column.type, Uuid) else value

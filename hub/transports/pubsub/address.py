@@ -38,7 +38,10 @@ class PubSubAddress:
     @classmethod
     def parse(cls, text: str) -> PubSubAddress:
         """Read the address. Raises ConfigError, which lists every mistake."""
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError as error:
+            raise ConfigError([_wrong("expected pubsub://PROJECT, found what is no address")]) from error
         problems: list[Problem] = []
         if not _PROJECT.fullmatch(parts.netloc) or parts.path not in ("", "/"):
             problems.append(_wrong(f"expected pubsub://PROJECT, found pubsub://{parts.netloc}{parts.path}"))

@@ -155,6 +155,15 @@ def test_a_line_of_the_archive_is_read_and_written_again_the_same_or_refused(lin
     assert from_line(to_line(record)) == kept
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-03-01"])
+def test_a_time_that_is_none_of_utc_is_a_fault_of_the_line(at: str) -> None:
+    line = json.loads(LINES.splitlines()[1])
+    line["rows"]["inbox"][0]["received_at"] = at
+
+    with pytest.raises(PermanentError):
+        from_line(json.dumps(line).encode())
+
+
 @pytest.mark.parametrize("line", [b"[" * 100_000, b'{"event":' * 100_000, b"\xff", b"{}", b"9" * 5_000])
 def test_what_is_no_line_of_ours_is_a_fault_of_the_object(line: bytes) -> None:
     head = json.dumps(FORMAT).encode() + b"\n"

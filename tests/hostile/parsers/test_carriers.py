@@ -208,3 +208,9 @@ def test_an_address_of_pubsub_is_read_or_every_mistake_is_told(text: str) -> Non
 
     assert found.project
     assert 10 <= found.ack_deadline_s <= 600
+
+
+@pytest.mark.parametrize("text", ["pubsub://[shop-123", "pubsub://shop]", "pubsub://shop\u2100"])
+def test_what_is_no_address_is_a_mistake_of_the_setting(text: str) -> None:
+    with pytest.raises(ConfigError, match="HUB_BROKER_URL: expected pubsub://PROJECT"):
+        PubSubAddress.parse(text)
