@@ -236,17 +236,23 @@ class _Judge:
         yield from self._seal()
 
     def _contents(self) -> Iterator[Finding]:
-        """Content that is in the proof has the hash that is in its row."""
+        """Each row is there once, and content that is in the proof has the hash that is in its row."""
+        seen = set()
         for row in self._rows:
-            for name in row.names:
-                content = row.content(name)
+            name = (row.kind, row.id, row.key)
+            if name in seen:
+                # One of them follows to its block, the other would pass beside it.
+                yield Finding("content", ok=False, detail=f"{_name(row)} is there twice")
+            seen.add(name)
+            for field in row.names:
+                content = row.content(field)
                 if content is None:
                     continue
-                if row.fields[name]["type"] == "json":
+                if row.fields[field]["type"] == "json":
                     content = json_text(json.loads(content))
                 found = hashlib.sha256(content).hexdigest()
-                if found != row[name]:
-                    yield Finding("content", ok=False, detail=f"{_name(row)} {name} has another hash: {found}")
+                if found != row[field]:
+                    yield Finding("content", ok=False, detail=f"{_name(row)} {field} has another hash: {found}")
 
     def _received(self) -> Iterator[Finding]:
         event = self._event

@@ -98,6 +98,14 @@ async def test_a_proof_that_was_changed_passes_only_with_what_was_sealed(proof: 
     touched()
 
 
+async def test_a_row_beside_the_one_that_was_sealed_under_its_name_is_found(proof: dict[str, Any]) -> None:
+    [account, *_] = [one for one in proof["rows"] if one["kind"] == "account"]
+
+    findings = judge(proof | {"rows": [*proof["rows"], account]})
+
+    assert [one.detail for one in findings if not one.ok] == [f"account {account['id']} is there twice"]
+
+
 def test_nesting_beyond_all_sense_is_no_proof() -> None:
     for deep in ("[" * 100_000, '{"a":' * 100_000):
         field = {"name": "x", "type": "json", "value": "0" * 64, "content": deep}
