@@ -34,11 +34,13 @@ TURN_S_MAX: Final = 30.0
 """How long a call waits for its turn, inside its handler's own time; then its delivery is put off."""
 AHEAD_S: Final = 2.0
 """A rate lets so many seconds' worth of deliveries begin: more would only wait with their handlers' time running."""
-BESIDE_SHARE: Final = 2.0
+BESIDE_SHARE: Final = 1.0
 """So many deliveries may be in hand beside those that can call, as a part of these; one at least.
 
-Before and after its call a delivery needs some time of its own. At a provider that takes half as long as both, this
-share is what keeps every place in use."""
+Before and after its call a delivery needs some time of its own. At a provider that takes as long as that, this share is
+what keeps every place in use."""
+BESIDE_FEW: Final = 8
+"""Up to so many it may be twice the share: where places are few, one that stands empty counts."""
 BESIDE_SHARE_OF_OTHERS: Final = 0.25
 """The same for what does not move money: were as many of those in hand, they would have most of the places."""
 PAUSED_LOOK_S: Final = 5.0
@@ -149,7 +151,10 @@ class Provider:
         bucket, calls_max = self._rate(), self._calls_max
         share = BESIDE_SHARE if priority is Priority.MONEY else BESIDE_SHARE_OF_OTHERS
         # Some get ready and some write their end while the others call: else each call's place would wait for both.
-        most = calls_max + max(1, int(share * calls_max))
+        beside = int(share * calls_max)
+        if priority is Priority.MONEY:
+            beside = max(beside, min(2 * beside, BESIDE_FEW))
+        most = calls_max + max(1, beside)
         return most if bucket is None else min(most, max(1, math.ceil(AHEAD_S * bucket.per_second)))
 
     @property
@@ -174,7 +179,9 @@ class Provider:
         self._hand_out()
         try:
             async with asyncio.timeout(TURN_S_MAX):
-                if ahead is not None and not turn.done() and self._calls >= self._calls_max:
+                # Those whose turn comes next: what is on record and has not left is in doubt if this process dies.
+                comes_next = len(self._waiting) <= max(self._calls_max, BESIDE_FEW)
+                if ahead is not None and not turn.done() and comes_next and self._calls >= self._calls_max:
                     await ahead()
                 await turn
         except BaseException as error:

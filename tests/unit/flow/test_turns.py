@@ -76,8 +76,8 @@ async def test_a_process_takes_its_part_of_the_calls_in_flight_and_at_least_one(
 
     async with calling(provider, *[Priority.MONEY] * 10) as (came, _):
         assert len(came) == out
-        # Beside them some get ready, or write their end, without a call.
-        assert provider.room(Priority.MONEY) == 3 * out
+        # Beside them some get ready, or write their end, without a call: more of them where places are few.
+        assert provider.room(Priority.MONEY) == out + min(2 * out, 8)
 
 
 @pytest.mark.parametrize("in_flight", [2, 3, 4, 10])
