@@ -21,6 +21,7 @@ HubError
 │   ├── TransportUnavailableError       transports: the broker cannot be reached; no message is at fault
 │   ├── HandlerLateError                deliver: the handler did not end in time; told to stop, it did
 │   ├── HandlerStuckError               deliver: it went on all the same and was left behind
+│   ├── IssuerAwayError                 console: who signs people in does not answer, or not as an issuer does
 │   └── StorageError                    storage: the object storage does not answer, or refuses
 ├── NotYet                         the delivery must wait for something else, without holding up its chain
 ├── PermanentError                 trying again cannot help: park at once
@@ -34,6 +35,7 @@ HubError
 │   ├── RefusedError                    ingress: the caller is not known (401) or may not do this (403)
 │   └── BodyRefusedError                ingress: the body is too large, too slow or broken off, and is not read
 ├── FencedError                    store: another worker took over; leave the delivery to it, commit nothing
+├── OidcRefusedError               console: nobody is signed in by what an issuer, or a browser, has sent
 ├── MalformedError                 seal: a row has a value that the hub would never have written
 ├── DamagedError                   seal: what was sealed cannot be read back
 ├── PooledError                    ownership: a pooler stands before the database; do without notifications
