@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from re import _constants, _parser  # type: ignore[attr-defined]  # their places since Python 3.11, in no stub
 from types import FrameType
 from typing import Any
 
@@ -26,6 +25,10 @@ from hub.formbody import parse_body
 from hub.ingress.cloudevents import read_cloudevents
 from hub.jsonbody import parse_json
 from hub.routing.yamltext import read_yaml
+
+# Their places since Python 3.11, in no stub.
+_constants: Any = importlib.import_module("re._constants")
+_parser: Any = importlib.import_module("re._parser")
 
 REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 MANY = 8
