@@ -45,6 +45,8 @@ AHEAD_S_MAX = 1.0
 """So long before it is sent a step may have been put on record; of one that waited longer the time is written anew."""
 STOPPED_S_MAX = UNDER_WAY_S / 2
 """A process that takes so long from the record to the sending stood still: others may have asked about it meanwhile."""
+REWRITES_MAX = 2
+"""How often the record of a step is written anew in vain; then its delivery is put off."""
 
 Send: TypeAlias = Callable[..., Awaitable[Outcome]]
 Lookup: TypeAlias = Callable[..., Awaitable[LookupOutcome]]
@@ -323,8 +325,12 @@ class Sending:
             await self._recorder.begin_later(self)
         # Stopped while it waited for the commit, its lanes are another's, who was told *not found* and sends it: then
         # nothing can be written any more, and nothing leaves.
+        rounds = 0
         while self.times and self._recorder.is_late(self.times[-1], STOPPED_S_MAX):
+            if rounds == REWRITES_MAX:
+                raise BusyError(f"the database is too slow to send step {self.step.name!r}", delay_s=STOPPED_S_MAX)
             await self._recorder.begin_later(self)
+            rounds += 1
         return bool(self.times)
 
 

@@ -10,7 +10,15 @@ import pytest
 from sqlalchemy import update
 
 from hub.calls.outcome import Outcome, Settled, Unknown
-from hub.calls.record import AHEAD_S_MAX, CALL_S_MAX, UNDER_WAY_S, Sending
+from hub.calls.record import (
+    AHEAD_S_MAX,
+    CALL_S_MAX,
+    REWRITES_MAX,
+    STOPPED_S_MAX,
+    UNDER_WAY_S,
+    CallRecorder,
+    Sending,
+)
 from hub.capability import calls
 from hub.deliver.context import Context
 from hub.errors import RetryableError, StoreUnavailableError
@@ -83,6 +91,36 @@ async def test_of_a_call_that_has_waited_for_long_the_time_is_that_of_its_leavin
         waits = sorted(row.started_at - begun for row in await parts.rows(t.calls))
         assert waits[0] < timedelta(seconds=1)
         assert waits[1] > timedelta(seconds=AHEAD_S_MAX)
+
+
+@ON_SQLITE
+async def test_where_each_commit_takes_too_long_the_delivery_is_put_off_and_nothing_is_sent(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, begin, begin_later, rewritten = Provider(), Sending.begin, CallRecorder.begin_later, list[Sending]()
+
+    async def slowly(self: Sending) -> None:
+        await begin(self)
+        clock.advance(STOPPED_S_MAX + 1)
+
+    async def slowly_again(self: CallRecorder, sending: Sending) -> None:
+        await begin_later(self, sending)
+        rewritten.append(sending)
+        clock.advance(STOPPED_S_MAX + 1)
+
+    monkeypatch.setattr(Sending, "begin", slowly)
+    monkeypatch.setattr(CallRecorder, "begin_later", slowly_again)
+    async with assemble(store, PAY, {"pay": provider.spec([])}, clock=clock, start=False) as parts:
+        await parts.start()
+        worker = parts.worker
+        assert worker is not None
+        await give(parts, message("pay", {"key": "k"}))
+        await until(lambda: len(rewritten) == REWRITES_MAX)
+        await until(lambda: not worker.callers.in_flight)
+
+        assert provider.sent == []
+        [delivery] = await parts.rows(t.deliveries)
+        assert (delivery.state, delivery.attempts) == ("retrying", 0)
 
 
 @ON_SQLITE
