@@ -17,7 +17,7 @@ from hub.deliver.publishing import encode
 from hub.deliver.telling import tell_commands
 from hub.event import Event
 from hub.flow.priority import Priority
-from hub.flow.provider import Turn
+from hub.flow.turn import Turn
 from hub.inbox.drafting import COMMAND
 from hub.inbox.received import Accepted, Received
 from hub.inbox.rows import store_drafts

@@ -19,7 +19,7 @@ from handlers.paypay.outcomes import Facts, Settled
 from handlers.paypay.tables import APP
 from handlers.paypay.wire import LinkAccount
 from hub.errors import RetryableError
-from hub.flow.provider import Turn
+from hub.flow.turn import Turn
 from schemas.paypay_exchange import SessionStarted
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("handlers.paypay")

@@ -23,6 +23,7 @@ import structlog
 
 from handlers.paypay.answers import Answer
 from hub.errors import HubError
+from hub.flow.turn import end_of_turn
 
 if TYPE_CHECKING:
     from handlers.paypay.settings import PayPaySettings
@@ -72,7 +73,15 @@ class Sdk:
 
         Who cancels this does not stop a call that is out: its outcome is unknown then.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._exchange, do, read_s)
+        end = end_of_turn()
+
+        def call() -> Exchanged:
+            try:
+                return self._exchange(do, read_s)
+            finally:
+                end()
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def close(self) -> None:
         """Let the threads end; calls that are out go on to their end."""

@@ -31,7 +31,8 @@ from hub.clock import Clock
 from hub.errors import BusyError, PermanentError, RetryableError, StoreUnavailableError
 from hub.event import Event, route_id_of, stable_hash
 from hub.flow.priority import Priority
-from hub.flow.provider import Ahead, Provider, Turn
+from hub.flow.provider import Ahead, Provider
+from hub.flow.turn import Turn
 from hub.routing import sameness_hash
 from hub.store import tables as t
 from hub.store.store import Fence, FencedError, Store
@@ -372,7 +373,8 @@ def _new_row(one: Answered, conn: AsyncConnection) -> Insert:
 async def _reached(function: Callable[..., Awaitable[Any]], step: Step, number: int, turn: Turn) -> Any:
     """Run a call, and let its turn know how it ended."""
     try:
-        ending = await _guarded(function, step, number)
+        with turn.taken():
+            ending = await _guarded(function, step, number)
     except RetryableError as error:
         turn.saw(error)
         raise

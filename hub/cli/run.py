@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 
 from hub import tracing
 from hub.app import ROLES, Hub
-from hub.cli.collector import settle_collector
+from hub.cli.interpreter import settle_interpreter
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
 from hub.cli.output import EXIT_PROBLEM, run
@@ -192,7 +192,7 @@ async def _live(
             listening = bind(hub.settings.host, hub.settings.port)
         # Each life closes its own copy.
         await hub.start(roles, listening=listening.dup() if listening is not None else None, processes=processes)
-        settle_collector()
+        settle_interpreter()
     except BaseException:
         await hub.stop(1.0)
         raise

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
-from hub.calls.outcome import LookupOutcome, Unknown
+from hub.calls.outcome import Unknown
 from hub.errors import BusyError, RetryableError, StoreUnavailableError, UnreachableError
 from hub.flow import metrics
 from hub.flow.bucket import Bucket
 from hub.flow.circuit import Circuit
 from hub.flow.priority import Priority, room_for
+from hub.flow.turn import Turn
 from hub.routing.flow import CircuitConfig, ProviderConfig, RateConfig
 
 if TYPE_CHECKING:
@@ -53,18 +54,6 @@ Ahead: TypeAlias = Callable[[], Awaitable[None]]
 """What a call can do while it waits for its place."""
 
 log = structlog.get_logger(__name__)
-
-
-class Turn:
-    """One call's turn. ``saw`` is told how the call ended; without it, nothing is learned from it."""
-
-    def __init__(self, *, is_probe: bool = False) -> None:
-        self.is_probe = is_probe
-        self.ending: LookupOutcome | RetryableError | None = None
-
-    def saw(self, ending: LookupOutcome | RetryableError) -> None:
-        """The call ended with this outcome, or with the provider's word that nothing was done."""
-        self.ending = ending
 
 
 class Provider:
@@ -107,7 +96,7 @@ class Provider:
         try:
             yield turn
         finally:
-            self._give_back()
+            turn.over()
             await self._learn(turn)
 
     async def _begin(self, priority: Priority, ahead: Ahead | None) -> Turn:
@@ -115,7 +104,7 @@ class Provider:
         try:
             await self._take(priority, ahead)
             try:
-                turn = Turn(is_probe=await self._may_pass())
+                turn = Turn(self._give_back, is_probe=await self._may_pass())
             except BaseException:
                 self._give_back()
                 raise

@@ -24,7 +24,7 @@ from hub.deliver.context import Context
 from hub.errors import RetryableError, StoreUnavailableError
 from hub.event import Event
 from hub.flow.pauses import lift_pauses
-from hub.flow.provider import Turn
+from hub.flow.turn import Turn
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.deliver.calling import PAY, Provider

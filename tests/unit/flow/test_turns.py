@@ -14,6 +14,7 @@ from hub.errors import BusyError, RetryableError
 from hub.flow.flow import Flow
 from hub.flow.priority import Priority
 from hub.flow.provider import Provider
+from hub.flow.turn import End, Turn, end_of_turn
 from hub.routing import ProviderConfig
 from hub.store.store import Store
 from tests.support.clock import SettableClock
@@ -186,3 +187,38 @@ async def test_what_concerns_one_caller_alone_stops_no_other(clock: SettableCloc
 
     async with calling(provider, Priority.MONEY) as (came, _):
         assert came == [Priority.MONEY]
+
+
+async def test_a_call_in_a_thread_ends_its_turn_there_and_once(clock: SettableClock) -> None:
+    provider = provider_of(clock, in_flight=1)
+    came: list[str] = []
+
+    async def next_one() -> None:
+        async with provider.turn(Priority.MONEY):
+            came.append("next")
+
+    async with provider.turn(Priority.MONEY) as turn:
+        with turn.taken():
+            end = end_of_turn()
+        follows = asyncio.create_task(next_one())
+        await rest()
+        assert came == []
+        await asyncio.to_thread(end)
+        await asyncio.to_thread(end)
+        await follows
+        assert came == ["next"], "its own call is still looked at"
+
+    async with calling(provider, Priority.MONEY, Priority.MONEY) as (taken, _):
+        assert taken == [Priority.MONEY], "one place, however often it was given back"
+
+
+async def test_who_calls_without_a_turn_ends_none(clock: SettableClock) -> None:
+    await asyncio.to_thread(end_of_turn())
+
+
+def test_a_thread_outlives_the_loop() -> None:
+    async def call() -> End:
+        with Turn().taken():
+            return end_of_turn()
+
+    asyncio.run(call())()
