@@ -20,7 +20,6 @@ from hub.inbox.draft import Draft
 from hub.inbox.received import Accepted, Kind
 from hub.store import tables as t
 from hub.store.bulk import BulkInsert, Record
-from hub.store.plain import plain_rows
 from hub.store.sequences import draw
 
 UNREADABLE_ROUTE_ID = 0
@@ -114,7 +113,7 @@ async def _claim(conn: AsyncConnection, drafts: Sequence[Draft]) -> dict[bytes, 
         return {}
     records = [(id_hash, claims[id_hash].same_hash, claims[id_hash].event.id) for id_hash in sorted(claims)]
     if conn.dialect.name == "postgresql":
-        won = {row[0] for row in plain_rows("postgresql", await _INSERT_IDENTITIES.run(conn, records))}
+        won = {row[0] for row in await _INSERT_IDENTITIES.run(conn, records)}
     else:
         # One writer: who is there now is all that will be there.
         won = claims.keys() - (await _holders(conn, list(claims))).keys()

@@ -20,7 +20,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    CursorResult,
     Float,
     Integer,
     LargeBinary,
@@ -32,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
+from hub.store.direct import rows_of, run_on_postgresql
+from hub.store.plain import PlainRow
 from hub.store.types import UtcTime, aware, utc_text
 
 Record: TypeAlias = tuple[Any, ...]
@@ -63,11 +64,12 @@ class BulkInsert:
         selected = ", ".join(self._columns.values)
         self._postgresql = f"{into} SELECT {selected} FROM {self._columns.unnested} {conflict} {answer}"
 
-    async def run(self, conn: AsyncConnection, rows: Sequence[Record], same: Record = ()) -> CursorResult[Any]:
-        """Insert these rows in their order; there is at least one."""
+    async def run(self, conn: AsyncConnection, rows: Sequence[Record], same: Record = ()) -> Sequence[PlainRow]:
+        """Insert these rows in their order; there is at least one. Answers what is ``returning``."""
         if conn.dialect.name == "postgresql":
-            return await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows, same))
-        return await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))
+            return await rows_of(conn, self._postgresql, self._columns.as_arrays(rows, same))
+        await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))
+        return ()
 
 
 class BulkUpdate:
@@ -86,7 +88,7 @@ class BulkUpdate:
     async def run(self, conn: AsyncConnection, rows: Sequence[Record], same: Record = ()) -> int:
         """Update these rows, at least one; answers how many there were."""
         if conn.dialect.name == "postgresql":
-            return (await conn.exec_driver_sql(self._postgresql, self._columns.as_arrays(rows, same))).rowcount
+            return await run_on_postgresql(conn, self._postgresql, self._columns.as_arrays(rows, same))
         return (await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))).rowcount
 
 
