@@ -21,7 +21,9 @@ from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
 from hub import tracing
+from hub.addresses import CONSOLE
 from hub.app import ROLES, Hub
+from hub.cli.descriptors import raise_descriptors
 from hub.cli.interpreter import settle_interpreter
 from hub.cli.lock import HomeLock
 from hub.cli.logs import set_up_logs
@@ -29,7 +31,6 @@ from hub.cli.output import EXIT_PROBLEM, run
 from hub.cli.refresh import Refresh
 from hub.cli.supervisor import Leash, Supervisor
 from hub.clock import SystemClock
-from hub.console.addresses import BASE as CONSOLE
 from hub.errors import ConfigError, StoreUnavailableError
 from hub.ingress.processes import Processes
 from hub.ingress.server import bind, is_number
@@ -62,6 +63,7 @@ def run_command(
 ) -> None:
     """Run the hub until it is told to stop."""
     set_up_logs(level=log_level, as_json=log_json)
+    raise_descriptors()
     roles = tuple(role or ROLES)
     if workers > 1:
         code = run(lambda: _supervise(roles, workers, log_level=log_level, log_json=log_json))
