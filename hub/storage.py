@@ -83,9 +83,17 @@ class Storage:
                 await obstore.put_async(self._opened, name, content, mode="create")
             except (AlreadyExistsError, FileExistsError):
                 return False
-        if self._place.is_folder:
-            await asyncio.to_thread(_flush, Path(self._place.place), name)
+        await self.flush(name)
         return True
+
+    async def flush(self, name: str) -> None:
+        """Return when what is kept under this name is on the disk: who put it there may have ended before it was.
+
+        Raises StorageError.
+        """
+        if self._place.is_folder:
+            with _translated():
+                await asyncio.to_thread(_flush, Path(self._place.place), name)
 
     async def look(self, folder: str) -> None:
         """Ask for a folder that need not be there: whether the storage answers, and has our bucket. Raises

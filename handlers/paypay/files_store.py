@@ -62,6 +62,7 @@ class FileStore:
                     return name
                 kept = await self._hash_of(name)
             if kept == sha256:
+                await self._storage.flush(name)
                 return name
         raise ObjectLostError(f"{key}: two other files are kept under this name")
 

@@ -18,6 +18,7 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from handlers.paypay.files_fetching import IN_MEMORY_MAX
 from handlers.paypay.files_store import FileStore
 from handlers.paypay.settings import PayPaySettings
+from hub import storage
 from hub.storage import ObjectLostError, StorageError
 
 KEY = "paypay/transaction_recon/900000000000000001/2024/01/01/transaction.csv"
@@ -184,3 +185,16 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="does not answer"):
         await keep(FileStore(PayPaySettings.model_validate({"file_store": str(tmp_path)})), CONTENT)
+
+
+async def test_what_another_process_has_kept_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(storage, "_flush", lambda _folder, name: flushed.append(name))
+    files = FileStore(PayPaySettings(file_store=str(tmp_path)))
+
+    for _ in range(2):
+        await files.keep(KEY, io.BytesIO(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+
+    assert flushed == [KEY, KEY], "who put it there the first time may have ended before it was"
