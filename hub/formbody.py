@@ -23,7 +23,7 @@ FIELDS_MAX: Final = 200
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9]\d{0,17}))(?:\.0{1,6})?", re.ASCII)
 """As a number is written, and no longer than 64 bits: ``0123`` is an account, not a number."""
 _DELIMITER: Final = re.compile(rb"[\r\n]--")
-_NESTED: Final = re.compile(rb"^content-type:\s*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
+_NESTED: Final = re.compile(rb"(?:^|[\r\n])content-type:\s*(?:multipart|message)/", re.IGNORECASE)
 
 
 def parse_body(body: bytes, content_type: str) -> Any:

@@ -88,11 +88,12 @@ def test_a_form_is_read_or_refused(form: tuple[str, bytes]) -> None:
         assert all(abs(value) < 10**18 for value in fields.values() if isinstance(value, int))
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 @pytest.mark.parametrize(
     "nested", ["multipart/mixed; boundary=b{0}", "message/rfc822", "Multipart/Mixed;\r\n boundary=b{0}"]
 )
-def test_parts_within_parts_are_no_form(nested: str) -> None:
-    levels = "".join(f"--b{n}\r\nContent-Type: {nested.format(n + 1)}\r\n\r\n" for n in range(3_000))
+def test_parts_within_parts_are_no_form(nested: str, end: str) -> None:
+    levels = "".join(f"--b{n}{end}Content-Type: {nested.format(n + 1)}{end}{end}" for n in range(3_000))
 
     with pytest.raises(UnreadableError, match="named texts in a multipart form"):
         parse_body(levels.encode(), f"{MULTIPART}; boundary=b0")
