@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
+from weakref import proxy
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,7 +51,8 @@ class Book:
         self._old_balances: list[tuple[rows.Known, int]] = []
         self._flushes = 0
         self._is_broken = False
-        self._desk = HoldDesk(self, conn, now)
+        # Weakly, so that a batch's accounts and entries go with it, and not when the collector comes by.
+        self._desk = HoldDesk(proxy(self), conn, now)
 
     @property
     def touched(self) -> tuple[Account, ...]:
