@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-BASE: Final = "/console"
+from hub.addresses import CONSOLE
+
+BASE: Final = CONSOLE
 LOGIN: Final = f"{BASE}/login"
 NEXT_CHARS_MAX: Final = 500
 

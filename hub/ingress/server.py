@@ -10,8 +10,8 @@ from collections.abc import Iterable
 import structlog
 from aiohttp import web
 
+from hub.addresses import CONSOLE
 from hub.apidoc.routes import documentation_routes, message_routes
-from hub.console.addresses import BASE as CONSOLE
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
 from hub.ingress.connections import BoundedRunner, say_less

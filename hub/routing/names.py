@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from hub.console.addresses import BASE as CONSOLE
+from hub.addresses import CONSOLE
 from hub.routing.conditions import Condition, ConditionError
 from hub.routing.config import RoutingConfig
 from hub.routing.fields import RESERVED_SOURCES, SCHEDULE_PREFIX, nearest
