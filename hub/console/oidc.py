@@ -151,7 +151,7 @@ class Oidc:
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         name = self.settings.name_of(claims)
-        if not NAME.fullmatch(name) or len(name) > NAME_CHARS_MAX or claims.get("email_verified") is False:
+        if not NAME.fullmatch(name) or len(name) > NAME_CHARS_MAX or not _is_verified(claims):
             hint = f"Your account has no verified name here (claim {self.settings.name_claim})."
             raise OidcRefusedError("the token names nobody by the claim of the name", hint=hint)
         role = self.settings.role_of(claims)
@@ -283,6 +283,15 @@ class Oidc:
         if not isinstance(said, dict):
             raise IssuerAwayError(f"the issuer's answer cannot be read: {status}")
         return said
+
+
+def _is_verified(claims: Mapping[str, Any]) -> bool:
+    """Whether the address may stand for somebody: what the issuer says of it is yes, or it says nothing.
+
+    Some issuers write the truth value as text, so the text "false" must not pass for a yes.
+    """
+    said = claims.get("email_verified", True)
+    return said is True or said == "true"
 
 
 def _suitable(keys: tuple[Mapping[str, Any], ...], key_id: object, kind: str) -> list[Mapping[str, Any]]:

@@ -119,7 +119,20 @@ SPOILT: dict[str, tuple[Callable[[Claims], Any], str]] = {
     "a name of somebody here": (_with(email="oidc:ana@example.org"), "names nobody"),
     "a name that fits nowhere": (_with(email="a" * 100), "names nobody"),
     "a name that is not proven": (_with(email_verified=False), "names nobody"),
+    **{
+        f"a name that is proven by {said!r}": (_with(email_verified=said), "names nobody")
+        for said in ("false", "False", "", "yes", "TRUE", 0, 1, None, [True], {"true": True})
+    },
 }
+
+
+@pytest.mark.parametrize("say", [_with(email_verified="true"), _without("email_verified")], ids=["text", "nothing"])
+async def test_a_name_is_believed_that_is_proven_in_text_or_of_which_nothing_is_said(
+    oidc: Oidc, issuer: Issuer, say: Callable[[Claims], Any]
+) -> None:
+    issuer.spoil = say
+
+    assert (await sign_in(oidc, issuer)).name == "oidc:ana@example.org"
 
 
 @pytest.mark.parametrize(("spoil", "why"), SPOILT.values(), ids=SPOILT)
