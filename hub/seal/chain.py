@@ -27,6 +27,8 @@ from hub.store.upserts import insert_for
 LEASE_S: Final = 10.0
 RENEWED_S: Final = LEASE_S / 2
 """So long before its end a lease is renewed where no block has done it."""
+AHEAD_S_MAX: Final = 2 * LEASE_S
+"""A lease that ends later than this is one by a clock that ran ahead, and counts as over: else nobody would seal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,12 @@ class Chain:
 
     def is_others(self, head: Head) -> bool:
         """Whether somebody else seals at the moment."""
-        return head.holder not in (None, self._me) and head.until is not None and head.until > self._clock.now()
+        return head.holder not in (None, self._me) and _lasts(head, self._clock.now())
 
     async def hold(self, head: Head) -> Head | None:
         """Be the one who seals, from this head on; None where somebody else was faster."""
         now = self._clock.now()
-        if head.holder == self._me and head.until is not None and head.until > now + timedelta(seconds=RENEWED_S):
+        if head.holder == self._me and _lasts(head, now, at_least_s=RENEWED_S):
             return head
         held = self._next(head, now)
 
@@ -111,6 +113,11 @@ class Chain:
 
     def _next(self, head: Head, now: datetime) -> Head:
         return replace(head, turn=head.turn + 1, holder=self._me, until=now + timedelta(seconds=LEASE_S))
+
+
+def _lasts(head: Head, now: datetime, *, at_least_s: float = 0.0) -> bool:
+    """Whether the lease goes on for longer than so many seconds, and ends at a time that can be meant."""
+    return head.until is not None and at_least_s < (head.until - now).total_seconds() <= AHEAD_S_MAX
 
 
 async def _still_at(conn: AsyncConnection, head: Head) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -148,6 +149,33 @@ async def test_of_two_one_works_and_the_other_waits_for_the_end_of_its_lease(
     await second.leave()
     assert await both() == ["first"]
     assert (await verify_seal(desk.store)).holds
+
+
+async def test_a_lease_by_a_clock_that_ran_ahead_stops_nobody(desk: Desk, clock: SettableClock) -> None:
+    ahead = SettableClock(clock.now() + timedelta(days=1))
+    assert not await sealer_of(desk.store, ahead).seal()
+    [ran_ahead] = await desk.rows(s.state)
+    await desk.put(await desk.event(), "done")
+
+    await sealer_of(desk.store, clock).seal()
+
+    [found] = await desk.rows(s.state)
+    assert len(await _sealed(desk.store)) == 2
+    assert found.holder != ran_ahead.holder
+    assert found.until <= clock.now() + timedelta(seconds=LEASE_S)
+    assert (await verify_seal(desk.store)).holds
+
+
+async def test_a_lease_of_its_own_by_a_clock_that_ran_ahead_is_taken_anew(desk: Desk, clock: SettableClock) -> None:
+    sealer = sealer_of(desk.store, clock)
+    begun_at = clock.now()
+    clock.advance(timedelta(days=1).total_seconds())
+    await sealer.seal()
+    clock.set(begun_at)
+
+    await sealer.seal()
+
+    assert (await desk.rows(s.state))[0].until == begun_at + timedelta(seconds=LEASE_S)
 
 
 async def test_rows_that_commit_late_are_found(store: Store, clock: SettableClock) -> None:
