@@ -20,4 +20,9 @@ class Named(Protocol):
 
 def call_name(one: Named) -> str:
     """The provider, the step, and which time it is that the step is sent: ``acme.charge#1``."""
-    return f"{one.provider}.{one.step}#{one.number}"
+    return name_of_call(one.provider, one.step, one.number)
+
+
+def name_of_call(provider: str, step: str, number: int) -> str:
+    """The same of its parts, for who has them in another form."""
+    return f"{provider}.{step}#{number}"

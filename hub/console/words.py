@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
+from hub.calls.naming import call_name
+
 MINUTE: Final = 60
 HOUR: Final = 3_600
 DAY: Final = 86_400
@@ -134,4 +136,5 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "change": change,
     "plural": plural,
     "breakable": breakable,
+    "call_name": call_name,
 }

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hub.calls.naming import name_of_call
 from hub.explain.explanation import Explanation
 from hub.money import Money
 
 PAYLOAD_CHARS_MAX: Final = 300
 WHY_CHARS_MAX: Final = 160
-STRANGERS_MAX = 5
-"""More routes than this that take other types are counted instead of listed: the rest is what a person looks for."""
 """What is longer is cut in tables; the form for programs has all of it."""
+STRANGERS_MAX: Final = 5
+"""More routes than this that take other types are counted instead of listed: the rest is what a person looks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _recorded(recorded: dict[str, Any]) -> Iterator[Section]:
             ("waits behind", one["waits_behind"] or ""),
             ("review", one["review"] or ""),
             *(("failed", f"{failed['started_at']} {failed['error']}") for failed in one["failures"]),
-            *(("call", f"{_step(call)} key {call['key']}: {call['state']}") for call in one["calls"]),
+            *(("call", f"{_name(call)} key {call['key']}: {call['state']}") for call in one["calls"]),
             *_entry_rows(one["entries"]),
         ]
         yield Section(f"Delivery by {one['route']}", ("", ""), [row for row in rows if row[1]])
@@ -169,11 +170,11 @@ def _why_no_rehearsal(shown: dict[str, Any]) -> str:
 
 def _call_rows(calls: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     for call in calls:
-        yield "call", f"{_step(call)} key {call['key']}: {call['what']}; request {_cut(str(call['request']))}"
+        yield "call", f"{_name(call)} key {call['key']}: {call['what']}; request {_cut(str(call['request']))}"
 
 
-def _step(call: dict[str, Any]) -> str:
-    return f"{call['provider']}.{call['step']}#{call['number']}"
+def _name(call: dict[str, Any]) -> str:
+    return name_of_call(call["provider"], call["step"], call["number"])
 
 
 def _entry_rows(entries: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
