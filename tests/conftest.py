@@ -22,6 +22,7 @@ from hub.store.store import Store
 from tests.support.clock import SettableClock
 from tests.support.compiled import shared_by_all_engines
 from tests.support.databases import DIALECTS, Databases
+from tests.support.loggers import as_before
 from tests.support.secrecy import leaks
 
 CONNECTIONS = 12
@@ -67,6 +68,7 @@ LONGEST = frozenset(
 )
 """Files that take half a minute and more: the last one to begin decides when all have ended."""
 HAS_CRASHED = pytest.StashKey[bool]()
+DATABASES = pytest.StashKey[Databases]()
 GC_THRESHOLD = 50_000
 FILES_SHOWN = 15
 """Files that took longest, told at the end of a run of more than these: whoever makes one grow sees it."""
@@ -120,7 +122,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.passed and (found := leaks(text for title, text in report.sections if title.endswith(report.when))):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} printed a secret:\n" + "\n".join(found)
+    _tell_the_databases(item, report)
     return report
+
+
+def _tell_the_databases(item: pytest.Item, report: pytest.TestReport) -> None:
+    made = item.config.stash.get(DATABASES, None)
+    if made is not None and report.failed:
+        made.a_test_has_failed()
+    elif made is not None and report.when == "setup":
+        made.a_test_begins()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -166,11 +177,18 @@ def _compiled_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    with as_before():
+        yield
+
+
 @pytest.fixture(scope="session")
-def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+def databases(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Databases]:
     """Makes databases; what is left at the end goes with it."""
-    made = Databases(tmp_path_factory.mktemp("databases"))
+    made = pytestconfig.stash[DATABASES] = Databases(tmp_path_factory.mktemp("databases"))
     yield made
+    del pytestconfig.stash[DATABASES]
     asyncio.run(made.close())
 
 

@@ -1,11 +1,13 @@
 """Copies of one PostgreSQL database: made once, then put back into the state of the first for the next test.
 
 Making and dropping a database costs far more than most tests do in it. A copy in which anything but rows was changed is
-dropped all the same.
+dropped all the same, and so is one that somebody does not let go of: it may be a hub that a test has left behind, and
+would write into the next test's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -14,6 +16,9 @@ import asyncpg
 from tests.support.servers import administer, connect_to, make_database, new_name
 
 STATEMENT_S_MAX = 120.0
+LEAVING_S_MAX = 0.5
+"""How long the server may take to end a session that its client has closed."""
+LOOK_S = 0.005
 
 _TABLES = """
     SELECT quote_ident(relname) FROM pg_class
@@ -42,7 +47,7 @@ _FORM = """
 """
 """Everything about a database but its rows, and what the planner knows of them."""
 _OTHERS = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 
@@ -64,6 +69,7 @@ class Copies:
         self.template = template
         self._snapshot: Snapshot | None = None
         self._free: list[str] = []
+        self._distrusted: list[str] = []
 
     async def take(self) -> str:
         """The name of a database that equals the template and is the caller's alone."""
@@ -74,7 +80,7 @@ class Copies:
         return name
 
     async def give_back(self, name: str) -> None:
-        """The caller needs it no more; whoever is still connected is cut off."""
+        """The caller needs it no more."""
         if self._snapshot is None:
             self._snapshot = await _snapshot(self.template)
         if await _restore(name, self._snapshot):
@@ -82,10 +88,17 @@ class Copies:
         else:
             await drop(name)
 
+    def distrust(self, name: str) -> None:
+        """One that was given back is nobody's any more."""
+        if name in self._free:
+            self._free.remove(name)
+            self._distrusted.append(name)
+
     async def close(self) -> None:
         """Drop the copies that nobody has in hand. The template is its maker's to drop."""
-        while self._free:
-            await drop(self._free.pop())
+        for left in (self._free, self._distrusted):
+            while left:
+                await drop(left.pop())
 
 
 async def drop(name: str) -> None:
@@ -118,8 +131,7 @@ async def _restore(name: str, snapshot: Snapshot) -> bool:
     except (asyncpg.PostgresError, OSError, TimeoutError):
         return False
     try:
-        await connection.execute(_OTHERS)
-        if await connection.fetchval(_FORM) != snapshot.form:
+        if not await _all_have_left(connection) or await connection.fetchval(_FORM) != snapshot.form:
             return False
         async with connection.transaction():
             await _refill(connection, snapshot)
@@ -129,6 +141,15 @@ async def _restore(name: str, snapshot: Snapshot) -> bool:
         return False
     finally:
         await connection.close()
+
+
+async def _all_have_left(connection: asyncpg.Connection) -> bool:
+    end = asyncio.get_running_loop().time() + LEAVING_S_MAX
+    while await connection.fetchval(_OTHERS):
+        if asyncio.get_running_loop().time() > end:
+            return False
+        await asyncio.sleep(LOOK_S)
+    return True
 
 
 async def _refill(connection: asyncpg.Connection, snapshot: Snapshot) -> None:

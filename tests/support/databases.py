@@ -32,6 +32,7 @@ class Databases:
         self._sqlite_template: Path | None = None
         self._copies: Copies | None = None
         self._in_hand: set[str] = set()
+        self._given_back: set[str] = set()
 
     async def fresh(self, dialect: str) -> str:
         """The address of a new database with all tables. Skips the test where there is no PostgreSQL and none named."""
@@ -61,8 +62,20 @@ class Databases:
         if self._copies is not None and name in self._in_hand:
             self._in_hand.remove(name)
             await self._copies.give_back(name)
+            self._given_back.add(name)
         else:
             await drop(name)
+
+    def a_test_begins(self) -> None:
+        """Whatever was given back before is in order."""
+        self._given_back.clear()
+
+    def a_test_has_failed(self) -> None:
+        """What it has or had in hand is nobody else's ever again: a hub that it left behind may still write to it."""
+        self._in_hand.clear()
+        if self._copies is not None:
+            for name in self._given_back:
+                self._copies.distrust(name)
 
     async def close(self) -> None:
         if self._copies is not None:

@@ -76,16 +76,39 @@ async def test_a_copy_in_which_more_was_changed_is_dropped(copies: Copies, chang
     assert await copies.take() != name
 
 
-async def test_who_is_still_connected_is_cut_off(copies: Copies) -> None:
+async def test_who_is_still_connected_is_cut_off_and_the_copy_dropped(copies: Copies) -> None:
     name = await copies.take()
     left = await connect_to(name)
     await left.execute("BEGIN; LOCK TABLE inbox")
 
     await copies.give_back(name)
 
-    assert await copies.take() == name
+    assert await copies.take() != name
     assert left.is_closed()
-    await drop(name)
+
+
+async def test_what_a_failed_test_had_is_given_to_nobody_else(databases: Databases) -> None:
+    kept, given_back = [await databases.fresh("postgresql") for _ in range(2)]
+    databases.a_test_begins()
+    await databases.drop(given_back)
+
+    databases.a_test_has_failed()
+    await databases.drop(kept)
+
+    later = [await databases.fresh("postgresql") for _ in range(2)]
+    assert not {kept, given_back} & set(later)
+    assert not await exists(kept)
+    for address in later:
+        await databases.drop(address)
+
+
+async def exists(address: str) -> bool:
+    connection = await connect_to("")
+    try:
+        name = address.rpartition("/")[2]
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name))
+    finally:
+        await connection.close()
 
 
 async def test_what_a_killed_process_has_left_is_swept_away_after_a_day(databases: Databases) -> None:
