@@ -12,16 +12,16 @@ from datetime import datetime
 from functools import cache
 from typing import Literal
 
-from sqlalchemy import Delete, Select, Update, bindparam, delete, exists, select, update
+from sqlalchemy import Delete, Select, Update, bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.barriers import lift
 from hub.outbox.picker import Head, is_blocked
 from hub.store import tables as t
-from hub.store.bulk import BulkUpdate
+from hub.store.direct import Direct
 from hub.store.numbers import among, as_numbers
 from hub.store.tables import in_state
-from hub.store.types import UtcTime
+from hub.store.types import UtcTime, as_time
 from hub.store.upserts import insert_for
 
 REASON_CHARS_MAX = 2_000
@@ -135,25 +135,42 @@ _LOCK_POSTGRESQL = (
 async def _mark_sent(conn: AsyncConnection, seqs: Sequence[int], now: datetime) -> None:
     if not seqs:
         return
-    # By primary key alone: a condition on the state would tempt the planner into the index of the backlog.
-    marked = await _MARK_SENT.run(conn, [(seq,) for seq in seqs], ("sent", now, None))
+    dialect = conn.dialect.name
+    at = as_time(dialect, now)
+    if dialect == "postgresql":
+        [[marked, has_barriers]] = await _MARK_SENT.rows(conn, seqs, at)
+    else:
+        marked = await _MARK_SENT.run(conn, as_numbers(dialect, seqs), at)
+        has_barriers = marked and await _ANY_BARRIERS.rows(conn)
     if marked != len(seqs):
         raise RuntimeError(f"{len(seqs)} messages were confirmed, {marked} rows of theirs found")
-    await lift_behind(conn, seqs)
+    if has_barriers:
+        await _lift(conn, seqs)
 
 
-_MARK_SENT = BulkUpdate(_o, "seq", (), same=("state", "sent_at", "reason"))
+# By primary key alone: a condition on the state would tempt the planner into the index of the backlog.
+_MARK_SENT = Direct(
+    postgresql="""\
+WITH marked AS (
+  UPDATE outbox SET state = 'sent', sent_at = $2::timestamptz, reason = NULL
+  FROM unnest($1::bigint[]) AS gone (seq) WHERE outbox.seq = gone.seq RETURNING 1)
+SELECT (SELECT count(*) FROM marked), EXISTS (SELECT FROM barriers)""",
+    sqlite="""\
+UPDATE outbox SET state = 'sent', sent_at = ?2, reason = NULL WHERE seq IN (SELECT value FROM json_each(?1))""",
+)
+_ANY_BARRIERS = Direct(postgresql="SELECT 1 FROM barriers LIMIT 1", sqlite="SELECT 1 FROM barriers LIMIT 1")
 
 
 async def lift_behind(conn: AsyncConnection, seqs: Sequence[int]) -> None:
     """Let go what waits until these messages have left (a merge of two customers holds back later events of both)."""
-    if await conn.scalar(_ANY_BARRIERS):
-        dialect = conn.dialect.name
-        left = await conn.scalars(_deliveries_of(dialect), {"seqs": as_numbers(dialect, seqs)})
-        await lift(conn, left.all())
+    if await _ANY_BARRIERS.rows(conn):
+        await _lift(conn, seqs)
 
 
-_ANY_BARRIERS = select(exists(select(t.barriers.c.chain)))
+async def _lift(conn: AsyncConnection, seqs: Sequence[int]) -> None:
+    dialect = conn.dialect.name
+    left = await conn.scalars(_deliveries_of(dialect), {"seqs": as_numbers(dialect, seqs)})
+    await lift(conn, left.all())
 
 
 @cache

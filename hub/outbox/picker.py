@@ -7,8 +7,9 @@ is met once: it turns ``waiting`` and is read again from its chain's head, so a 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -18,7 +19,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
-    Integer,
     Select,
     Subquery,
     TableValuedAlias,
@@ -33,10 +33,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
+from hub.store.direct import Direct
 from hub.store.numbers import among, as_numbers, number_table
-from hub.store.plain import plain_rows
 from hub.store.tables import in_state
-from hub.store.types import UtcTime
+from hub.store.types import as_time
 from hub.transports.base import OutboundMessage
 
 DUE_CHAINS_MAX = 50
@@ -46,7 +46,6 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 """Payloads of one batch in memory; a single larger message still goes, alone."""
 
 _o, _b = t.outbox, t.outbox_blocked
-_NOW = bindparam("now", type_=UtcTime)
 
 
 # Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
@@ -68,8 +67,8 @@ class Picked:
 
     ``due``: blocked chains that are tried again. ``behind``: ready rows of blocked chains. ``stuck``: due chains whose
     head turned out to be parked. ``put_off``: heads of due chains whose destination takes nothing now, each with the
-    seconds until the next look. ``held``: what would have gone, but for its destination's room. ``lanes``: where
-    something was found that a further look may find or send.
+    seconds until the next look. ``held``: what would have gone, but for its destination's room. ``lanes``: where a
+    further look at once may find something. ``has_found``: there was something, whatever becomes of it.
     """
 
     heads: list[Head] = field(default_factory=list)
@@ -79,6 +78,7 @@ class Picked:
     put_off: list[tuple[Head, float]] = field(default_factory=list)
     held: list[Head] = field(default_factory=list)
     lanes: set[int] = field(default_factory=set)
+    has_found: bool = False
 
 
 @dataclass(slots=True)
@@ -127,17 +127,57 @@ async def pick(
     Ready rows of destinations that are closed are not even read: many of them must not hide what stands behind them.
     """
     picked, rooms = Picked(), rooms or Rooms()
-    due = _open_only(await _due_heads(conn, lanes, limit, now, picked), rooms, picked)
-    ready = await _ready(conn, lanes, limit, picked, rooms.closed)
+    dialect = conn.dialect.name
+    # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
+    per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
+    closed = rooms.closed if dialect == "postgresql" else json.dumps(rooms.closed)
+    most_due = min(DUE_CHAINS_MAX, limit)
+    looked = (as_numbers(dialect, lanes), as_time(dialect, now), per_lane, limit, most_due, closed)
+    ready: list[Head] = []
+    chains: list[int] = []
+    for seq, chain, lane, destination, attempts, size, kind in await _LOOK.rows(conn, *looked):
+        if kind == _DUE:
+            chains.append(chain)
+        else:
+            (picked.behind if kind == _BEHIND else ready).append(Head(seq, chain, lane, destination, attempts, size))
+    due = _open_only(await _due_heads(conn, chains, limit, picked) if chains else [], rooms, picked)
     picked.heads, picked.held = _within_bounds(_in_equal_parts(due, ready, limit), limit, destinations, rooms)
+    picked.has_found = bool(due or ready or picked.behind or picked.stuck or picked.put_off)
     left = {head.seq for head in picked.held}
-    found = (*due, *ready, *picked.behind, *picked.stuck, *(head for head, _ in picked.put_off))
-    picked.lanes = {head.lane for head in found if head.seq not in left}
+    picked.lanes = _to_be_seen_again(picked, lanes, due=due, ready=ready, left=left, per_lane=per_lane, limit=limit)
     # A due chain of which nothing fits this time is left as it is, due; where its destination takes no more, put off.
     picked.due = {head.chain for head in due} & {head.chain for head in picked.heads}
     waiting = {head.chain: head for head in reversed(due) if head.seq in left and head.chain not in picked.due}
     picked.put_off += [(head, rooms.look_s(head.destination)) for head in waiting.values()]
     return picked
+
+
+def _to_be_seen_again(
+    picked: Picked,
+    lanes: Sequence[int],
+    *,
+    due: Sequence[Head],
+    ready: Sequence[Head],
+    left: Collection[int],
+    per_lane: int,
+    limit: int,
+) -> set[int]:
+    """The lanes in which more may lie than goes in this round.
+
+    What is committed later is told of. A chain that is tried again may have more to send; so may one that turned out to
+    be blocked, should somebody let it go meanwhile. What is held back stays until its destination has room.
+    """
+    others = (*due, *picked.behind, *picked.stuck, *(head for head, _ in picked.put_off))
+    again = {head.lane for head in others if head.seq not in left}
+    found = Counter(head.lane for head in (*ready, *picked.behind))
+    if found.total() >= limit:
+        # What there is in the others was not read.
+        again |= set(lanes) - found.keys()
+    going = {head.seq for head in picked.heads}
+    for head in ready:
+        if head.seq not in left and (head.seq not in going or found[head.lane] >= per_lane or found.total() >= limit):
+            again.add(head.lane)
+    return again
 
 
 def _open_only(due: Sequence[Head], rooms: Rooms, picked: Picked) -> list[Head]:
@@ -207,33 +247,30 @@ def _messages(dialect: str) -> Select[Any]:
 async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
     """The lanes that have something to send: one look into an index per lane, however much lies there."""
     dialect = conn.dialect.name
-    bounds = {"lanes": as_numbers(dialect, lanes), "now": now}
-    return set(await conn.scalars(_lanes_with_work(dialect), bounds))
+    return {row[0] for row in await _LANES.rows(conn, as_numbers(dialect, lanes), as_time(dialect, now))}
 
 
-@cache
-def _lanes_with_work(dialect: str) -> Select[int]:
-    wanted = number_table(dialect, "lanes", Integer())
-    lane = wanted.c[0]
-    # Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
-    ready = select(_o.c.seq).where(_o.c.lane == lane, in_state(_o, "ready")).order_by(_o.c.seq).limit(1)
-    due = select(_b.c.chain).where(_b.c.lane == lane, _b.c.next_at <= _NOW).order_by(_b.c.next_at).limit(1)
-    first_ready, first_due = (one.correlate(wanted).scalar_subquery() for one in (ready, due))
-    return select(lane).where(first_ready.is_not(None) | first_due.is_not(None))
+# Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
+_LANES = Direct(
+    postgresql="""\
+SELECT l.number FROM unnest($1::integer[]) AS l (number)
+WHERE (SELECT seq FROM outbox WHERE lane = l.number AND state = 'ready' ORDER BY seq LIMIT 1) IS NOT NULL
+   OR (SELECT chain FROM outbox_blocked WHERE lane = l.number AND next_at <= $2::timestamptz
+       ORDER BY next_at LIMIT 1) IS NOT NULL""",
+    sqlite="""\
+SELECT l.value FROM json_each(?1) AS l
+WHERE (SELECT seq FROM outbox WHERE lane = l.value AND state = 'ready' ORDER BY seq LIMIT 1) IS NOT NULL
+   OR (SELECT chain FROM outbox_blocked WHERE lane = l.value AND next_at <= ?2
+       ORDER BY next_at LIMIT 1) IS NOT NULL""",
+)
 
 
-async def _due_heads(
-    conn: AsyncConnection, lanes: Sequence[int], limit: int, now: datetime, picked: Picked
-) -> list[Head]:
+async def _due_heads(conn: AsyncConnection, chains: Sequence[int], limit: int, picked: Picked) -> list[Head]:
     """The rows of due chains from their heads on: of many chains a few each, of few chains many.
 
     Behind a parked one nothing may go.
     """
     dialect = conn.dialect.name
-    bounds = {"lanes": as_numbers(dialect, lanes), "now": now, "most": min(DUE_CHAINS_MAX, limit)}
-    chains = list(await conn.scalars(_due_chains(dialect), bounds))
-    if not chains:
-        return []
     per_chain = min(PER_CHAIN_MAX, -(-limit // len(chains)))
     of_chains = {"chains": as_numbers(dialect, chains), "per_chain": per_chain}
     heads: list[Head] = []
@@ -249,16 +286,6 @@ async def _due_heads(
 
 
 @cache
-def _due_chains(dialect: str) -> Select[int]:
-    return (
-        select(_b.c.chain)
-        .where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
-        .order_by(_b.c.next_at)
-        .limit(bindparam("most", type_=BigInteger))
-    )
-
-
-@cache
 def _first_of_chains(dialect: str) -> Select[Any]:
     wanted = number_table(dialect, "chains", BigInteger())
     own = _o.alias("own")
@@ -271,36 +298,38 @@ def _first_of_chains(dialect: str) -> Select[Any]:
     return _looked_up(dialect, _seqs(dialect, wanted, first).subquery("heads"))
 
 
-async def _ready(
-    conn: AsyncConnection, lanes: Sequence[int], limit: int, picked: Picked, closed: Sequence[str]
-) -> list[Head]:
-    """Ready rows, lane by lane in one ordered look into the index each, split into those that may go and must wait."""
-    # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
-    per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
-    dialect = conn.dialect.name
-    bounds = {"lanes": as_numbers(dialect, lanes), "per_lane": per_lane, "most": limit}
-    bounds |= {"closed": closed} if closed else {}
-    ready: list[Head] = []
-    found = await conn.execute(_first_ready(dialect, is_any_closed=bool(closed)), bounds)
-    for seq, chain, lane, destination, attempts, _, size, blocked in plain_rows(dialect, found):
-        (picked.behind if blocked else ready).append(Head(seq, chain, lane, destination, attempts, size))
-    return ready
+_BEHIND, _DUE = 1, 2
+"""What else a row of ``_LOOK`` is than a ready one that may go: a ready row of a blocked chain, or a due chain."""
 
-
-@cache
-def _first_ready(dialect: str, *, is_any_closed: bool) -> Select[Any]:
-    wanted = number_table(dialect, "lanes", Integer())
-    own = _o.alias("own")
-    first = (
-        select(own.c.seq)
-        .where(own.c.lane == wanted.c[0], in_state(own, "ready"))
-        .order_by(own.c.seq)
-        .limit(bindparam("per_lane", type_=BigInteger))
-    )
-    if is_any_closed:
-        first = first.where(own.c.destination.not_in(bindparam("closed", expanding=True)))
-    heads = _seqs(dialect, wanted, first).order_by("seq").limit(bindparam("most", type_=BigInteger))
-    return _looked_up(dialect, heads.subquery("heads"))
+# Ready rows lane by lane, in one ordered look into the index each, and beside them the due chains: there are none, as a
+# rule. Of a row's chain one look by key, and never a scan of all that are blocked. The OFFSET is as below.
+_LOOK = Direct(
+    postgresql="""\
+SELECT o.seq, o.chain, o.lane, o.destination, o.attempts, length(o.payload),
+       CASE WHEN (SELECT b.chain FROM outbox_blocked AS b WHERE b.chain = o.chain) IS NULL THEN 0 ELSE 1 END
+FROM (SELECT first.seq FROM unnest($1::integer[]) AS l (number) JOIN LATERAL (
+        SELECT own.seq FROM outbox AS own
+        WHERE own.lane = l.number AND own.state = 'ready' AND own.destination <> ALL ($6::text[])
+        ORDER BY own.seq LIMIT $3::bigint) AS first ON true
+      ORDER BY first.seq LIMIT $4::bigint) AS heads
+JOIN LATERAL (SELECT * FROM outbox WHERE outbox.seq = heads.seq OFFSET 0) AS o ON true
+UNION ALL
+(SELECT NULL, b.chain, b.lane, NULL, NULL, NULL, 2 FROM outbox_blocked AS b
+ WHERE b.lane = ANY ($1::integer[]) AND b.next_at <= $2::timestamptz ORDER BY b.next_at LIMIT $5::bigint)""",
+    sqlite="""\
+SELECT o.seq, o.chain, o.lane, o.destination, o.attempts, length(o.payload),
+       CASE WHEN (SELECT b.chain FROM outbox_blocked AS b WHERE b.chain = o.chain) IS NULL THEN 0 ELSE 1 END
+FROM (SELECT first.seq FROM json_each(?1) AS l JOIN outbox AS first ON first.seq IN (
+        SELECT own.seq FROM outbox AS own
+        WHERE own.lane = l.value AND own.state = 'ready' AND own.destination NOT IN (SELECT value FROM json_each(?6))
+        ORDER BY own.seq LIMIT ?3)
+      ORDER BY first.seq LIMIT ?4) AS heads
+JOIN outbox AS o ON o.seq = heads.seq
+UNION ALL
+SELECT * FROM (
+  SELECT NULL, b.chain, b.lane, NULL, NULL, NULL, 2 FROM outbox_blocked AS b
+  WHERE b.lane IN (SELECT value FROM json_each(?1)) AND b.next_at <= ?2 ORDER BY b.next_at LIMIT ?5)""",
+)
 
 
 def _within_bounds(

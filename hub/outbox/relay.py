@@ -177,15 +177,15 @@ class Relay:
                 return None
             begun_s = self._clock.monotonic()
             try:
-                found = await self._round(lanes)
+                picked = await self._round(lanes)
             except (StoreUnavailableError, TransportUnavailableError):
                 self._signal.again(lanes)
                 raise
-            self._signal.again(sorted(found))
-            if not found and self._is_leaving:
+            self._signal.again(sorted(picked.lanes))
+            if not picked.has_found and self._is_leaving:
                 self._vain_s += self._clock.monotonic() - begun_s
             self._go_on()
-            return bool(found)
+            return picked.has_found
 
     async def _take(self) -> list[int]:
         lanes = self._signal.take(LANES_PER_ROUND)
@@ -198,8 +198,8 @@ class Relay:
                 self._signal.note([ANY_LANE])
         return [lane for lane in lanes if lane in self._holding.lanes]
 
-    async def _round(self, lanes: Sequence[int]) -> set[int]:
-        """Read, publish, mark. Returns the lanes in which anything was found, so that they are looked at again."""
+    async def _round(self, lanes: Sequence[int]) -> Picked:
+        """Read, publish, mark."""
         destinations = self._destinations()
         async with self._store.reading() as conn:
             rooms, now = self._throttle.rooms(destinations), self._clock.now()
@@ -218,7 +218,9 @@ class Relay:
             await self._store.write(work, fence=self._holding.fence)
         _tell(picked, results, marks)
         await self._throttle.learn(picked, results, destinations)
-        return picked.lanes
+        # What did not go may be next, or is in the way of what is.
+        picked.lanes |= {head.lane for head in picked.heads if not isinstance(results.get(head.seq), Confirmed)}
+        return picked
 
     async def _publish(self, messages: Sequence[OutboundMessage]) -> list[PublishResult]:
         if not messages:

@@ -45,6 +45,11 @@ def utc_text(value: datetime) -> str:
     return aware(value).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+def as_time(dialect: str, value: datetime) -> object:
+    """A time as each database's driver takes it."""
+    return utc_text(value) if dialect == "sqlite" else aware(value)
+
+
 def aware(value: datetime) -> datetime:
     """The time itself. Raises ValueError for one without a zone, which would mean something else on each machine."""
     if value.tzinfo is None:

@@ -56,6 +56,29 @@ async def test_no_look_walks_over_what_waits_or_was_sent(bench: Bench) -> None:
         assert not re.search(r"SCAN (own|outbox)\b(?!_)|Seq Scan on outbox\b(?!_)", plan), statement + "\n" + plan
 
 
+async def test_one_look_is_enough_where_it_takes_all_there_is(bench: Bench) -> None:
+    relay = await bench.relay()
+    await relay.drain(DRAIN_S)
+    ids = await bench.put("anna", "bert", "bert")
+    await relay._sweep()
+
+    assert await relay._step() is True
+    assert await relay._step() is None
+
+    assert await bench.states() == sent(ids)
+
+
+async def test_a_look_that_does_not_take_all_is_followed_by_another(bench: Bench) -> None:
+    ids = await bench.put(*(f"key {number % 7}" for number in range(40)))
+    relay = await bench.relay(batch_size=10)
+    await relay._sweep()
+
+    while await relay._step() is not None:
+        pass
+
+    assert await bench.states() == sent(ids)
+
+
 async def analyse(bench: Bench) -> None:
     """Let the planner know how much lies there."""
     async with bench.store.writer.begin() as conn:
