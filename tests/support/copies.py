@@ -20,11 +20,17 @@ LEAVING_S_MAX = 0.5
 """How long the server may take to end a session that its client has closed."""
 LOOK_S = 0.005
 
+SMALL_BYTES_MAX = 65_536
+"""A larger table is truncated. To delete its rows would leave their room, which the planner goes by; to truncate a small
+one costs a hundred times as much, for the server makes new files for it and each index."""
 _TABLES = """
-    SELECT quote_ident(relname) FROM pg_class
+    SELECT quote_ident(relname), pg_relation_size(oid) FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
-_SEQUENCES = "SELECT quote_ident(sequencename) FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+_SEQUENCES = """
+    SELECT quote_ident(sequencename), coalesce(last_value, start_value), last_value IS NOT NULL
+    FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1
+"""
 _FORM = """
     SELECT md5(string_agg(line, chr(10) ORDER BY line)) FROM (
         SELECT concat_ws(' ', 'column', c.relname, a.attname, a.atttypid, a.attnotnull, a.attisdropped) AS line
@@ -57,7 +63,6 @@ class Snapshot:
     """What a copy is put back to: its form, the rows of the tables that have any, and where its sequences stand."""
 
     form: str
-    tables: tuple[str, ...]
     rows: dict[str, bytes]
     sequences: dict[str, tuple[int, bool]]
 
@@ -109,17 +114,8 @@ async def drop(name: str) -> None:
 async def _snapshot(name: str) -> Snapshot:
     connection = await connect_to(name)
     try:
-        tables = tuple(row[0] for row in await connection.fetch(_TABLES))
-        rows = {}
-        for table in await _not_empty(connection, tables):
-            output = BytesIO()
-            await connection.copy_from_query(f"SELECT * FROM {table}", output=output, format="binary")
-            rows[table] = output.getvalue()
-        sequences = {}
-        for (sequence,) in await connection.fetch(_SEQUENCES):
-            place = await connection.fetchrow(f"SELECT last_value, is_called FROM {sequence}")
-            sequences[sequence] = (place["last_value"], place["is_called"])
-        return Snapshot(await connection.fetchval(_FORM), tables, rows, sequences)
+        rows = {table: await _rows(connection, table) for table, size in await connection.fetch(_TABLES) if size}
+        return Snapshot(await connection.fetchval(_FORM), rows, await _sequences(connection))
     finally:
         await connection.close()
 
@@ -155,14 +151,30 @@ async def _all_have_left(connection: asyncpg.Connection) -> bool:
 async def _refill(connection: asyncpg.Connection, snapshot: Snapshot) -> None:
     # Without the triggers, which refuse that a ledger is emptied.
     await connection.execute("SET LOCAL session_replication_role = replica")
-    if full := await _not_empty(connection, snapshot.tables):
-        await connection.execute(f"TRUNCATE {', '.join(full)} CASCADE")
-    for table, rows in snapshot.rows.items():
-        await connection.copy_to_table(table.strip('"'), source=BytesIO(rows), format="binary")
+    used = {table: size for table, size in await connection.fetch(_TABLES) if size}
+    changed = [
+        table for table in used if table not in snapshot.rows or await _rows(connection, table) != snapshot.rows[table]
+    ]
+    if large := [table for table in changed if used[table] > SMALL_BYTES_MAX]:
+        await connection.execute(f"TRUNCATE {', '.join(large)} CASCADE")
+        changed = list(used)
+    if small := [table for table in changed if table not in large]:
+        await connection.execute("".join(f"DELETE FROM {table};" for table in small))
+    for table in changed:
+        if table in snapshot.rows:
+            source = BytesIO(snapshot.rows[table])
+            await connection.copy_to_table(table.strip('"'), source=source, format="binary")
+    now = await _sequences(connection)
     for sequence, (last, is_called) in snapshot.sequences.items():
-        await connection.execute(f"SELECT setval('{sequence}', {last}, {is_called})")
+        if now.get(sequence) != (last, is_called):
+            await connection.execute(f"SELECT setval('{sequence}', {last}, {is_called})")
 
 
-async def _not_empty(connection: asyncpg.Connection, tables: tuple[str, ...]) -> list[str]:
-    each = (f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in tables)
-    return [row[0] for row in await connection.fetch(" UNION ALL ".join(each))]
+async def _rows(connection: asyncpg.Connection, table: str) -> bytes:
+    output = BytesIO()
+    await connection.copy_from_query(f"SELECT * FROM {table}", output=output, format="binary")
+    return output.getvalue()
+
+
+async def _sequences(connection: asyncpg.Connection) -> dict[str, tuple[int, bool]]:
+    return {name: (last, is_called) for name, last, is_called in await connection.fetch(_SEQUENCES)}
