@@ -12,30 +12,15 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
-from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    FromClause,
-    Select,
-    Subquery,
-    TableValuedAlias,
-    bindparam,
-    func,
-    literal_column,
-    select,
-    true,
-)
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, FromClause, select
 
 from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.store import tables as t
+from hub.store.alone import Source, dialect_of, read_from
 from hub.store.direct import Direct
-from hub.store.numbers import among, as_numbers, number_table
-from hub.store.tables import in_state
+from hub.store.numbers import as_numbers
 from hub.store.types import as_time
 from hub.transports.base import OutboundMessage
 
@@ -114,7 +99,7 @@ class Rooms:
 
 
 async def pick(
-    conn: AsyncConnection,
+    source: Source,
     lanes: Sequence[int],
     *,
     limit: int,
@@ -124,10 +109,13 @@ async def pick(
 ) -> Picked:
     """Read up to ``limit`` rows of these lanes, within the bounds of each destination. Writes nothing.
 
+    One statement, as a rule. It need not be of one moment with those that follow where chains are due: what it says of
+    a chain that is not blocked does not depend on them.
+
     Ready rows of destinations that are closed are not even read: many of them must not hide what stands behind them.
     """
     picked, rooms = Picked(), rooms or Rooms()
-    dialect = conn.dialect.name
+    dialect = dialect_of(source)
     # With many lanes a little of each: a lane that has more is named again, and the fewer remain, the more each gives.
     per_lane = min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(lanes))))
     closed = rooms.closed if dialect == "postgresql" else json.dumps(rooms.closed)
@@ -135,12 +123,12 @@ async def pick(
     looked = (as_numbers(dialect, lanes), as_time(dialect, now), per_lane, limit, most_due, closed)
     ready: list[Head] = []
     chains: list[int] = []
-    for seq, chain, lane, destination, attempts, size, kind in await _LOOK.rows(conn, *looked):
+    for seq, chain, lane, destination, attempts, size, kind in await read_from(source, _LOOK, *looked):
         if kind == _DUE:
             chains.append(chain)
         else:
             (picked.behind if kind == _BEHIND else ready).append(Head(seq, chain, lane, destination, attempts, size))
-    due = _open_only(await _due_heads(conn, chains, limit, picked) if chains else [], rooms, picked)
+    due = _open_only(await _due_heads(source, chains, limit, picked) if chains else [], rooms, picked)
     picked.heads, picked.held = _within_bounds(_in_equal_parts(due, ready, limit), limit, destinations, rooms)
     picked.has_found = bool(due or ready or picked.behind or picked.stuck or picked.put_off)
     left = {head.seq for head in picked.held}
@@ -197,7 +185,7 @@ def _in_equal_parts(due: Sequence[Head], new: Sequence[Head], limit: int) -> lis
 
 
 async def load_messages(
-    conn: AsyncConnection,
+    source: Source,
     heads: Sequence[Head],
     destinations: Mapping[str, DestinationConfig],
     recent: Recent[OutboundMessage],
@@ -209,7 +197,7 @@ async def load_messages(
             found[head.seq] = _at_hand(head, destinations[head.destination].exchange_name, recent)
     missing = [seq for seq, message in found.items() if message is None]
     if missing:
-        found |= await _read_messages(conn, missing, destinations)
+        found |= await _read_messages(source, missing, destinations)
     return {seq: message for seq, message in found.items() if message is not None}
 
 
@@ -222,32 +210,38 @@ def _at_hand(head: Head, exchange: str, recent: Recent[OutboundMessage]) -> Outb
 
 
 async def _read_messages(
-    conn: AsyncConnection, seqs: Sequence[int], destinations: Mapping[str, DestinationConfig]
+    source: Source, seqs: Sequence[int], destinations: Mapping[str, DestinationConfig]
 ) -> dict[int, OutboundMessage]:
-    dialect = conn.dialect.name
+    rows = await read_from(source, _MESSAGES, as_numbers(dialect_of(source), seqs))
     return {
-        row.seq: OutboundMessage(
-            message_id=row.message_id,
-            exchange=destinations[row.destination].exchange_name,
-            routing_key=row.routing_key,
-            content_type=row.content_type,
-            payload=row.payload,
-            headers=row.headers,
-            key=row.key if row.key is not None else row.message_id,
+        seq: OutboundMessage(
+            message_id=message_id,
+            exchange=destinations[destination].exchange_name,
+            routing_key=routing_key,
+            content_type=content_type,
+            payload=payload,
+            headers=json.loads(headers),
+            key=key if key is not None else message_id,
         )
-        for row in await conn.execute(_messages(dialect), {"seqs": as_numbers(dialect, seqs)})
+        for seq, message_id, destination, routing_key, key, content_type, payload, headers in rows
     }
 
 
-@cache
-def _messages(dialect: str) -> Select[Any]:
-    return select(*_MESSAGE).where(among(dialect, _o.c.seq, "seqs")).order_by(_o.c.seq)
+_MESSAGES = Direct(
+    postgresql="""\
+SELECT seq, message_id, destination, routing_key, key, content_type, payload, headers::text
+FROM outbox WHERE seq = ANY ($1::bigint[]) ORDER BY seq""",
+    sqlite="""\
+SELECT seq, message_id, destination, routing_key, "key", content_type, payload, headers
+FROM outbox WHERE seq IN (SELECT value FROM json_each(?1)) ORDER BY seq""",
+)
 
 
-async def lanes_with_work(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
+async def lanes_with_work(source: Source, lanes: Sequence[int], now: datetime) -> set[int]:
     """The lanes that have something to send: one look into an index per lane, however much lies there."""
-    dialect = conn.dialect.name
-    return {row[0] for row in await _LANES.rows(conn, as_numbers(dialect, lanes), as_time(dialect, now))}
+    dialect = dialect_of(source)
+    rows = await read_from(source, _LANES, as_numbers(dialect, lanes), as_time(dialect, now))
+    return {lane for (lane,) in rows}
 
 
 # Not EXISTS: PostgreSQL would turn that into one scan over everything that is ready.
@@ -265,44 +259,51 @@ WHERE (SELECT seq FROM outbox WHERE lane = l.value AND state = 'ready' ORDER BY 
 )
 
 
-async def _due_heads(conn: AsyncConnection, chains: Sequence[int], limit: int, picked: Picked) -> list[Head]:
+async def _due_heads(source: Source, chains: Sequence[int], limit: int, picked: Picked) -> list[Head]:
     """The rows of due chains from their heads on: of many chains a few each, of few chains many.
 
     Behind a parked one nothing may go.
     """
-    dialect = conn.dialect.name
     per_chain = min(PER_CHAIN_MAX, -(-limit // len(chains)))
-    of_chains = {"chains": as_numbers(dialect, chains), "per_chain": per_chain}
     heads: list[Head] = []
     stopped: set[int] = set()
-    for row in await conn.execute(_first_of_chains(dialect), of_chains):
-        if row.state == "parked" and row.chain not in stopped:
-            stopped.add(row.chain)
-            if all(head.chain != row.chain for head in heads):
-                picked.stuck.append(_head(row))
-        elif row.chain not in stopped:
-            heads.append(_head(row))
+    for state, *row in await read_from(source, _FIRST_OF_CHAINS, as_numbers(dialect_of(source), chains), per_chain):
+        head = Head(*row)
+        if state == "parked" and head.chain not in stopped:
+            stopped.add(head.chain)
+            if all(one.chain != head.chain for one in heads):
+                picked.stuck.append(head)
+        elif head.chain not in stopped:
+            heads.append(head)
     return heads
 
 
-@cache
-def _first_of_chains(dialect: str) -> Select[Any]:
-    wanted = number_table(dialect, "chains", BigInteger())
-    own = _o.alias("own")
-    first = (
-        select(own.c.seq)
-        .where(own.c.chain == wanted.c[0], in_state(own, "waiting", "parked"))
-        .order_by(own.c.seq)
-        .limit(bindparam("per_chain", type_=BigInteger))
-    )
-    return _looked_up(dialect, _seqs(dialect, wanted, first).subquery("heads"))
+# The OFFSET keeps PostgreSQL's planner from making a join of it: that read the whole table once for each lane after an
+# ANALYZE in a quiet hour (seen: 3 s with 300,000 rows of history, for 3 ms).
+_FIRST_OF_CHAINS = Direct(
+    postgresql="""\
+SELECT o.state, o.seq, o.chain, o.lane, o.destination, o.attempts, length(o.payload)
+FROM unnest($1::bigint[]) AS c (number)
+JOIN LATERAL (
+  SELECT own.seq FROM outbox AS own WHERE own.chain = c.number AND own.state IN ('waiting', 'parked')
+  ORDER BY own.seq LIMIT $2::bigint) AS first ON true
+JOIN LATERAL (SELECT * FROM outbox WHERE outbox.seq = first.seq OFFSET 0) AS o ON true
+ORDER BY o.seq""",
+    sqlite="""\
+SELECT o.state, o.seq, o.chain, o.lane, o.destination, o.attempts, length(o.payload)
+FROM json_each(?1) AS c
+JOIN outbox AS o ON o.seq IN (
+  SELECT own.seq FROM outbox AS own WHERE own.chain = c.value AND own.state IN ('waiting', 'parked')
+  ORDER BY own.seq LIMIT ?2)
+ORDER BY o.seq""",
+)
 
 
 _BEHIND, _DUE = 1, 2
 """What else a row of ``_LOOK`` is than a ready one that may go: a ready row of a blocked chain, or a due chain."""
 
 # Ready rows lane by lane, in one ordered look into the index each, and beside them the due chains: there are none, as a
-# rule. Of a row's chain one look by key, and never a scan of all that are blocked. The OFFSET is as below.
+# rule. Of a row's chain one look by key, and never a scan of all that are blocked. The OFFSET is as above.
 _LOOK = Direct(
     postgresql="""\
 SELECT o.seq, o.chain, o.lane, o.destination, o.attempts, length(o.payload),
@@ -355,45 +356,6 @@ def _within_bounds(
         size += head.size
         chosen.append(head)
     return sorted(chosen, key=lambda head: head.seq), held
-
-
-_MESSAGE = (
-    _o.c.seq,
-    _o.c.message_id,
-    _o.c.destination,
-    _o.c.routing_key,
-    _o.c.key,
-    _o.c.content_type,
-    _o.c.payload,
-    _o.c.headers,
-)
-
-
-def _head(row: Any) -> Head:
-    return Head(row.seq, row.chain, row.lane, row.destination, row.attempts, row.size)
-
-
-def _seqs(dialect: str, wanted: TableValuedAlias, first: Select[int]) -> Select[int]:
-    """The numbers of the rows that ``first`` names for each of ``wanted``."""
-    if dialect == "postgresql":
-        named = first.correlate(wanted).lateral("first")
-        return select(named.c.seq).select_from(wanted.join(named, true()))
-    return select(_o.c.seq).select_from(wanted.join(_o, _o.c.seq.in_(first.correlate(wanted))))
-
-
-def _looked_up(dialect: str, heads: Subquery) -> Select[Any]:
-    """These rows of the outbox without their payloads, each looked up by its key, in order.
-
-    On PostgreSQL the OFFSET keeps the planner from making a join of it: that read the whole table once for each lane
-    after an ANALYZE in a quiet hour (seen: 3 s with 300,000 rows of history, for 3 ms).
-    """
-    o: FromClause = _o
-    if dialect == "postgresql":
-        o = select(_o).where(_o.c.seq == heads.c.seq).offset(literal_column("0")).lateral("o")
-    joined = heads.join(o, true() if dialect == "postgresql" else o.c.seq == heads.c.seq)
-    lean = [o.c[name] for name in ("seq", "chain", "lane", "destination", "attempts", "state")]
-    size, blocked = func.length(o.c.payload).label("size"), is_blocked(o).label("is_blocked")
-    return select(*lean, size, blocked).select_from(joined).order_by(o.c.seq)
 
 
 def is_blocked(outbox: FromClause = _o) -> ColumnElement[bool]:

@@ -201,11 +201,10 @@ class Relay:
     async def _round(self, lanes: Sequence[int]) -> Picked:
         """Read, publish, mark."""
         destinations = self._destinations()
-        async with self._store.reading() as conn:
-            rooms, now = self._throttle.rooms(destinations), self._clock.now()
-            self._is_leaving = bool(rooms.closed)
-            picked = await pick(conn, lanes, limit=self._batch_size, now=now, destinations=destinations, rooms=rooms)
-            messages = await load_messages(conn, picked.heads, destinations, self._recent)
+        rooms, now, limit = self._throttle.rooms(destinations), self._clock.now(), self._batch_size
+        self._is_leaving = bool(rooms.closed)
+        picked = await pick(self._store, lanes, limit=limit, now=now, destinations=destinations, rooms=rooms)
+        messages = await load_messages(self._store, picked.heads, destinations, self._recent)
         self._throttle.took(picked, lanes)
         results = dict(zip(messages, await self._publish(list(messages.values())), strict=True))
         marks = judge(picked, results, self._clock)

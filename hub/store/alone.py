@@ -1,0 +1,85 @@
+"""One statement that is a transaction by itself: PostgreSQL begins and commits it as it runs it.
+
+A BEGIN and a COMMIT of their own are two more ways to the server and back, and cost more than a small statement. Only
+for statements that need nothing else of their transaction: no fence, no second look at the same moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.errors import StoreUnavailableError
+from hub.store.direct import Direct, _fail, _heard
+from hub.store.plain import PlainRow
+from hub.store.store import _RERUN_STATES, RERUN_DELAY_S, RERUNS_MAX, Store, sqlstate, unavailable
+
+
+async def read_alone(store: Store, statement: Direct, *values: Any) -> Sequence[PlainRow]:
+    """What a SELECT answers. Raises StoreUnavailableError."""
+    if store.dialect != "postgresql":
+        async with store.reading() as conn:
+            return await statement.rows(conn, *values)
+    return await _alone(store, statement, values)
+
+
+Source: TypeAlias = Store | AsyncConnection
+"""Where to read: in a transaction, or each statement alone."""
+
+
+async def read_from(source: Source, statement: Direct, *values: Any) -> Sequence[PlainRow]:
+    """What a SELECT answers, in this transaction or alone. Raises DBAPIError or StoreUnavailableError."""
+    if isinstance(source, Store):
+        return await read_alone(source, statement, *values)
+    return await statement.rows(source, *values)
+
+
+def dialect_of(source: Source) -> str:
+    """The name of its database's dialect."""
+    return source.dialect if isinstance(source, Store) else source.dialect.name
+
+
+async def write_alone(store: Store, statement: Direct, *values: Any) -> Sequence[PlainRow]:
+    """What a statement answers that changes something, once it is committed. Raises StoreUnavailableError."""
+    if store.dialect != "postgresql":
+        return await store.write(lambda conn: statement.rows(conn, *values))
+    return await _alone(store, statement, values)
+
+
+async def _alone(store: Store, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:
+    for rerun in range(RERUNS_MAX):
+        try:
+            async with store.writer.connect() as conn:
+                return await _at_once(conn, statement, values)
+        except DBAPIError as error:
+            if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
+                await asyncio.sleep(RERUN_DELAY_S * 2**rerun)
+                continue
+            raise unavailable(error) or error from error
+        except (OSError, PoolTimeoutError) as error:
+            raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
+    raise AssertionError("unreachable: the last round returns or raises")
+
+
+async def _at_once(conn: AsyncConnection, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:
+    sync = conn.sync_connection
+    assert sync is not None, "it was just begun"
+    adapted = cast(Any, sync.connection.dbapi_connection)
+    if adapted._prepared_statement_cache is None:
+        # A pooler may have the statement prepared on one connection of the server and run on another, but for a
+        # transaction around both.
+        async with conn.begin():
+            return await statement.rows(conn, *values)
+    text = statement._postgresql
+    _heard(conn, text, values)
+    try:
+        async with adapted._execute_mutex:
+            prepared, _ = await adapted._prepare(text, 0)
+            return cast(Sequence[PlainRow], await prepared.fetch(*values))
+    except BaseException as error:
+        await _fail(conn, adapted, error, text)
