@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile, zip_longest
 from typing import Any, TypeVar
 
@@ -41,7 +41,8 @@ from hub.inbox.corrections import latest_correction
 from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.numbers import among, as_numbers, number_table
-from hub.store.plain import PlainRow, plain_rows
+from hub.store.plain import PlainRow
+from hub.store.queries import Query
 from hub.store.tables import in_state
 from hub.store.types import UtcTime
 
@@ -64,6 +65,8 @@ class Picked:
     drained: set[int] = field(default_factory=set)
     waits: Waits = field(default_factory=Waits)
     turned: int = 0
+    is_part: bool = False
+    """There may be more like it: as many as were asked for were there, or some that had waited for their time."""
 
     @property
     def is_worth_another_look(self) -> bool:
@@ -110,8 +113,11 @@ async def pick(
     first, the due, the deferred or the new: there may be time for one delivery only.
     """
     look, picked = _Look(conn, lanes, leave, now, recent if recent is not None else Recent(bytes_max=0)), Picked()
-    heads, deferred = await _due(look, limit, picked)
-    ready, has_barriers = await _ready(look, limit, picked)
+    rows = await _ready_rows(look, limit)
+    heads, deferred = await _due(look, limit, picked, *(rows[0][_HAS_DUE] if rows else await _any_due(look)))
+    ready = await _ready(look, rows, picked)
+    has_barriers = bool(rows and rows[0][_HAS_BARRIERS])
+    picked.is_part = len(rows) >= limit or bool(heads or deferred or picked.drained)
     kinds = deque([heads, deferred, ready])
     kinds.rotate(-turn)
     works = _in_turns(kinds)[:limit]
@@ -170,10 +176,10 @@ def _due_lanes(dialect: str) -> Select[int]:
     return select(wanted.c[0]).where(earliest.scalar_subquery().is_not(None))
 
 
-async def _due(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], list[Work]]:
+async def _due(
+    look: _Look, limit: int, picked: Picked, has_chains: bool, has_deferred: bool
+) -> tuple[list[Work], list[Work]]:
     """What waited for its time: the heads of due chains, which count as ``drained`` then, and the deferred."""
-    any_due = _any_due(look.dialect)
-    has_chains, has_deferred = (await look.conn.execute(any_due, look.bounds | {"now": look.now})).one()
     heads = await _due_heads(look, limit, picked) if has_chains else []
     if not has_deferred:
         return heads, []
@@ -182,11 +188,16 @@ async def _due(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], lis
     return heads, [work_of(row, event_of(row)) for row in rows]
 
 
-@cache
-def _any_due(dialect: str) -> Select[bool, bool]:
-    """Nearly always neither: one statement then spares two."""
+async def _any_due(look: _Look) -> PlainRow:
+    """Whether there are due chains, and due deferred. Said with the ready rows, where there are any."""
+    [row] = await _ANY_DUE.rows(look.conn, {"lanes": as_numbers(look.dialect, look.lanes), "now": look.now})
+    return row
+
+
+def _due_flags(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Nearly always neither: this spares two statements."""
     chain = select(_b.c.chain).where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
-    return select(exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW)))
+    return exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW))
 
 
 async def _due_heads(look: _Look, limit: int, picked: Picked) -> list[Work]:
@@ -251,9 +262,8 @@ def _due_deferred(dialect: str, *, is_leaving: bool) -> Select[Any]:
     return query.where(~among(dialect, _d.c.route_id, "leave")) if is_leaving else query
 
 
-async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], bool]:
-    """Ready rows that may run, and whether there are any barriers; those of blocked chains are to wait."""
-    rows = await _ready_rows(look, limit)
+async def _ready(look: _Look, rows: Sequence[PlainRow], picked: Picked) -> list[Work]:
+    """Those of the ready rows that may run; those of blocked chains are to wait."""
     ready: list[PlainRow] = []
     behind: list[Behind] = []
     for row in rows:
@@ -263,7 +273,7 @@ async def _ready(look: _Look, limit: int, picked: Picked) -> tuple[list[Work], b
             ready.append(row)
     picked.turned = len(behind)
     picked.waits.behind += behind
-    return await _with_events(look, ready), bool(rows and rows[0][_HAS_BARRIERS])
+    return await _with_events(look, ready)
 
 
 async def _with_events(look: _Look, rows: Sequence[PlainRow]) -> list[Work]:
@@ -295,7 +305,7 @@ def _events(dialect: str) -> Select[Any]:
 
 async def _ready_rows(look: _Look, limit: int) -> Sequence[PlainRow]:
     """The first ``limit`` ready rows, of which the many lanes of a backlog give a few each."""
-    first = _first_ready(look.dialect, is_leaving=bool(look.leave))
+    first = _FIRST_READY[bool(look.leave)]
     few = max(1, min(limit, max(PER_LANE_MIN, 4 * limit // max(1, len(look.lanes)))))
     rows = await _rows(look, first, limit, few)
     if len(rows) < limit and few in Counter(row[_LANE] for row in rows).values():
@@ -304,12 +314,10 @@ async def _ready_rows(look: _Look, limit: int) -> Sequence[PlainRow]:
     return rows
 
 
-async def _rows(look: _Look, first: Select[Any], limit: int, per_lane: int) -> Sequence[PlainRow]:
-    bounds = look.bounds | {"most": limit, "per_lane": per_lane}
-    return plain_rows(look.dialect, await look.conn.execute(first, bounds))
+async def _rows(look: _Look, first: Query, limit: int, per_lane: int) -> Sequence[PlainRow]:
+    return await first.rows(look.conn, look.bounds | {"most": limit, "per_lane": per_lane, "now": look.now})
 
 
-@cache
 def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
     """Ready rows lane by lane, one ordered look into the index each, then the first of them all."""
     wanted = number_table(dialect, "lanes", Integer())
@@ -327,7 +335,7 @@ def _first_ready(dialect: str, *, is_leaving: bool) -> Select[Any]:
     joined, d = _looked_up(dialect, heads.subquery("heads"))
     is_blocked = select(_b.c.chain).where(_b.c.chain == d.c.chain).correlate(d).scalar_subquery().is_not(None)
     has_barriers = exists(select(t.barriers.c.chain))
-    flags = (is_blocked.label("is_blocked"), has_barriers.label("has_barriers"))
+    flags = (is_blocked.label("is_blocked"), has_barriers.label("has_barriers"), *_due_flags(dialect))
     return select(*_with_correction(d), *flags).select_from(joined).order_by(d.c.id)
 
 
@@ -359,9 +367,12 @@ def _with_correction(d: FromClause) -> list[ColumnElement[Any]]:
 _DELIVERY = ("id", "event_id", "event_seq", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
 _ID, _EVENT_SEQ, _LANE, _CHAIN = (_DELIVERY.index(name) for name in ("id", "event_seq", "lane", "chain"))
 # What is selected behind the delivery, in this order.
-_CORRECTED, _IS_BLOCKED, _HAS_BARRIERS = range(len(_DELIVERY), len(_DELIVERY) + 3)
+_CORRECTED, _IS_BLOCKED, _HAS_BARRIERS, _DUE = range(len(_DELIVERY), len(_DELIVERY) + 4)
+_HAS_DUE = slice(_DUE, _DUE + 2)
 _EVENT = tuple(column.name for column in _i.c if column.name not in ("id", "problem", "matches", "cause"))
 _WORK = select(*_with_correction(_d), *(_i.c[name] for name in _EVENT)).join(_i, _i.c.seq == _d.c.event_seq)
 # The index is that of all states off the chain; the narrower condition alone would not find it on SQLite.
 _deferred = in_state(_d, *t.OFF_CHAIN_STATES) & in_state(_d, "deferred")
 _DEFERRED_LANES = select(_d.c.lane).where(_deferred, _d.c.next_at <= _NOW).distinct()
+_FIRST_READY = {is_leaving: Query(partial(_first_ready, is_leaving=is_leaving)) for is_leaving in (False, True)}
+_ANY_DUE = Query(lambda dialect: select(*_due_flags(dialect)))

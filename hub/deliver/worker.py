@@ -27,11 +27,11 @@ from hub.deliver.registry import Rules
 from hub.deliver.settle import Settler
 from hub.deliver.suspicion import Suspicion, used_up
 from hub.deliver.telling import tell_all
-from hub.deliver.work import Work
+from hub.deliver.work import Deferred, Failed, Work
 from hub.errors import RetryableError, StoreUnavailableError
 from hub.ledger import Account
 from hub.ownership.holding import Holding
-from hub.ownership.turns import wait_for_earlier
+from hub.ownership.turns import in_turn
 from hub.signal import LaneSignal, is_set_within
 from hub.store import tables as t
 from hub.store.store import sqlstate, unavailable
@@ -55,7 +55,8 @@ class _Round:
 
     result: BatchResult = field(default_factory=BatchResult)
     works: list[Work] = field(default_factory=list)
-    found: bool = False
+    is_more: bool = False
+    """Another look at these lanes may find what can run now. What comes meanwhile is told by its own signal."""
     suspected: frozenset[int] = frozenset()
     """Lanes of suspects that may run now, and did not: their attempts are counted first."""
 
@@ -78,6 +79,7 @@ class Worker:
         self._around = around
         self._rules = rules
         self._holding = holding
+        self._fence_in_turn = in_turn(holding.fence, holding.kind)
         self._suspects = holding.suspects
         self._suspicion = Suspicion(holding.suspects)
         self._to_deliver = to_deliver
@@ -194,9 +196,9 @@ class Worker:
         self._after(done)
         # A full batch: what was left for the next one is more than can be told.
         self._around.pace.tell(is_behind=len(done.works) >= self._limit)
-        if done.found:
+        if done.is_more:
             self._to_deliver.again(lanes)
-        elif self._is_leaving:
+        elif self._is_leaving and not done.works:
             self._vain_s += self._around.clock.monotonic() - begun_s
 
     async def _search(self, lanes: Sequence[int], ids: Sequence[int], error: FlushError) -> None:
@@ -238,7 +240,6 @@ class Worker:
         async def work(conn: AsyncConnection) -> _Round:
             nonlocal lock_first
             self._forget_messages(kept)
-            await wait_for_earlier(conn, self._holding.fence, self._holding.kind)
             now, leave = self._around.clock.now(), self._routes_to_leave(rules, lanes)
             picked = await pick(
                 conn,
@@ -273,8 +274,8 @@ class Worker:
             self._keep_messages(result.messages, kept)
             suspected = self._suspicion.met_among(picked.works)
             is_held_up = not suspected <= self._suspicion.lanes
-            found = bool(result.attempts) or picked.is_worth_another_look or is_held_up
-            return _Round(result, works, found, suspected)
+            is_more = is_held_up or picked.is_worth_another_look or _may_have_left(picked, result)
+            return _Round(result, works, is_more, suspected)
 
         done = await self._committed(work, kept, is_refusal=refused is not None)
         self._suspicion.saw(lanes, done.suspected)
@@ -289,7 +290,7 @@ class Worker:
         """
         self._last, begun_s = [], time.perf_counter()
         try:
-            return await self._around.store.write(work, fence=self._holding.fence)
+            return await self._around.store.write(work, fence=self._fence_in_turn)
         except BaseException as error:
             self._forget_messages(kept)
             if not isinstance(error, StoreUnavailableError):
@@ -384,6 +385,19 @@ class Worker:
     def _forget_messages(self, kept: list[int]) -> None:
         self._around.recent_messages.forget(kept)
         kept.clear()
+
+
+def _may_have_left(picked: Picked, result: BatchResult) -> bool:
+    """Whether what has run leaves something that could run at once, and that nobody else will tell of.
+
+    A round that has read and finished all that there was leaves nothing: what comes after it has a signal of its own.
+    """
+    if not result.attempts:
+        return False
+    if picked.is_part or picked.waits.blocks or len(result.attempts) < len(picked.works):
+        return True
+    # Behind one that failed its chain may be due already, behind one with further keys others.
+    return any(one.work.barrier or isinstance(one.ending, Failed | Deferred) for one in result.attempts)
 
 
 def _go_on(picked: Picked, result: BatchResult) -> set[int]:

@@ -22,7 +22,7 @@ from hub.ownership.eviction import PATIENCE_S, end_worker
 from hub.ownership.holding import DELIVER, KINDS, Holding, Kind
 from hub.ownership.metrics import LANES_OWNED
 from hub.ownership.suspects import give_back_calls, in_hand
-from hub.ownership.turns import wait_for_earlier
+from hub.ownership.turns import in_turn
 from hub.signal import is_set_within
 from hub.store.store import IDLE_S_MAX, Fence, Store, Work
 
@@ -192,18 +192,16 @@ class Member:
 
     async def _free(self, holding: Holding, lanes: frozenset[int]) -> None:
         async def work(conn: AsyncConnection) -> None:
-            await wait_for_earlier(conn, self.fence, holding.kind)
             await rows.free(conn, holding.kind, self.fence.worker_id, lanes)
 
         # Forgotten first: when the commit is not heard of, they may be another's. If they are not, the next look sees.
         holding.lose(lanes)
-        await self._store.write(work, fence=self.fence)
+        await self._store.write(work, fence=in_turn(self.fence, holding.kind))
         log.info("lanes_handed_over", kind=holding.kind, lanes=len(lanes), left=len(holding.owned))
         self._on_change()
 
     async def _take(self, holding: Holding, target: int) -> None:
         async def work(conn: AsyncConnection) -> tuple[rows.Taken, dict[int, int]]:
-            await wait_for_earlier(conn, self.fence, holding.kind)
             taken = await rows.take(conn, holding.kind, self.fence.worker_id, target, holding.owned)
             if holding.kind != DELIVER or not taken.gained:
                 return taken, {}
@@ -213,7 +211,7 @@ class Member:
             await give_back_calls(conn, taken.gained, now)
             return taken, suspects
 
-        taken, suspects = await self._store.write(work, fence=self.fence)
+        taken, suspects = await self._store.write(work, fence=in_turn(self.fence, holding.kind))
         holding.lose(holding.owned - taken.all)
         if taken.gained:
             holding.gain(taken.gained, suspects)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from hub.ownership.holding import DELIVER, Kind
 from hub.store.store import Fence
 
 
-async def wait_for_earlier(conn: AsyncConnection, fence: Fence, kind: Kind) -> None:
-    """Wait for a transaction of this worker whose commit is still under way on a connection that was lost.
+def in_turn(fence: Fence, kind: Kind) -> Fence:
+    """The fence of a transaction that waits for one of this worker whose commit is under way on a lost connection.
 
-    What it wrote would be read here as if it had not happened, and be done a second time. The fence does not exclude
-    it: both hold it in share mode. The lock goes with the transaction, so that a pooler does not matter.
+    What that one wrote would be read as if it had not happened, and be done a second time. The fence alone does not
+    exclude it: both hold it in share mode. The lock goes with the transaction, so that a pooler does not matter; where
+    one connection writes there is none.
     """
-    if conn.dialect.name == "postgresql":
-        key = (fence.worker_id.int >> 65) + (kind != DELIVER)
-        await conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+    return fence.in_turn((fence.worker_id.int >> 65) + (kind != DELIVER))

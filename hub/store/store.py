@@ -14,13 +14,14 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hub.errors import HubError, StoreUnavailableError
+from hub.store.direct import Direct
 from hub.store.engines import open_engines, open_heartbeat
+from hub.store.opening import begin_with
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -42,12 +43,19 @@ class FencedError(HubError):
 class Fence:
     """A worker's right to write for its lanes: its row in ``workers`` under the epoch it was given."""
 
-    def __init__(self, worker_id: UUID, epoch: int, *, idle_s: float = IDLE_S_MAX) -> None:
+    def __init__(self, worker_id: UUID, epoch: int, *, idle_s: float = IDLE_S_MAX, turn: int | None = None) -> None:
         self.worker_id = worker_id
         self.epoch = epoch
         self.idle_s = idle_s
         """Seconds after which PostgreSQL ends a transaction in which nothing happens."""
-        self._idle = f"{round(1000 * idle_s)}ms"
+        self._turn = turn
+        self._held = _hold_on_postgresql(
+            f"'{round(1000 * idle_s)}ms'", f"'{worker_id}'", f"{epoch:d}", None if turn is None else f"{turn:d}"
+        )
+
+    def in_turn(self, turn: int) -> Fence:
+        """The same, for transactions that wait for each other, by this number: hub/ownership/turns.py."""
+        return Fence(self.worker_id, self.epoch, idle_s=self.idle_s, turn=turn)
 
     async def hold(self, conn: AsyncConnection) -> None:
         """Read the row and keep it until the commit. Raises FencedError when the epoch is over.
@@ -55,26 +63,41 @@ class Fence:
         A process that is stopped in the middle would keep the row locked. PostgreSQL ends such a transaction before the
         lease is over, so that its successor need not wait.
         """
-        mine = {"id": _as_stored(self.worker_id, conn), "epoch": self.epoch}
         if conn.dialect.name == "postgresql":
-            row = await conn.execute(_HOLD_POSTGRESQL, mine | {"idle": self._idle})
+            is_mine = bool(await begin_with(conn, self._held, known_as=_HELD[self._turn is not None]))
         else:
-            row = await conn.execute(_HOLD_SQLITE, mine)
-        if row.first() is None:
+            is_mine = bool(await _HOLD_SQLITE.rows(conn, self.worker_id.hex, self.epoch))
+        if not is_mine:
             raise FencedError(f"worker {self.worker_id} lost its lanes: epoch {self.epoch} is over")
 
 
-_HOLD_SQLITE = text("SELECT 1 FROM workers WHERE id = :id AND epoch = :epoch")
 # A worker only ever looks rows up by their keys. On small tables, and on those that nobody has analysed, the planner
 # prefers joins that read all of them, and keeps such a plan while they grow. Without sequential scans every estimate
 # is huge where one is unavoidable, which would call the compiler (jit).
-_HOLD_POSTGRESQL = text("""\
-SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
-       set_config('plan_cache_mode', 'force_generic_plan', true),
-       set_config('idle_in_transaction_session_timeout', :idle, true)
-FROM workers WHERE id = :id AND epoch = :epoch FOR SHARE
-""")
+_SETTINGS = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+def _hold_on_postgresql(idle: str, worker_id: str, epoch: str, turn: str | None) -> str:
+    """Settings, the worker's turn where it takes one, and its row.
+
+    The turn is taken before the row, and the row is what it is when it is locked.
+    """
+    settings = [f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()]
+    settings.append(f"set_config('idle_in_transaction_session_timeout', {idle}, true)")
+    turns = [] if turn is None else [f"pg_advisory_xact_lock({turn})"]
+    said = ", ".join([*settings, *turns])
+    return f"SELECT {said} FROM workers WHERE id = {worker_id} AND epoch = {epoch} FOR SHARE"  # noqa: S608 - our numbers
+
+
+_HELD = (_hold_on_postgresql("$1", "$2", "$3", None), _hold_on_postgresql("$1", "$2", "$3", "$4"))
+"""How listeners hear of it, without a turn and with one."""
+_HOLD_SQLITE = Direct(postgresql="", sqlite="SELECT 1 FROM workers WHERE id = ? AND epoch = ?")
 
 
 class Store:
@@ -207,7 +230,3 @@ def unavailable(error: SQLAlchemyError) -> StoreUnavailableError | None:
 _NOT_LET_IN = frozenset({"3D000", "55000"})
 """While connecting: no such database (yet), or it accepts no connections (yet). Class 28 is about the login."""
 _SQLITE_SIGNS = ("locked", "readonly", "disk is full", "disk I/O", "unable to open")
-
-
-def _as_stored(value: UUID, conn: AsyncConnection) -> object:
-    return value.hex if conn.dialect.name == "sqlite" else value
