@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import ScalarSelect, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.effects import Effects, OutgoingMessage
 from hub.event import Event, lane_of, outbox_chain_of, uuid7
@@ -18,8 +19,12 @@ from hub.ledger import Book
 from hub.store import tables as t
 from hub.store.bulk import BulkInsert, Record
 from hub.store.sequences import draw
+from hub.store.session import open_session
 from hub.store.store import interrupt
 from hub.store.upserts import insert_for
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,10 @@ class UnitOfWork:
 
     async def flush(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
         """Write everything; the answers are those of the events that were emitted."""
-        await self.book.flush()
+        messages = [(one, message) for one in owned for message in one.effects.messages]
+        numbers = await self.book.flush(also=("outbox_seq", len(messages)))
         emitted = await self._store_events(owned)
-        self.stored_messages = await store_messages(self.conn, owned, self._now)
+        self.stored_messages = await _write_messages(self.conn, numbers, messages, self._now)
         await self._store_timers(owned)
         await self._store_tags(owned)
         await self._store_reviews(owned)
@@ -136,9 +142,15 @@ async def store_messages(
 ) -> list[tuple[int, OutgoingMessage]]:
     """Write the messages of these deliveries into the outbox, in their order; answers with their numbers."""
     messages = [(one, message) for one in owned for message in one.effects.messages]
+    numbers = await draw(conn, "outbox_seq", len(messages)) if messages else []
+    return await _write_messages(conn, numbers, messages, now)
+
+
+async def _write_messages(
+    conn: AsyncConnection, numbers: Sequence[int], messages: Sequence[tuple[Owned, OutgoingMessage]], now: datetime
+) -> list[tuple[int, OutgoingMessage]]:
     if not messages:
         return []
-    numbers = await draw(conn, "outbox_seq", len(messages))
     records = [_message_record(number, *message) for number, message in zip(numbers, messages, strict=True)]
     await _INSERT_MESSAGES.run(conn, records, ("ready", 0, now))
     return [(number, message) for number, (_, message) in zip(numbers, messages, strict=True)]
@@ -199,9 +211,8 @@ class BatchTransaction:
     def session(self) -> AsyncSession:
         self._refuse_late_use()
         if self._session is None:
-            self._session = AsyncSession(
-                bind=self._unit.conn,
-                expire_on_commit=False,
+            self._session = open_session(
+                self._unit.conn,
                 join_transaction_mode="create_savepoint",
                 # A handler that keeps it finds it closed, instead of a new savepoint in the batch of others.
                 close_resets_only=False,

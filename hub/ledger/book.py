@@ -28,7 +28,7 @@ from hub.ledger.history import corrections_of, entry_refused, find_entry, is_cor
 from hub.ledger.holds import HoldDesk
 from hub.ledger.model import Account, Hold, Mark, Move, PostedEntry
 from hub.ledger.pending import Pending, check_entry, check_same, opposite
-from hub.ledger.tables import entries_seq, moves_seq, slots_of
+from hub.ledger.tables import slots_of
 from hub.money import MONEY_MINOR_MAX, Money
 from hub.store.sequences import draw
 
@@ -79,31 +79,14 @@ class Book:
         missing = [account for _, account in sorted(wanted.items())]
         # Before the wait for their locks, in which a deadlock may end this transaction.
         self._asked |= wanted
-        await self._load(missing)
-        absent = [account for account in missing if account.code not in self._known]
-        if absent:
-            await rows.open_accounts(self._conn, absent, self._now)
-            await self._load(absent)
+        for one in await rows.touch(self._conn, missing, self._now):
+            self._known[one.account.code] = one
         for account in missing:
-            known = self._known.get(account.code)
-            assert known is not None, f"account {account.code} was opened and is not there"
-            check_same(known.account, account)
+            check_same(self._known[account.code].account, account)
 
     def has(self, account: Account) -> bool:
         """This book knows the account already, and has its running balance locked."""
         return account.code in self._known
-
-    async def _load(self, accounts: Sequence[Account]) -> None:
-        running = [account for account in accounts if account.running]
-        summed = [account for account in accounts if not account.running]
-        found = await rows.lock_running(self._conn, running) if running else []
-        found += await rows.load_summed(self._conn, summed) if summed else []
-        for known in found:
-            self._known[known.account.code] = known
-        absent = {account.code: account for account in accounts if account.code not in self._known}
-        # Not found as what the caller says it is: it is not there yet, or it is the other kind.
-        for other in await rows.find_any(self._conn, list(absent)) if absent else ():
-            check_same(other, absent[other.code])
 
     async def balance(self, account: Account) -> Money:
         """The balance with everything this book has posted; a running account is locked by asking."""
@@ -331,17 +314,22 @@ class Book:
             known, balance = self._old_balances.pop()
             known.balance = balance
 
-    async def flush(self) -> None:
+    def id_of(self, account: Account) -> int:
+        """The number of an account that this book knows."""
+        return self._known[account.code].id
+
+    async def flush(self, *, also: tuple[str, int] = ("outbox_seq", 0)) -> list[int]:
         """Write what is posted. Entries get their ids.
 
+        Answers rising numbers of ``also``, a sequence and how many: they are drawn with those of the entries.
         Raises DuplicateReferenceError, AlreadyReversedError or RefusedByDatabaseError when the database refuses;
         nothing of the transaction can be kept then.
         """
         assert not self._is_broken, "the flush failed: roll back and begin a new book"
         if not self._pending:
-            return
+            return await draw(self._conn, *also) if also[1] else []
         self._is_broken = True
-        written = await self._numbered()
+        written, numbers = await self._numbered(also)
         try:
             await rows.insert_entries(self._conn, written, self._now)
             await self._desk.flush()
@@ -352,8 +340,9 @@ class Book:
         self._pending.clear()
         self._by_reference.clear()
         self._old_balances.clear()
+        return numbers
 
-    async def _numbered(self) -> list[rows.EntryRow]:
+    async def _numbered(self, also: tuple[str, int]) -> tuple[list[rows.EntryRow], list[int]]:
         moves = [move for pending in self._pending for move in pending.entry.moves]
         summed = {
             self._known[account.code].id
@@ -361,12 +350,13 @@ class Book:
             for account in (move.debit, move.credit)
             if not account.running
         }
-        await rows.lock_slots(self._conn, list(summed), self._slot)
-        # Every balance that these moves touch is locked by now, so ids grow along each of them.
-        entry_ids = await draw(self._conn, entries_seq.name, len(self._pending))
-        move_ids = iter(sorted(await draw(self._conn, moves_seq.name, len(moves))))
+        # Every balance that these moves touch is locked when they are drawn, so ids grow along each of them.
+        entry_ids, ids, numbers = await rows.number(
+            self._conn, list(summed), self._slot, entries=len(self._pending), moves=len(moves), also=also
+        )
+        move_ids = iter(ids)
         written = []
-        for entry_id, pending in zip(sorted(entry_ids), self._pending, strict=True):
+        for entry_id, pending in zip(entry_ids, self._pending, strict=True):
             entry = pending.entry
             entry.id = entry_id
             if pending.reverses is not None:
@@ -374,7 +364,7 @@ class Book:
             if pending.hold is not None:
                 self._desk.number(pending.hold, entry)
             written.append(rows.EntryRow(entry, pending.reverses_fully, self._move_rows(entry, move_ids)))
-        return written
+        return written, numbers
 
     def _move_rows(self, entry: PostedEntry, move_ids: Iterable[int]) -> list[tuple[object, ...]]:
         return [

@@ -32,6 +32,8 @@ class Poster(Protocol):
 
     def has(self, account: Account) -> bool: ...
 
+    def id_of(self, account: Account) -> int: ...
+
     async def lock(self, accounts: Iterable[Account]) -> None: ...
 
     async def post_for_hold(self, entry: PostedEntry, hold: Hold) -> PostedEntry: ...
@@ -140,7 +142,8 @@ class HoldDesk:
             return
         new = [hold for hold in self._holds.values() if hold.reference not in self._written]
         if new:
-            await rows.insert_holds(self._conn, new)
+            ids = ((hold, self._book.id_of(hold.account), self._book.id_of(hold.account.held)) for hold in new)
+            await rows.insert_holds(self._conn, list(ids))
         changes = [change for hold in self._holds.values() if (change := self._change(hold))]
         if changes and await rows.change_holds(self._conn, changes) != len(changes):
             raise HoldClosedError(self._steps[0][0].reference, "closed, or less is left, by another writer")

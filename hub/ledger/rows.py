@@ -22,20 +22,28 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
-    insert,
     select,
     text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.ledger.model import Account, Hold, HoldState, PostedEntry, Side
-from hub.ledger.tables import accounts, accounts_seq, balances, holds, slots_of
+from hub.ledger.tables import (
+    SLOTS_POSTGRESQL,
+    SLOTS_SQLITE,
+    accounts,
+    accounts_seq,
+    balances,
+    entries_seq,
+    holds,
+    moves_seq,
+)
 from hub.money import Money
-from hub.store.bulk import of_row, shortened
-from hub.store.plain import PlainRow, plain_rows
-from hub.store.sequences import draw
-from hub.store.types import UtcTime
-from hub.store.upserts import insert_for
+from hub.store.bulk import BulkInsert, of_row, shortened
+from hub.store.direct import Direct
+from hub.store.plain import PlainRow
+from hub.store.sequences import draw, draw_each
+from hub.store.types import UtcTime, aware
 
 Record: TypeAlias = Row[*tuple[Any, ...]]
 """A row of a query whose columns mypy does not follow."""
@@ -77,20 +85,54 @@ def as_list(conn: AsyncConnection, values: Iterable[str]) -> object:
     return list(values) if conn.dialect.name == "postgresql" else json.dumps(list(values))
 
 
-async def load_summed(conn: AsyncConnection, asked: Sequence[Account]) -> list[Known]:
-    """Those of these accounts that are there and have no running balance; nothing is locked."""
-    query = _SUMMED_POSTGRESQL if conn.dialect.name == "postgresql" else _SUMMED_SQLITE
+async def touch(conn: AsyncConnection, asked: Sequence[Account], now: datetime) -> list[Known]:
+    """These accounts, opened with balances of zero where they are not there; running balances are locked.
+
+    Of each code once, in the order of the codes: so are they locked, and opened. Two writers who open the same ones
+    wait for each other instead of deadlocking. An account that is known otherwise than it was asked for is read as it
+    is.
+    """
     by_code = {account.code: account for account in asked}
-    rows = plain_rows(conn.dialect.name, await conn.execute(query, {"codes": as_list(conn, by_code)}))
-    return [Known(row[0], _same_or_read(by_code[row[1]], row), None) for row in rows]
+    if conn.dialect.name != "postgresql":
+        return await _touch_sqlite(conn, by_code, now)
+    known: list[Known] = []
+    missing = list(asked)
+    for _ in range(TOUCHES_MAX):
+        columns = [[getattr(account, name) for account in missing] for name in _ASKED]
+        for row in await _TOUCH.rows(conn, *columns, now):
+            known.append(Known(row[0], _same_or_read(by_code[row[1]], row), row[6]))
+        there = {one.account.code for one in known}
+        # Another writer has opened it between our look and our insert, and committed: the next look sees it.
+        missing = [account for account in missing if account.code not in there]
+        if not missing:
+            return known
+    raise AssertionError(f"account {missing[0].code} was opened and is not there")
 
 
-async def lock_running(conn: AsyncConnection, asked: Sequence[Account]) -> list[Known]:
-    """Those of these accounts that are there and running, their balances locked in the given order."""
-    query = _RUNNING_POSTGRESQL if conn.dialect.name == "postgresql" else _RUNNING_SQLITE
-    by_code = {account.code: account for account in asked}
-    rows = plain_rows(conn.dialect.name, await conn.execute(query, {"codes": as_list(conn, by_code)}))
-    return [Known(row[0], _same_or_read(by_code[row[1]], row), row[6]) for row in rows]
+async def _touch_sqlite(conn: AsyncConnection, by_code: dict[str, Account], now: datetime) -> list[Known]:
+    known = [
+        Known(row[0], _same_or_read(by_code[row[1]], row), row[6])
+        for row in await _KNOWN_SQLITE.rows(conn, json.dumps(list(by_code)))
+    ]
+    there = {one.account.code for one in known}
+    absent = [account for account in by_code.values() if account.code not in there]
+    if not absent:
+        return known
+    ids = await draw(conn, accounts_seq.name, len(absent))
+    await _OPEN_ACCOUNTS.run(
+        conn,
+        [
+            (id_, one.code, one.currency, one.side, one.running, one.may_go_negative)
+            for id_, one in zip(ids, absent, strict=True)
+        ],
+        (now,),
+    )
+    await _BEGIN_BALANCES.run(conn, [(id_, slot) for id_ in ids for slot in range(SLOTS_SQLITE)], (0, 0))
+    return known + [Known(id_, one, 0 if one.running else None) for id_, one in zip(ids, absent, strict=True)]
+
+
+TOUCHES_MAX = 3
+"""The first look, one after others have opened what was not there, and one to spare."""
 
 
 def _same_or_read(asked: Account, row: PlainRow) -> Account:
@@ -106,62 +148,44 @@ def _same_or_read(asked: Account, row: PlainRow) -> Account:
     return Account(code, currency, cast(Side, side), bool(running), bool(may_go_negative))
 
 
-async def find_any(conn: AsyncConnection, codes: Sequence[str]) -> list[Account]:
-    """The accounts with these codes, whatever their definition."""
-    query = select(*_DEFINITION).where(in_texts(conn, accounts.c.code, "codes"))
-    return [account_of(row) for row in await conn.execute(query, {"codes": as_list(conn, codes)})]
-
-
-_COLUMNS = "a.id, a.code, a.currency, a.side, a.running, a.may_go_negative"
+_ASKED = {"code": "text", "currency": "text", "side": "text", "running": "boolean", "may_go_negative": "boolean"}
+_COLUMNS = f"a.id, {', '.join(f'a.{name}' for name in _ASKED)}"
+_NAMES = ", ".join(_ASKED)
+_ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_ASKED.values(), start=1))
 
 # Each lateral part looks up one row by its key. A plain join lets the planner read every balance once, which it does
-# even with sequential scans off (slot = 0 through the primary key). The locks follow the order of the codes.
-_LOOKED_UP = (
-    "FROM unnest(CAST(:codes AS text[])) AS wanted (code)"
-    " CROSS JOIN LATERAL (SELECT * FROM accounts WHERE code = wanted.code OFFSET 0) a"
+# even with sequential scans off (slot = 0 through the primary key). What is there is locked first, then the rest is
+# opened: the parts of a WITH run when they are read. Accounts that were not there are nobody else's yet.
+TOUCH_POSTGRESQL = f"""
+WITH opened AS (
+    INSERT INTO accounts (id, {_NAMES}, opened_at)
+    SELECT nextval('{accounts_seq.name}'), {_NAMES}, $6::timestamptz FROM (
+        SELECT wanted.* FROM unnest({_ARRAYS}) WITH ORDINALITY AS wanted ({_NAMES}, place)
+        LEFT JOIN LATERAL (SELECT id FROM accounts WHERE code = wanted.code OFFSET 0) there ON true
+        WHERE there.id IS NULL ORDER BY place OFFSET 0
+    ) new ON CONFLICT (code) DO NOTHING RETURNING id, {_NAMES}
+), begun AS (
+    INSERT INTO balances (account_id, slot, balance, last_move_id)
+    SELECT id, slot, 0, 0
+    FROM opened CROSS JOIN LATERAL generate_series(0, CASE WHEN running THEN 0 ELSE {SLOTS_POSTGRESQL - 1} END) slot
 )
-_SUMMED_POSTGRESQL = text(f"SELECT {_COLUMNS} {_LOOKED_UP} WHERE NOT a.running")
-_RUNNING_POSTGRESQL = text(
-    f"SELECT {_COLUMNS}, b.balance {_LOOKED_UP} CROSS JOIN LATERAL"
-    " (SELECT balance FROM balances WHERE account_id = a.id AND slot = 0 FOR UPDATE) b WHERE a.running"
-)
+SELECT {_COLUMNS}, b.balance FROM unnest($1::text[]) AS wanted (code)
+CROSS JOIN LATERAL (SELECT * FROM accounts WHERE code = wanted.code OFFSET 0) a
+LEFT JOIN LATERAL (
+    SELECT balance FROM balances WHERE account_id = CASE WHEN a.running THEN a.id END AND slot = 0 FOR UPDATE
+) b ON true
+UNION ALL SELECT {_COLUMNS}, CASE WHEN a.running THEN 0 END FROM opened a
+""".strip()
+_TOUCH = Direct(postgresql=TOUCH_POSTGRESQL, sqlite="")
 
 # Nothing to lock: the one writer has the database to itself.
-_SUMMED_SQLITE = text(
-    f"SELECT {_COLUMNS} FROM json_each(:codes) w CROSS JOIN accounts a ON a.code = w.value WHERE NOT a.running"
+_KNOWN_SQLITE = Direct(
+    postgresql="",
+    sqlite=f"SELECT {_COLUMNS}, b.balance FROM json_each(?) w CROSS JOIN accounts a ON a.code = w.value"
+    " LEFT JOIN balances b ON a.running AND b.account_id = a.id AND b.slot = 0",
 )
-_RUNNING_SQLITE = text(
-    f"SELECT {_COLUMNS}, b.balance FROM json_each(:codes) w CROSS JOIN accounts a ON a.code = w.value"
-    " CROSS JOIN balances b ON b.account_id = a.id AND b.slot = 0 WHERE a.running"
-)
-
-
-async def open_accounts(conn: AsyncConnection, missing: Sequence[Account], now: datetime) -> None:
-    """Create these accounts with their balances at zero; one that another writer created meanwhile is left as it is."""
-    dialect = conn.dialect.name
-    insert_unless_there = insert_for(dialect, accounts).on_conflict_do_nothing(index_elements=["code"])
-    ids = await draw(conn, accounts_seq.name, len(missing))
-    values = [
-        {
-            "id": account_id,
-            "code": account.code,
-            "currency": account.currency,
-            "side": account.side,
-            "running": account.running,
-            "may_go_negative": account.may_go_negative,
-            "opened_at": now,
-        }
-        # Sorted, so that two writers who open the same accounts wait for each other instead of deadlocking.
-        for account_id, account in zip(ids, sorted(missing, key=lambda account: account.code), strict=True)
-    ]
-    created = await conn.execute(insert_unless_there.returning(accounts.c.id, accounts.c.running), values)
-    slots = [
-        {"account_id": row.id, "slot": slot, "balance": 0, "last_move_id": 0}
-        for row in created
-        for slot in range(1 if row.running else slots_of(dialect))
-    ]
-    if slots:
-        await conn.execute(insert(balances), slots)
+_OPEN_ACCOUNTS = BulkInsert(accounts, ("id", *_ASKED), same=("opened_at",))
+_BEGIN_BALANCES = BulkInsert(balances, ("account_id", "slot"), same=("balance", "last_move_id"))
 
 
 async def summed_balance(conn: AsyncConnection, account_id: int) -> int:
@@ -170,15 +194,34 @@ async def summed_balance(conn: AsyncConnection, account_id: int) -> int:
     return int(total or 0)
 
 
-async def lock_slots(conn: AsyncConnection, account_ids: Sequence[int], slot: int) -> None:
-    """Lock this slot of accounts without a running balance, before the ids of their moves are drawn."""
-    if conn.dialect.name == "postgresql" and account_ids:
-        await conn.execute(_LOCK_SLOTS, {"ids": sorted(account_ids), "slot": slot})
+async def number(
+    conn: AsyncConnection, summed: Sequence[int], slot: int, *, entries: int, moves: int, also: tuple[str, int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Rising numbers for so many entries and moves, and of ``also``, a sequence and how many.
+
+    This slot of the accounts that are ``summed`` is locked before they are drawn.
+    """
+    wanted = ((entries_seq.name, entries), (moves_seq.name, moves), also)
+    if conn.dialect.name != "postgresql":
+        first, second, third = await draw_each(conn, *wanted)
+    else:
+        asked = (value for one in wanted for value in one)
+        [drawn] = await _LOCK_AND_DRAW.rows(conn, sorted(summed), slot, *asked)
+        first, second, third = (numbers or [] for numbers in drawn)
+    return sorted(first), sorted(second), sorted(third)
 
 
-_LOCK_SLOTS = text(
-    "SELECT 1 FROM balances WHERE account_id = ANY(CAST(:ids AS bigint[])) AND slot = CAST(:slot AS smallint)"
-    " ORDER BY account_id FOR UPDATE"
+def _drawn(place: int) -> str:
+    # That it names the locks is what makes it wait for them.
+    count = f"${place + 1}::integer + 0 * locked.slots"
+    return f"(SELECT array_agg(nextval(${place}::text::regclass)) FROM generate_series(1, {count}))"
+
+
+_LOCK_AND_DRAW = Direct(
+    postgresql=f"SELECT {_drawn(3)}, {_drawn(5)}, {_drawn(7)} FROM (SELECT count(*)::integer AS slots FROM ("
+    "SELECT 1 FROM balances WHERE account_id = ANY($1::bigint[]) AND slot = $2::smallint ORDER BY account_id FOR UPDATE"
+    ") held) locked",
+    sqlite="",
 )
 
 
@@ -220,27 +263,31 @@ MOVE_COLUMNS = {
 }
 
 
-def _array(prefix: str, name: str, kind: str) -> str:
-    return f"CAST(:{prefix}_{name} AS {kind}[])"
+def _arrays(columns: dict[str, str], first: int) -> list[str]:
+    """The columns as parameters, of which this is the first."""
+    return [f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=first)]
 
 
-def _unnest(prefix: str, columns: dict[str, str]) -> str:
-    arrays = ", ".join(_array(prefix, name, kind) for name, kind in columns.items())
-    return f"unnest({arrays}) AS t({', '.join(columns)})"
+def _unnest(columns: dict[str, str], first: int) -> str:
+    return f"unnest({', '.join(_arrays(columns, first))}) AS t({', '.join(columns)})"
 
 
-def _of_row(prefix: str, columns: dict[str, str]) -> str:
+def _of_row(columns: dict[str, str], first: int) -> str:
     """The values of a row, of which only the first, its id, is surely there for each."""
-    named = [of_row(f"t.{name}", _array(prefix, name, kind)) for name, kind in columns.items() if name != "id"]
-    return ", ".join(f"CAST({one} AS jsonb)" if ":e_data " in one else one for one in ("t.id", *named))
+    named = [of_row(f"t.{name}", array) for name, array in zip(columns, _arrays(columns, first), strict=True)]
+    named[0] = "t.id"
+    return ", ".join(f"({one})::jsonb" if name == "data" else one for name, one in zip(columns, named, strict=True))
 
 
 # One statement for both: an entry must have its moves when its statement ends, and no move may be without its entry.
-_INSERT_POSTGRESQL = text(
-    f"WITH written AS (INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at)"
-    f" SELECT {_of_row('e', ENTRY_COLUMNS)}, CAST(:posted_at AS timestamptz) FROM {_unnest('e', ENTRY_COLUMNS)})"
+_MOVES_FROM = 1 + len(ENTRY_COLUMNS)
+_POSTED_AT = f"${_MOVES_FROM + len(MOVE_COLUMNS)}::timestamptz"
+_INSERT_POSTGRESQL = Direct(
+    postgresql=f"WITH written AS (INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at)"
+    f" SELECT {_of_row(ENTRY_COLUMNS, 1)}, {_POSTED_AT} FROM {_unnest(ENTRY_COLUMNS, 1)})"
     f" INSERT INTO moves ({', '.join(MOVE_COLUMNS)})"
-    f" SELECT {_of_row('m', MOVE_COLUMNS)} FROM {_unnest('m', MOVE_COLUMNS)}"
+    f" SELECT {_of_row(MOVE_COLUMNS, _MOVES_FROM)} FROM {_unnest(MOVE_COLUMNS, _MOVES_FROM)}",
+    sqlite="",
 )
 _INSERT_ENTRIES_SQLITE = (
     f"INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at) VALUES ({', '.join('?' * (len(ENTRY_COLUMNS) + 1))})"
@@ -273,10 +320,8 @@ async def insert_entries(conn: AsyncConnection, rows: Sequence[EntryRow], now: d
     # Sorted by the unique column: two writers with the same references must not meet crosswise.
     entry_columns = list(zip(*map(_entry_tuple, sorted(rows, key=lambda row: row.entry.reference)), strict=True))
     move_columns = list(zip(*(move for row in rows for move in row.moves), strict=True))
-    parameters: dict[str, object] = {"posted_at": now}
-    parameters |= {f"e_{name}": shortened(values) for name, values in zip(ENTRY_COLUMNS, entry_columns, strict=True)}
-    parameters |= {f"m_{name}": shortened(values) for name, values in zip(MOVE_COLUMNS, move_columns, strict=True)}
-    await conn.execute(_INSERT_POSTGRESQL, parameters)
+    columns = [shortened(values) for values in (*entry_columns, *move_columns)]
+    await _INSERT_POSTGRESQL.run(conn, *columns, aware(now))
 
 
 async def _insert_entries_sqlite(conn: AsyncConnection, rows: Sequence[EntryRow], now: datetime) -> None:
@@ -325,32 +370,43 @@ def hold_of(row: Record) -> Hold:
     )
 
 
-async def insert_holds(conn: AsyncConnection, new: Sequence[Hold]) -> None:
-    """Write new holds as they begin, open and whole; their entries are written."""
-    codes = [code for hold in new for code in (hold.account.code, hold.account.held.code)]
-    query = select(accounts.c.code, accounts.c.id).where(in_texts(conn, accounts.c.code, "codes"))
-    ids: dict[str, int] = {row.code: row.id for row in await conn.execute(query, {"codes": as_list(conn, codes)})}
-    await conn.execute(
-        insert(holds),
-        [
-            {
-                "id": hold.id,
-                "reference": hold.reference,
-                "account_id": ids[hold.account.code],
-                "held_account_id": ids[hold.account.held.code],
-                "amount": hold.amount.amount_minor,
-                "currency": hold.amount.currency,
-                "captured": 0,
-                "released": 0,
-                "state": str(HoldState.OPEN),
-                "expires_at": hold.expires_at,
-                "last_entry_id": hold.id,
-                "opened_at": hold.opened_at,
-                "closed_at": None,
-            }
-            for hold in new
-        ],
-    )
+async def insert_holds(conn: AsyncConnection, new: Sequence[tuple[Hold, int, int]]) -> None:
+    """Write new holds as they begin, open and whole; their entries are written.
+
+    Each with the ids of its account and of its held account.
+    """
+    rows = [
+        (
+            hold.id,
+            hold.reference,
+            account_id,
+            held_id,
+            hold.amount.amount_minor,
+            hold.amount.currency,
+            hold.expires_at,
+            hold.id,
+            hold.opened_at,
+        )
+        for hold, account_id, held_id in new
+    ]
+    await _INSERT_HOLDS.run(conn, rows, (0, 0, str(HoldState.OPEN)))
+
+
+_INSERT_HOLDS = BulkInsert(
+    holds,
+    (
+        "id",
+        "reference",
+        "account_id",
+        "held_account_id",
+        "amount",
+        "currency",
+        "expires_at",
+        "last_entry_id",
+        "opened_at",
+    ),
+    same=("captured", "released", "state"),
+)
 
 
 class HoldChange(TypedDict):
@@ -385,7 +441,7 @@ def _change_holds(value: str, source: str) -> str:
     )
 
 
-_CHANGE_HOLDS_POSTGRESQL = text(_change_holds("t.{}", f"FROM {_unnest('h', _HOLD_COLUMNS)}"))
+_CHANGE_HOLDS_POSTGRESQL = Direct(postgresql=_change_holds("t.{}", f"FROM {_unnest(_HOLD_COLUMNS, 1)}"), sqlite="")
 _CHANGE_HOLD_SQLITE = text(_change_holds(":{}", "")).bindparams(bindparam("closed_at", type_=holds.c.closed_at.type))
 
 
@@ -394,5 +450,4 @@ async def change_holds(conn: AsyncConnection, changes: Sequence[HoldChange]) -> 
     values = [dict(change) for change in changes]
     if conn.dialect.name == "sqlite":
         return (await conn.execute(_CHANGE_HOLD_SQLITE, values)).rowcount
-    arrays = {f"h_{name}": [value[name] for value in values] for name in _HOLD_COLUMNS}
-    return (await conn.execute(_CHANGE_HOLDS_POSTGRESQL, arrays)).rowcount
+    return await _CHANGE_HOLDS_POSTGRESQL.run(conn, *([value[name] for value in values] for name in _HOLD_COLUMNS))

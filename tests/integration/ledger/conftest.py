@@ -11,10 +11,12 @@ import asyncpg
 import pytest
 
 import hub.ledger.tables
+import hub.store.tables
 from hub.store.metadata import metadata
 from hub.store.store import Store
 
 assert hub.ledger.tables  # its package creates the rules together with the tables
+assert hub.store.tables
 
 POSTGRESQL = os.environ.get("HUB_TEST_POSTGRESQL_URL", "postgresql+asyncpg://root@127.0.0.1:5432/test")
 CONNECTIONS = 12

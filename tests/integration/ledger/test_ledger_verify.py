@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.ledger import Account, Book, Move, transfer
 from hub.ledger.ddl import create_statements
-from hub.ledger.rows import _RUNNING_POSTGRESQL as LOCK_RUNNING
+from hub.ledger.rows import TOUCH_POSTGRESQL
 from hub.ledger.verify import CHECKS, verify
+from hub.store.direct import rows_of
 from hub.store.store import Store
 from tests.integration.ledger.samples import BANK, OTHER, SALES, WALLET, assert_sound, booked, vnd
 
@@ -121,16 +124,21 @@ async def test_a_difference_names_its_subject(books: Store) -> None:
 async def test_locking_reads_only_the_balances_it_locks(store: Store) -> None:
     wallets = [Account(f"wallet:{number}", "VND", "credit") for number in range(3000)]
     await booked(store, lambda book: book.lock(wallets))
-    codes = [wallet.code for wallet in wallets[:100]]
+    known = wallets[:100]
 
     async def work(conn: AsyncConnection) -> str:
-        rows = await conn.execute(text(f"EXPLAIN {LOCK_RUNNING.text}"), {"codes": codes})
+        columns = (
+            [getattr(account, name) for account in known]
+            for name in ("code", "currency", "side", "running", "may_go_negative")
+        )
+        rows = await rows_of(conn, f"EXPLAIN {TOUCH_POSTGRESQL}", [*columns, datetime.now(UTC)])
         return "\n".join(row[0] for row in rows)
 
     plan = await store.write(work)
 
     assert "Index Scan using pk_balances" in plan
     assert "Scan on balances" not in plan.replace("Index Scan using pk_balances on balances", "")
+    assert "Scan on accounts" not in plan.replace("Index Scan using uq_accounts_code on accounts", "")
 
 
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)
