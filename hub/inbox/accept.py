@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,6 +33,8 @@ from hub.transports.base import HandedOut
 BATCH_MAX = 500
 RETRY_AFTER_S = 2.0
 ACCEPT_S_MAX = 20.0
+LOOK_S = 1.0
+"""How often it is looked whether somebody has waited for too long: one timer for all, and not one for each message."""
 ERROR_CHARS_MAX = 500
 SLOTS = 64
 DRAFTS_AT_ONCE = 50
@@ -40,12 +43,28 @@ DRAFTS_AT_ONCE = 50
 log = structlog.get_logger(__name__)
 
 
+Tell: TypeAlias = Callable[[Sequence[Accepted] | Exception], None]
+"""Is told once what became of messages: the inbox's answers, or why there is none."""
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """Messages that came together and are stored together, or not at all."""
+    """Messages that came together and are stored together, or not at all; ``since_s`` by the clock of the loop."""
 
     drafts: list[Draft]
-    answers: asyncio.Future[list[Accepted]]
+    tell: Tell
+    since_s: float
+    is_told: bool = False
+
+    def answer(self, outcome: Sequence[Accepted] | Exception) -> None:
+        """Say what became of them, unless that has been said."""
+        if not self.is_told:
+            self.is_told = True
+            try:
+                self.tell(outcome)
+            except Exception:
+                # The others of the group are still to be told.
+                log.exception("answer_not_given")
 
 
 class GroupCommit:
@@ -73,6 +92,8 @@ class GroupCommit:
         self._slot = clock.new_id().int % SLOTS
         self._recent = recent
         self._queue: deque[_Waiting] = deque()
+        self._committing: Sequence[_Waiting] = ()
+        self._looking: asyncio.TimerHandle | None = None
         self._waiting_messages = 0
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -82,16 +103,29 @@ class GroupCommit:
         """Store one message. Raises OverloadedError when too many wait, StoreUnavailableError when none was stored."""
         return (await self.accept_all([received]))[0]
 
+    def accept_soon(self, received: Received, tell: Callable[[Accepted | Exception], None]) -> None:
+        """Store one message; ``tell`` is called once, with the answer or with what ``accept`` would raise.
+
+        For who has no task that could wait. Raises OverloadedError as ``accept`` does; then nobody is told.
+        """
+        self._refuse_more_than_fit(1)
+        draft = self._drafter().draft(received)
+        self._waiting_messages += 1
+        self._await_commit([draft], lambda outcome: tell(outcome if isinstance(outcome, Exception) else outcome[0]))
+
     async def accept_all(self, messages: Sequence[Received]) -> list[Accepted]:
         """Store several messages in one commit, in this order: all of them or none."""
-        # A batch larger than the bound gets in when nothing else waits: it could never come in otherwise.
-        is_full = self._waiting_messages and self._waiting_messages + len(messages) > self._queue_max
-        if self._stopping or is_full:
-            metrics.OVERLOADED.inc()
-            raise OverloadedError("the inbox has as much in hand as it may", delay_s=RETRY_AFTER_S)
+        self._refuse_more_than_fit(len(messages))
         with tracing.accepting(messages) as acceptance:
             acceptance.answers = await self._stored(acceptance.messages)
         return acceptance.answers
+
+    def _refuse_more_than_fit(self, messages: int) -> None:
+        # A batch larger than the bound gets in when nothing else waits: it could never come in otherwise.
+        is_full = self._waiting_messages and self._waiting_messages + messages > self._queue_max
+        if self._stopping or is_full:
+            metrics.OVERLOADED.inc()
+            raise OverloadedError("the inbox has as much in hand as it may", delay_s=RETRY_AFTER_S)
 
     async def _stored(self, messages: Sequence[Received]) -> list[Accepted]:
         # Counted from here on, so that nobody fills the room while they are read.
@@ -103,16 +137,36 @@ class GroupCommit:
         except BaseException:
             self._waiting_messages -= len(messages)
             raise
-        waiting = _Waiting(drafts, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+        answers: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
+
+        def tell(outcome: Sequence[Accepted] | Exception) -> None:
+            # A sender that goes away takes nothing back: its message is stored all the same.
+            if answers.done():
+                return
+            if isinstance(outcome, Exception):
+                answers.set_exception(outcome)
+            else:
+                answers.set_result(list(outcome))
+
+        self._await_commit(drafts, tell)
+        return await answers
+
+    def _await_commit(self, drafts: list[Draft], tell: Tell) -> None:
+        loop = asyncio.get_running_loop()
+        self._queue.append(_Waiting(drafts, tell, loop.time()))
         self._arrived.set()
-        # A sender that goes away takes nothing back: its message is stored all the same.
-        try:
-            async with asyncio.timeout(ACCEPT_S_MAX):
-                return await asyncio.shield(waiting.answers)
-        except TimeoutError as error:
-            # It may still be stored; its identity tells when it comes again.
-            raise StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S) from error
+        if self._looking is None:
+            self._looking = loop.call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """Refuse whoever has waited too long. It may still be stored: its identity tells when it comes again."""
+        loop = asyncio.get_running_loop()
+        since_s_min = loop.time() - ACCEPT_S_MAX
+        late = StoreUnavailableError("the database is too slow", delay_s=RETRY_AFTER_S)
+        for one in (*self._committing, *self._queue):
+            if one.since_s <= since_s_min:
+                one.answer(late)
+        self._looking = loop.call_later(LOOK_S, self._look) if self._committing or self._queue else None
 
     async def _drafted(self, messages: Sequence[Received]) -> list[Draft]:
         drafter, drafts = self._drafter(), list[Draft]()
@@ -138,6 +192,8 @@ class GroupCommit:
             self._stopping = self._has_ended = True
             self._refuse(self._queue, StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S))
             self._queue.clear()
+            if self._looking is not None:
+                self._looking.cancel()
 
     def stop(self) -> None:
         """Take nothing new."""
@@ -159,11 +215,14 @@ class GroupCommit:
         return group
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
+        self._committing = group
         try:
             await self._store_group(group)
         except asyncio.CancelledError:
             self._refuse(group, StoreUnavailableError("the hub is stopping", delay_s=RETRY_AFTER_S))
             raise
+        finally:
+            self._committing = ()
 
     async def _store_group(self, group: Sequence[_Waiting]) -> None:
         drafts = [draft for one in group for draft in one.drafts]
@@ -226,8 +285,7 @@ class GroupCommit:
                 counts[event.source, accepted.kind] += 1
                 if accepted.kind == "event":
                     lanes[event.lane] = None
-            if not one.answers.done():
-                one.answers.set_result(own)
+            one.answer(own)
         for (source, kind), count in counts.items():
             metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
         self._to_deliver.add(lanes)
@@ -242,5 +300,4 @@ class GroupCommit:
             else StoreUnavailableError("the inbox could not store it", delay_s=RETRY_AFTER_S)
         )
         for one in group:
-            if not one.answers.done():
-                one.answers.set_exception(refusal)
+            one.answer(refusal)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 from uuid import UUID
 
 from hub.errors import RetryableError
@@ -69,3 +69,10 @@ class Acceptor(Protocol):
     """Takes messages into the inbox. Answers after the commit; raises OverloadedError or StoreUnavailableError."""
 
     async def accept(self, received: Received) -> Accepted: ...
+
+
+@runtime_checkable
+class SoonAcceptor(Protocol):
+    """Needs no task to wait for its answer: ``tell`` is called with it, or with what ``accept`` would raise."""
+
+    def accept_soon(self, received: Received, tell: Callable[[Accepted | Exception], None]) -> None: ...

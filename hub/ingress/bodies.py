@@ -44,6 +44,19 @@ class Room:
             self.requests -= 1
             self.bytes -= share.bytes
 
+    def take_whole(self, size: int) -> bool:
+        """Room for a request whose whole body has come, until ``give_back``; False where there is none."""
+        if self.requests >= self._requests_max or self.bytes + size > self._bytes_max:
+            return False
+        self.requests += 1
+        self.bytes += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """A request that took its whole room at once is done."""
+        self.requests -= 1
+        self.bytes -= size
+
     def take(self, size: int) -> None:
         """Room for so many bytes more. Raises OverloadedError when there is none."""
         if self.bytes + size > self._bytes_max:

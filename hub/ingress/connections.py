@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import ioctl
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
+from hub.ingress.endpoints import Endpoint
 from hub.ingress.problems import problem
 
 DESCRIPTORS_OWN: Final = 256
@@ -81,12 +82,20 @@ class Connections:
     @contextmanager
     def visit(self, handler: web.RequestHandler) -> Iterator[None]:
         """A request of this connection is in hand: it is not cut for another one."""
-        self._idle.pop(handler, None)
+        self.enter(handler)
         try:
             yield
         finally:
-            if handler in self._open:
-                self._idle[handler] = None
+            self.leave(handler)
+
+    def enter(self, handler: web.RequestHandler) -> None:
+        """A request of this connection is in hand from now on."""
+        self._idle.pop(handler, None)
+
+    def leave(self, handler: web.RequestHandler) -> None:
+        """It is in hand no more."""
+        if handler in self._open:
+            self._idle[handler] = None
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -120,28 +129,44 @@ def unacknowledged_bytes(transport: asyncio.Transport) -> int:
         return unsent
 
 
+class AtOnce(Protocol):
+    """Answers some requests without a task of their own; see ``hub/ingress/at_once.py``."""
+
+    def takes(self, message: object, payload: StreamReader) -> Endpoint | None:
+        """Where this request goes, when it is one of them."""
+
+    def begin(self, connection: Connection, endpoint: Endpoint, message: Any, payload: StreamReader) -> None:
+        """Begin to answer it; ``connection.answer`` is called once, now or later."""
+
+
 class BoundedRunner(web.AppRunner):
     """Runs an application like aiohttp's own, with its connections under watch."""
 
-    def __init__(self, app: web.Application, connections: Connections, **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, connections: Connections, at_once: AtOnce | None = None, **options: Any
+    ) -> None:
         super().__init__(app, **options)
         self._connections = connections
+        self._at_once = at_once
 
     # aiohttp has no public way to give a runner a server of one's own, or a server its handlers: hence its private
     # names, ``_make_server`` and ``_kwargs`` here, ``_loop`` and ``_kwargs`` below.
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made, self._connections, made._kwargs)
+        return _Server(made, self._connections, made._kwargs, self._at_once)
 
 
 class _Server(web.Server):
-    def __init__(self, made: web.Server, connections: Connections, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, made: web.Server, connections: Connections, options: Mapping[str, Any], at_once: AtOnce | None
+    ) -> None:
         super().__init__(self._visit, request_factory=made.request_factory, **options)
         self._answer = made.request_handler
         self._watched = connections
+        self._at_once = at_once
 
     def __call__(self) -> web.RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self._watched, self._at_once, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -156,8 +181,82 @@ class _Server(web.Server):
             return await self._answer(request)
 
 
-class _Handler(web.RequestHandler):
-    """One connection. What is no HTTP is answered like everything else; aiohttp would quote it and tell its version."""
+class Connection(web.RequestHandler):
+    """One connection. What is no HTTP is answered like everything else; aiohttp would quote it and tell its version.
+
+    aiohttp's loop (``start``) waits for a future, ``_waiter``, until ``data_received`` has put a request into
+    ``_messages``. While a request is answered at once, that future is held back: the loop knows nothing of it, and of
+    what comes after it in good time.
+    """
+
+    def __init__(self, server: _Server, watched: Connections, at_once: AtOnce | None, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._watched = watched
+        self._at_once = at_once
+        self._held: asyncio.Future[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """What has come is a request to be answered at once, or something for aiohttp's own loop."""
+        waiter = self._waiter
+        if self._at_once is None or waiter is None or waiter.done() or self._messages:
+            super().data_received(data)
+            return
+        self._waiter, self._held = None, waiter
+        super().data_received(data)
+        # Only the first of several, and only where nothing waits to be read or to be taken.
+        is_alone = len(self._messages) == 1 and not (self._paused or self._buffer_paused or self._upgraded)
+        parser = self._parser
+        endpoint = self._at_once.takes(*self._messages[0]) if is_alone and parser is not None else None
+        if endpoint is None or parser is None:
+            self._go_on()
+            return
+        message, payload = self._messages.popleft()
+        parser.message_consumed()
+        self._watched.enter(self)
+        self._at_once.begin(self, endpoint, message, payload)
+
+    def peer(self) -> str:
+        """The address at the other end, as ``request.remote`` has it."""
+        name = self.peername
+        return str(name[0]) if isinstance(name, list | tuple) else str(name or "")
+
+    def answer(self, response: bytes, *, is_last: bool) -> None:
+        """Send the answer of the request that is answered at once; with ``is_last`` the connection ends."""
+        self._watched.leave(self)
+        if self.transport is None:
+            return
+        self.transport.write(response)
+        if is_last or self._close:
+            self.close()
+            self.transport.close()
+            return
+        self._keepalive = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Give aiohttp's loop back what it waits for, which has come where there are messages."""
+        waiter, self._held = self._held, None
+        if waiter is not None:
+            self._waiter = waiter
+            if self._messages and not waiter.done():
+                waiter.set_result(None)
+
+    def close(self) -> None:
+        """End the loop, as aiohttp does, whatever is answered at once."""
+        self._release()
+        super().close()
+
+    def force_close(self) -> None:
+        """The same, and the connection."""
+        self._release()
+        super().force_close()
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._waiter, self._held = self._held, None
 
     def handle_error(
         self,

@@ -71,14 +71,22 @@ class Door:
     @contextmanager
     def visit(self) -> Iterator[None]:
         """Counts a request for as long as it is being answered, so that a stop can wait for it."""
-        self.in_hand += 1
-        self.idle.clear()
+        self.enter()
         try:
             yield
         finally:
-            self.in_hand -= 1
-            if not self.in_hand:
-                self.idle.set()
+            self.leave()
+
+    def enter(self) -> None:
+        """A request is being answered from now on."""
+        self.in_hand += 1
+        self.idle.clear()
+
+    def leave(self) -> None:
+        """It has been."""
+        self.in_hand -= 1
+        if not self.in_hand:
+            self.idle.set()
 
 
 DOOR = web.AppKey("door", Door)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from hub.errors import ConfigError, Problem, UsageError
@@ -30,21 +30,22 @@ class Endpoint:
     """The networks that may send; empty means all."""
     keep_address: bool = False
 
+    headers_kept: frozenset[str] = field(init=False)
+    """Headers that stay with the event because a handler proves the sender with them."""
+    headers_dropped: frozenset[str] = field(init=False)
+    """Headers that hold a secret of this source."""
+
+    def __post_init__(self) -> None:
+        kept = self.scheme.headers_kept if isinstance(self.scheme, NeedsHeaders) else frozenset[str]()
+        dropped = self.scheme.headers_secret if isinstance(self.scheme, SecretHeaders) else frozenset[str]()
+        object.__setattr__(self, "headers_kept", kept)
+        object.__setattr__(self, "headers_dropped", dropped)
+
     def decide(self, request: Request, now: datetime) -> Decision:
         """How the sender is proven: by where it sends from, where that is bounded, and by the scheme."""
         if self.allow_from and not is_within(request.remote, self.allow_from):
             return refused("the address is not among those that may send")
         return self.scheme.decide(request, now)
-
-    @property
-    def headers_kept(self) -> frozenset[str]:
-        """Headers that stay with the event because a handler proves the sender with them."""
-        return self.scheme.headers_kept if isinstance(self.scheme, NeedsHeaders) else frozenset()
-
-    @property
-    def headers_dropped(self) -> frozenset[str]:
-        """Headers that hold a secret of this source."""
-        return self.scheme.headers_secret if isinstance(self.scheme, SecretHeaders) else frozenset()
 
 
 class EndpointTable:

@@ -14,6 +14,8 @@ from hub.addresses import CONSOLE
 from hub.apidoc.routes import documentation_routes, message_routes
 from hub.errors import ConfigError
 from hub.headers import HEADER_BYTES_MAX, HEADERS_MAX
+from hub.inbox.received import SoonAcceptor
+from hub.ingress.at_once import AtOnce
 from hub.ingress.connections import BoundedRunner, say_less
 from hub.ingress.deps import DOOR, Door, IngressDeps
 from hub.ingress.described import OWN_ROUTES, PROBES
@@ -26,6 +28,7 @@ __all__ = ["IngressDeps", "Serving", "bind", "build_app", "build_probes", "is_nu
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
+AT_ONCE = web.AppKey("at_once", AtOnce)
 LINGER_S = 5.0
 """How long the rest of a refused body is read away, so that its sender sees the answer."""
 BACKLOG = 512
@@ -46,6 +49,8 @@ def build_app(deps: IngressDeps) -> web.Application:
     if deps.console is not None:
         app.router.register_resource(FirstVisit(CONSOLE, deps.console))
     app.on_response_prepare.append(_say_less)
+    if isinstance(deps.acceptor, SoonAcceptor):
+        app[AT_ONCE] = AtOnce(app[DOOR], deps.acceptor)
     return app
 
 
@@ -92,6 +97,7 @@ async def serve(app: web.Application, host: str, port: int, *, listening: socket
     runner = BoundedRunner(
         app,
         app[DOOR].connections,
+        app.get(AT_ONCE),
         access_log=None,
         logger=_QuietLogger(),
         keepalive_timeout=settings.idle_s_max,

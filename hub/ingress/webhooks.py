@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from hub.errors import RetryableError, UnreadableError
 from hub.event import Verdict
@@ -32,6 +33,7 @@ RETRY_AFTER_S = 5
 CONTENT_TYPE_CHARS_MAX = 255
 ADDRESS_HEADER = "sender-address"
 """Where an event keeps whom it came from, for sources that ask for it; what a sender calls so itself is overwritten."""
+UNDECIDED = "undecided without verify: deferred"
 PROVEN = frozenset({Verdict.VALID, Verdict.TRUSTED})
 
 
@@ -39,74 +41,89 @@ async def answer_webhook(request: web.Request, endpoint: Endpoint, door: Door) -
     """Answer a request to ``endpoint``'s path; the source's ``reply`` decides what is said."""
     started = door.deps.clock.monotonic()
     result, response = await _answer(request, endpoint, door)
-    door.metrics.webhooks.labels(endpoint.source, result).inc()
-    door.metrics.answers.labels(endpoint.source, str(response.status)).inc()
-    if response.status < 300:
-        door.metrics.ack.labels(endpoint.source).observe(door.deps.clock.monotonic() - started)
+    seconds = door.deps.clock.monotonic() - started
+    door.metrics.of_source(endpoint.source).count(result, response.status, seconds)
     return response
 
 
 async def _answer(request: web.Request, endpoint: Endpoint, door: Door) -> tuple[str, web.Response]:
     if request.method != "POST":
         return "method", problem(405, headers={"Allow": "POST"})
-    reply = endpoint.reply
     try:
         with door.room.share() as share:
             seconds = door.deps.settings.body_s_max
             body = await read_body(request, share, bytes_max=endpoint.body_bytes_max, seconds=seconds)
-            received = _prove(request, body, endpoint, door)
+            signed = signed_request(
+                request.method, request.raw_path, request.headers, body, peer=request.remote, door=door
+            )
+            received = prove(signed, request.headers, endpoint, door)
             if received is None:
-                return "unauthorized", render(reply.unauthorized)
-            if endpoint.allowance is not None and received.verdict not in PROVEN:
-                endpoint.allowance.take(len(body), door.deps.clock.monotonic())
+                return "unauthorized", render(endpoint.reply.unauthorized)
             async with asyncio.timeout(ACK_S_MAX):
                 accepted = await door.deps.acceptor.accept(received)
-            return accepted.kind, _acknowledge(accepted, endpoint, await _more(accepted, endpoint, door))
-    except BodyRefusedError as error:
-        return error.result, _refuse_body(error, endpoint)
-    except UnreadableError as error:
-        return "headers", problem(400, str(error))
-    except TooManyUnprovenError as error:
-        return "unproven_limit", render(reply.unavailable, retry_after_s=error.delay_s)
-    except OverloadedError as error:
-        return "overloaded", render(reply.unavailable, retry_after_s=error.delay_s)
-    except (RetryableError, TimeoutError) as error:
-        log.error("webhook_not_stored", source=endpoint.source, error=type(error).__name__, reason=str(error))
-        return "unavailable", render(reply.unavailable, retry_after_s=getattr(error, "delay_s", None))
+            return accepted.kind, acknowledge(accepted, endpoint, await _more(accepted, endpoint, door))
     except (ConnectionError, web.HTTPException):
         raise
-    except Exception:
-        # Nothing is known to be stored: whatever went wrong, the sender must come again.
-        log.exception("webhook_failed", source=endpoint.source)
-        return "error", render(reply.unavailable)
+    except Exception as error:
+        return refusal(error, endpoint)
 
 
-def _prove(request: web.Request, body: bytes, endpoint: Endpoint, door: Door) -> Received | None:
-    """The message for the inbox; None when its sender is not proven."""
-    remote = sender(request, door)
+def refusal(error: Exception, endpoint: Endpoint) -> tuple[str, web.Response]:
+    """What is said when a message is not stored for this reason, and its name in the metrics."""
+    reply = endpoint.reply
+    match error:
+        case BodyRefusedError(result=result):
+            return result, _refuse_body(error, endpoint)
+        case UnreadableError():
+            return "headers", problem(400, str(error))
+        case TooManyUnprovenError():
+            return "unproven_limit", render(reply.unavailable, retry_after_s=error.delay_s)
+        case OverloadedError():
+            return "overloaded", render(reply.unavailable, retry_after_s=error.delay_s)
+        case RetryableError() | TimeoutError():
+            log.error("webhook_not_stored", source=endpoint.source, error=type(error).__name__, reason=str(error))
+            return "unavailable", render(reply.unavailable, retry_after_s=getattr(error, "delay_s", None))
+    # Nothing is known to be stored: whatever went wrong, the sender must come again.
+    log.error("webhook_failed", source=endpoint.source, exc_info=error)
+    return "error", render(reply.unavailable)
+
+
+def signed_request(
+    method: str, path: str, headers: CIMultiDictProxy[str], body: bytes, *, peer: str | None, door: Door
+) -> Request:
+    """The request as a scheme judges it."""
     # A header that is given twice is joined: no scheme then takes one of the two for the whole.
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
+    joined: dict[str, str] = {}
+    for name, value in headers.items():
         lower = name.lower()
-        headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
-    signed = Request(method=request.method, path=request.raw_path, headers=headers, body=body, remote=remote)
+        joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
+    return Request(method=method, path=path, headers=joined, body=body, remote=address(peer, headers, door))
+
+
+def prove(signed: Request, headers: CIMultiDictProxy[str], endpoint: Endpoint, door: Door) -> Received | None:
+    """The message for the inbox; None when its sender is not proven.
+
+    ``headers`` are those of the request as they came. Raises UnreadableError, TooManyUnprovenError.
+    """
     decision = endpoint.decide(signed, door.deps.clock.now())
     if decision.verdict is None:
-        log.warning("webhook_refused", source=endpoint.source, remote=remote, reason=decision.reason)
+        log.warning("webhook_refused", source=endpoint.source, remote=signed.remote, reason=decision.reason)
         return None
     if decision.verdict is Verdict.UNDECIDED and endpoint.allowance is None:
-        log.error("webhook_refused", source=endpoint.source, remote=remote, reason="undecided without verify: deferred")
+        log.error("webhook_refused", source=endpoint.source, remote=signed.remote, reason=UNDECIDED)
         return None
-    kept = clean_headers(request.headers.items(), drop=endpoint.headers_dropped, keep=endpoint.headers_kept)
+    kept = clean_headers(headers.items(), drop=endpoint.headers_dropped, keep=endpoint.headers_kept)
     if endpoint.keep_address:
-        kept[ADDRESS_HEADER] = remote
+        kept[ADDRESS_HEADER] = signed.remote
+    if endpoint.allowance is not None and decision.verdict not in PROVEN:
+        endpoint.allowance.take(len(signed.body), door.deps.clock.monotonic())
     return Received(
         source=endpoint.source,
-        body=body,
-        content_type=headers.get("content-type", JSON)[:CONTENT_TYPE_CHARS_MAX],
+        body=signed.body,
+        content_type=signed.headers.get("content-type", JSON)[:CONTENT_TYPE_CHARS_MAX],
         headers=kept,
         verdict=decision.verdict,
-        traceparent=traceparent(headers.get("traceparent", "")),
+        traceparent=traceparent(signed.headers.get("traceparent", "")),
     )
 
 
@@ -122,7 +139,8 @@ async def _more(accepted: Accepted, endpoint: Endpoint, door: Door) -> Mapping[s
         return {}
 
 
-def _acknowledge(accepted: Accepted, endpoint: Endpoint, more: Mapping[str, object]) -> web.Response:
+def acknowledge(accepted: Accepted, endpoint: Endpoint, more: Mapping[str, object]) -> web.Response:
+    """What is said of a message that is stored, and ``more`` beside it."""
     if accepted.kind != "unreadable":
         reply = endpoint.reply.ok
         return render(Reply(status=reply.status, body={**(reply.body or {}), **more}) if more else reply)
@@ -160,5 +178,9 @@ def whole_seconds(delay_s: float | None) -> int:
 
 def sender(request: web.Request, door: Door) -> str:
     """The address of whoever sent the request."""
-    forwarded_for = request.headers.getall("X-Forwarded-For", [])
-    return client_address(request.remote or "", forwarded_for, door.deps.settings.trusted_proxies)
+    return address(request.remote, request.headers, door)
+
+
+def address(peer: str | None, headers: CIMultiDictProxy[str], door: Door) -> str:
+    """The address of whoever sent what came from ``peer`` under these headers."""
+    return client_address(peer or "", headers.getall("X-Forwarded-For", []), door.deps.settings.trusted_proxies)

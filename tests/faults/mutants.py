@@ -80,8 +80,13 @@ def webhook_is_answered_before_the_commit() -> Iterator[None]:
         await asyncio.sleep(0)
         return [Accepted("event", drafter.draft(one).event.id, "") for one in messages]
 
+    def early_soon(self: Any, received: Any, tell: Callable[[Accepted], None]) -> None:
+        soon(self, received, lambda _: None)
+        tell(Accepted("event", self._drafter().draft(received).event.id, ""))
+
     original: Any = GroupCommit.accept_all
-    with patch.object(GroupCommit, "accept_all", early):
+    soon: Any = GroupCommit.accept_soon
+    with patch.object(GroupCommit, "accept_all", early), patch.object(GroupCommit, "accept_soon", early_soon):
         yield
 
 

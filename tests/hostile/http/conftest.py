@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.ingress.conftest import hub, start
+from tests.integration.ingress.conftest import hub, kind_of_inbox, start
 from tests.scenarios.conftest import bank, clock, shop
 
-__all__ = ["bank", "clock", "hub", "shop", "start"]
+__all__ = ["bank", "clock", "hub", "kind_of_inbox", "shop", "start"]
 
 
 @pytest.fixture(autouse=True)

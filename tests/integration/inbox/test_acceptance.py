@@ -8,13 +8,14 @@ import pytest
 
 from hub.errors import StoreUnavailableError, UsageError
 from hub.event import Event
+from hub.inbox import accept
 from hub.inbox.accept import DRAFTS_AT_ONCE
-from hub.inbox.received import OverloadedError
+from hub.inbox.received import Accepted, OverloadedError
 from hub.recent import Recent
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.inbox.inboxes import CountingStore, an_inbox, message
-from tests.support.patience import STILL_S_MAX
+from tests.support.patience import STILL_S_MAX, until
 
 
 @pytest.fixture
@@ -69,6 +70,56 @@ async def test_nothing_is_answered_before_the_commit(counting: CountingStore) ->
         assert not answer.done()
         counting.gate.set()
         assert (await answer).kind == "event"
+
+
+async def test_whoever_has_no_task_is_told_after_the_commit_too(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        told: list[Accepted | Exception] = []
+        counting.gate = asyncio.Event()
+        inbox.acceptor.accept_soon(message({"n": 1}, "m-1"), told.append)
+        inbox.acceptor.accept_soon(message({"n": 1}, "m-1"), told.append)
+        await asyncio.sleep(0.05)
+
+        assert told == []
+        counting.gate.set()
+        await until(lambda: len(told) == 2)
+        assert [one.kind for one in told if isinstance(one, Accepted)] == ["event", "duplicate"]
+
+
+async def test_one_that_cannot_be_told_does_not_keep_the_answer_from_its_neighbours(counting: CountingStore) -> None:
+    async with an_inbox(counting) as inbox:
+        told: list[Accepted | Exception] = []
+        inbox.acceptor.accept_soon(message({"n": 1}), lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+        inbox.acceptor.accept_soon(message({"n": 2}), told.append)
+
+        await until(lambda: len(told) == 1)
+        assert (await inbox.send({"n": 3})).kind == "event"
+
+
+async def test_who_waits_for_too_long_is_told_so_once_and_is_stored_all_the_same(
+    counting: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accept, "ACCEPT_S_MAX", 0.1)
+    monkeypatch.setattr(accept, "LOOK_S", 0.02)
+    async with an_inbox(counting) as inbox:
+        told: list[Accepted | Exception] = []
+        counting.gate = asyncio.Event()
+        # One is in the group under way, the other two wait for the next.
+        first = asyncio.create_task(inbox.send({"n": 1}, "m-1"))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(inbox.send({"n": 2}, "m-2"))
+        inbox.acceptor.accept_soon(message({"n": 3}, "m-3"), told.append)
+
+        for task in (first, second):
+            with pytest.raises(StoreUnavailableError):
+                await task
+        await until(lambda: len(told) == 1)
+        monkeypatch.setattr(accept, "ACCEPT_S_MAX", STILL_S_MAX)
+        counting.gate.set()
+
+        assert (await inbox.send({"n": 3}, "m-3")).kind == "duplicate"
+        assert [type(one) for one in told] == [StoreUnavailableError]
+        assert sorted(row.message_id for row in await inbox.rows(t.inbox)) == ["m-1", "m-2", "m-3"]
 
 
 async def test_a_sender_that_goes_away_leaves_its_message_stored_once_or_not_at_all(counting: CountingStore) -> None:

@@ -9,7 +9,7 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aiohttp
@@ -88,6 +88,9 @@ class FakeInbox:
     kind: str | None = None
     gate: asyncio.Event | None = None
     ids: dict[tuple[str, bytes], UUID] = field(default_factory=dict)
+    soon: int = 0
+    """How many came the short way."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def accept(self, received: Received) -> Accepted:
         if self.gate is not None:
@@ -100,6 +103,23 @@ class FakeInbox:
         if self.kind == "unreadable":
             return Accepted("unreadable", event_id, "line 1, column 1: expected JSON")
         return Accepted("duplicate" if known else "event", event_id)
+
+
+class SoonInbox(FakeInbox):
+    """The same, for who has no task that could wait; what it answers is known when its tasks are done."""
+
+    def accept_soon(self, received: Received, tell: Callable[[Accepted | Exception], None]) -> None:
+        async def answer() -> None:
+            try:
+                outcome: Accepted | Exception = await self.accept(received)
+            except Exception as error:
+                outcome = error
+            tell(outcome)
+
+        self.soon += 1
+        task = asyncio.get_running_loop().create_task(answer())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 @dataclass
@@ -183,13 +203,19 @@ def sources(config: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceConfig]:
     return {name: SourceConfig.model_validate(source) for name, source in config.items()}
 
 
+@pytest.fixture(params=[FakeInbox, SoonInbox], ids=["usual way", "short way"])
+def kind_of_inbox(request: pytest.FixtureRequest) -> type[FakeInbox]:
+    """Every promise holds on both ways that a webhook may go."""
+    return cast(type[FakeInbox], request.param)
+
+
 @pytest.fixture
-async def start() -> AsyncIterator[Start]:
+async def start(kind_of_inbox: type[FakeInbox]) -> AsyncIterator[Start]:
     """Start a server, with other settings or routes where a test says so."""
     running: list[Harness] = []
 
     async def begin(routes: Sequence[web.AbstractRouteDef] = (), **settings: str) -> Harness:
-        inbox, table, checks = FakeInbox(), EndpointTable(), [CheckResult("database", True, "answers")]
+        inbox, table, checks = kind_of_inbox(), EndpointTable(), [CheckResult("database", True, "answers")]
         table.replace(sources(SOURCES), SchemeRegistry())
 
         async def ready() -> Sequence[CheckResult]:
