@@ -30,6 +30,17 @@ AXE = Path(__file__).parent / "vendor/axe.min.js"
 TYPICAL = ("event", "parked", "routes")
 """What the others are made of; HUB_TEST_LONG=1 looks at each of them."""
 SERIOUS = ("serious", "critical")
+CROWDED = """(() => {
+  const boxes = [...document.querySelectorAll("main :is(input, select, textarea, button, a.button)")].filter((one) => !one.closest("thead"))
+    .map((one) => [one.name || one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width > 1);
+  const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  const pairs = boxes.flatMap(([name, box], at) =>
+    boxes.slice(at + 1).filter(([, other]) => over(box, other)).map(([other]) => `${name} lies over ${other}`));
+  const cut = [...document.querySelectorAll("main .table")].filter((one) => one.scrollWidth > one.clientWidth + 1);
+  return [...pairs, ...cut.map((one) => `${one.getAttribute("aria-label")} is cut`)];
+})()"""
+"""Controls that lie over one another, and tables of which a part is out of sight."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -173,7 +184,8 @@ async def _looked_at(page: Page, name: str, url: str) -> list[str]:
         if one["impact"] in SERIOUS
     ]
     width = await page.evaluate("document.documentElement.scrollWidth")
-    return [*found, f"{name}: {width} px wide"] if width > 390 else found
+    found += [f"{name}: {width} px wide"] if width > 390 else []
+    return found + [f"{name}: {one}" for one in await page.evaluate(CROWDED)]
 
 
 async def _is_tagged(stage: RunningHub, value: str) -> bool:

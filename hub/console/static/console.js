@@ -4,6 +4,11 @@
   const typing = () => ["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName);
   let isGoing = false;
 
+  // On a phone the pages' names are a strip: this one is in sight.
+  const strip = document.querySelector("nav.main");
+  const here = strip?.querySelector("a[aria-current]");
+  if (here) strip.scrollLeft = here.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (event.key === "Escape") { document.activeElement?.blur(); return; }
