@@ -350,3 +350,13 @@ async def test_a_call_that_nobody_has_answered_for_is_seen_and_closed(stage: Run
     assert [row.reason for row in await stage.rows(t.operations) if row.action == "call.close"] == [
         "paid, says their page"
     ]
+
+
+async def test_a_schedule_that_never_was_due_has_no_last_time(stage: RunningHub) -> None:
+    await until(stage.knows_its_schedules, "the schedule to be looked at")
+    async with Visitor(stage) as visitor:
+        await visitor.sign_in()
+        _, page = await visitor.get("/schedules")
+
+    assert "sweep-orders" in page
+    assert '<td class="nowrap"><span class="none">–</span></td>' in page
