@@ -124,13 +124,14 @@ def _flow(facts: Facts) -> Iterator[Finding]:
     for one in facts.pauses:
         is_circuit = one.cause == "circuit"
         what = f"The {one.kind} {one.name} {'does not answer' if is_circuit else 'stands still'}."
-        held = f" {plural(waiting[one.name], 'delivery', 'deliveries')} wait." if waiting.get(one.name) else ""
-        why = f"{one.paused_by}: {one.reason or 'no reason given'}.{held}"
+        count = waiting.get(one.name, 0)
+        held = f" {plural(count, 'delivery waits', 'deliveries wait')}." if count else ""
+        why = f"By {one.paused_by}: {one.reason or 'no reason given'}.{held}"
         yield Finding("bad" if is_circuit else "wait", what, why, "Resume or wait", "/routes#standing-still")
     if facts.unsent > SENDING_MAX:
         yield Finding(
             "wait",
-            f"{plural(facts.unsent, 'message')} are still to be sent.",
+            f"{plural(facts.unsent, 'message')} still to be sent.",
             "The broker is slow, or away.",
             "See the routes",
             "/routes",
