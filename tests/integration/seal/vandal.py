@@ -99,7 +99,8 @@ def _deface_sqlite(file: sqlite3.Connection, table: Table, column: str, where: s
     if storage == "null":
         new, cast = 1, "?"
     elif storage == "integer":
-        new, cast = value ^ (1 << chance.randrange(23, 30)), "?"
+        # Higher than the numbers of any row, or the new one could be another row's.
+        new, cast = value ^ (1 << chance.randrange(40, 50)), "?"
     elif not content:
         new, cast = b"x", "CAST(? AS TEXT)" if storage == "text" else "?"
     else:
