@@ -31,7 +31,8 @@ TYPICAL = ("event", "parked", "routes")
 """What the others are made of; HUB_TEST_LONG=1 looks at each of them."""
 SERIOUS = ("serious", "critical")
 CROWDED = """(() => {
-  const boxes = [...document.querySelectorAll("main :is(input, select, textarea, button, a.button)")].filter((one) => !one.closest("thead"))
+  const boxes = [...document.querySelectorAll("main :is(input, select, textarea, button, a.button)")]
+    .filter((one) => !one.closest("thead"))
     .map((one) => [one.name || one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width > 1);
   const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
