@@ -6,6 +6,11 @@ Begin with ``hub/app.py`` (how the parts are put together) and follow one event 
 
 import sys
 
+from hub.postponed import postpone
+
+# Beside its engines it gathers sessions and, with them, all of the object-relational part.
+postpone("sqlalchemy.ext.asyncio", first="engine")
+
 if "rich" not in sys.modules:
     # structlog draws the errors of a terminal with it where it is installed, which is 3 MB of every daemon's memory.
     # The hub draws its own, without the values that such a drawing shows (``hub/cli/logs.py``).

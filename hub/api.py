@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.deliver.command import CommandDone, run_command
@@ -26,9 +26,12 @@ from hub.ingress.tokens import Client, Role, User
 from hub.ownership.announcing import announce
 from hub.ownership.holding import DELIVER, RELAY
 from hub.settings import Settings
+from hub.store.session import open_session
 from hub.store.store import Store
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from hub.app import Hub
 
 
@@ -103,7 +106,7 @@ class HubApi:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A read-only look at the tables, at one moment."""
-        async with self._hub.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+        async with self._hub.store.reading() as conn, open_session(conn) as session:
             yield session
 
     @asynccontextmanager

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub import tracing
 from hub.calls.record import CallRecorder
@@ -37,8 +37,12 @@ from hub.ledger import Book
 from hub.ownership.holding import Holding
 from hub.signal import LaneSignal
 from hub.store import tables as t
+from hub.store.session import open_session
 from hub.store.store import Fence, FencedError, interrupt, sqlstate, unavailable
 from hub.store.words import words_for_logs
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 SETTLE_PAUSE_S = 1.0
 RERUN_DELAY_S = 0.1
@@ -319,7 +323,7 @@ class LazyTransaction:
             self._task.result()
         unit = self._opened.result()
         if self._session is None:
-            self._session = AsyncSession(bind=unit.conn, expire_on_commit=False, join_transaction_mode="rollback_only")
+            self._session = open_session(unit.conn, join_transaction_mode="rollback_only")
         return unit
 
     async def _hold(self, opened: asyncio.Future[UnitOfWork], orders: asyncio.Future[tuple[Attempt, Owned]]) -> None:

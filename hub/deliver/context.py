@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from hub.calls.outcome import Outcome
 from hub.calls.record import CALL_S_MAX, CallRecorder, Key, Lookup, Send, Step
@@ -34,8 +32,12 @@ from hub.jsonbody import parse_json, write_json
 from hub.ledger import Book
 from hub.recent import Recent
 from hub.routing import CompiledRoute, DestinationConfig, sameness_hash
+from hub.store.session import open_session
 from hub.store.store import Store
 from hub.transports.base import OutboundMessage
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 DELAY_S_MAX = 400 * 86_400.0
 CALM_S_MIN = 1.0
@@ -143,7 +145,7 @@ class Context:
         """
         self._readings += 1
         try:
-            async with self._around.store.reading() as conn, AsyncSession(bind=conn, expire_on_commit=False) as session:
+            async with self._around.store.reading() as conn, open_session(conn) as session:
                 yield session
         finally:
             self._readings -= 1

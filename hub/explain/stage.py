@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.calls.outcome import Outcome
 from hub.calls.record import CallRecorder, Lookup, Step
@@ -18,6 +18,9 @@ from hub.explain.curtain import plain_request
 from hub.explain.model import ShownCall
 from hub.ledger import Book
 from hub.store.store import Dialect, Fence, Store, Work
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class StageStore(Store):
