@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,8 @@ from pathlib import Path
 TESTS_FAILED = 1
 AGAIN_MAX = 25
 """More failures than this are no accident of a busy machine."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - a name of its own is made in it
+MEMORY_BYTES_MIN = 2 * 1024**3
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,21 +33,28 @@ def main(arguments: Sequence[str]) -> int:
     options, given = parser.parse_known_args(arguments)
     # One process may have to be ended; one more, and the same test has done it twice.
     spread = ["--numprocesses", str(options.workers), "--max-worker-restart", "1"] if options.workers > 1 else []
-    # A cache of its own: it must know of this run's failures alone.
-    with tempfile.TemporaryDirectory(prefix="hub-tests-") as cache:
-        pytest = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", *given]
+    with tempfile.TemporaryDirectory(prefix="hub-tests-", dir=_memory()) as folder:
+        # A cache of its own: it must know of this run's failures alone.
+        cache = Path(folder) / "cache"
+        pytest = [sys.executable, "-m", "pytest", "-o", f"cache_dir={cache}", f"--basetemp={folder}/made", *given]
         code = _run([*pytest, *spread])
-        failed = _last_failed(Path(cache))
+        failed = _last_failed(cache)
         if code != TESTS_FAILED or not 0 < len(failed) <= AGAIN_MAX:
             return code
         print(f"\n== {len(failed)} failed, and run once more, one after the other", flush=True)
         code = _run([*pytest, "--last-failed", "--last-failed-no-failures", "none"])
-        alone = sorted(failed - _last_failed(Path(cache))) if code in (0, TESTS_FAILED) else []
+        alone = sorted(failed - _last_failed(cache)) if code in (0, TESTS_FAILED) else []
     for name in alone:
         print(f"passed alone: {name}", flush=True)
     if options.report is not None:
         options.report.write_text("".join(f"{name}\n" for name in alone))
     return code
+
+
+def _memory() -> Path | None:
+    """Where a folder is in memory, if there is room: no test takes the power away, and each commit waits for a disk."""
+    has_room = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN
+    return MEMORY if has_room else None
 
 
 def _run(command: Sequence[str]) -> int:

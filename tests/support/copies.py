@@ -21,8 +21,8 @@ LEAVING_S_MAX = 0.5
 LOOK_S = 0.005
 
 SMALL_BYTES_MAX = 65_536
-"""A larger table is truncated. To delete its rows would leave their room, which the planner goes by; to truncate a small
-one costs a hundred times as much, for the server makes new files for it and each index."""
+"""A larger table is truncated. To delete its rows would leave their room, which the planner goes by; to truncate a
+small one costs a hundred times as much, for the server makes new files for it and each index."""
 _TABLES = """
     SELECT quote_ident(relname), pg_relation_size(oid) FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
