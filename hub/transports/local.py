@@ -8,22 +8,29 @@ Made for one machine: queues are handed out by the process that consumes them. S
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 import structlog
-from sqlalchemy import delete, exists, insert, select, text, update
+from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.errors import StoreUnavailableError
 from hub.routing.patterns import PatternIndex
 from hub.store import tables as t
+from hub.store.alone import read_alone, write_alone
+from hub.store.bulk import BulkInsert
+from hub.store.direct import Direct
+from hub.store.numbers import as_numbers
+from hub.store.plain import PlainRow
 from hub.store.sequences import draw
 from hub.store.store import FencedError, Store
-from hub.store.upserts import insert_for
 from hub.transports.base import (
     CONSUME_BATCH_MAX,
     HELD_BACK,
@@ -44,12 +51,16 @@ from hub.transports.topology import Topology
 
 POLL_S = 0.5
 """How often an idle consumer looks for what another process published; its own process wakes it at once."""
+READS_MAX = 10
+"""How often the bindings are read again for one publishing, should others declare all the time."""
 PAUSE_S_MIN = 0.1
 PAUSE_S_MAX = 5.0
 
 _m, _b = t.local_messages, t.local_bindings
 
 log = structlog.get_logger(__name__)
+
+_Routed: TypeAlias = tuple[list[PublishResult], list[tuple[str, OutboundMessage]]]
 
 
 class LocalTransport(LocalQueues):
@@ -111,47 +122,37 @@ class LocalTransport(LocalQueues):
         if not messages:
             return []
 
-        async def work(conn: AsyncConnection) -> tuple[list[PublishResult], set[str]]:
-            await _take_turn(conn)
-            exchanges = await self._read_exchanges(conn)
-            results, copies = _route(exchanges, messages)
-            await self._store_copies(conn, copies)
-            return results, {queue for queue, _ in copies}
-
-        results, queues = await self._store.write(work)
-        for queue in queues:
+        if self._store.dialect == "postgresql":
+            results, copies = await self._publish_alone(messages)
+        else:
+            results, copies = await self._store.write(lambda conn: self._publish_in(conn, messages))
+        for queue in {queue for queue, _ in copies}:
             self._arrived[queue].set()
         return results
 
-    async def _read_exchanges(self, conn: AsyncConnection) -> _Exchanges:
-        """The bindings as they are now. Another process may have declared, so they are read and only then trusted."""
-        query = select(_b.c.exchange, _b.c.queue, _b.c.pattern).order_by(_b.c.exchange, _b.c.queue, _b.c.pattern)
-        rows = [(row.exchange, row.queue, row.pattern) for row in await conn.execute(query)]
+    async def _publish_alone(self, messages: Sequence[OutboundMessage]) -> _Routed:
+        """By the bindings as they were read last; what stores the copies does so only if they are still the same."""
+        for _ in range(READS_MAX):
+            results, copies = _route(self._exchanges, messages)
+            columns = _columns(copies)
+            rows = await write_alone(self._store, _STORE, self._exchanges.mark, self._clock.now(), *columns)
+            if rows[0][0]:
+                return results, copies
+            # Another process has declared.
+            bindings = await read_alone(self._store, _BINDINGS)
+            self._exchanges = _Exchanges([tuple(row[:3]) for row in bindings], bindings[0][3] if bindings else NO_MARK)
+        raise StoreUnavailableError("the bindings change all the time", delay_s=1.0)
+
+    async def _publish_in(self, conn: AsyncConnection, messages: Sequence[OutboundMessage]) -> _Routed:
+        rows = [tuple(row[:3]) for row in await _BINDINGS.rows(conn)]
         if rows != self._exchanges.rows:
             self._exchanges = _Exchanges(rows)
-        return self._exchanges
-
-    async def _store_copies(self, conn: AsyncConnection, copies: Sequence[tuple[str, OutboundMessage]]) -> None:
-        if not copies:
-            return
-        now = self._clock.now()
-        numbers = await draw(conn, "local_message_seq", len(copies))
-        rows = [
-            {
-                "id": number,
-                "queue": queue,
-                "message_id": message.message_id,
-                "routing_key": message.routing_key,
-                "content_type": message.content_type,
-                "payload": message.payload,
-                "headers": dict(message.headers),
-                "published_at": now,
-                "deliveries": 0,
-            }
-            for number, (queue, message) in zip(numbers, copies, strict=True)
-        ]
-        new = insert_for(conn.dialect.name, _m).on_conflict_do_nothing(index_elements=["queue", "message_id"])
-        await conn.execute(new, rows)
+        results, copies = _route(self._exchanges, messages)
+        if copies:
+            numbers = await draw(conn, "local_message_seq", len(copies))
+            rows_of_copies = [(number, *_values(*copy)) for number, copy in zip(numbers, copies, strict=True)]
+            await _STORE_MANY.run(conn, rows_of_copies, (self._clock.now(), 0))
+        return results, copies
 
     async def consume(
         self,
@@ -208,24 +209,18 @@ class LocalTransport(LocalQueues):
 
     async def _hand_out(self, queue: str, most: int) -> list[Delivered]:
         """The head of the queue. That it is handed out is committed first, so that a crash shows as a redelivery."""
-        async with self._store.reading() as conn:
+        if self._store.dialect == "postgresql":
+            # One that finds nothing writes nothing.
+            rows = await write_alone(self._store, _HAND_OUT, queue, most)
+        elif await read_alone(self._store, _HAS_ANY, queue):
             # Looking costs no write: an idle consumer must not fill the disk.
-            if not await conn.scalar(select(exists().where(_m.c.queue == queue))):
-                return []
-        head = select(_m.c.id).where(_m.c.queue == queue).order_by(_m.c.id).limit(most)
-        statement = update(_m).where(_m.c.id.in_(head)).values(deliveries=_m.c.deliveries + 1).returning(_m)
-
-        async def work(conn: AsyncConnection) -> list[Delivered]:
-            rows = sorted(await conn.execute(statement), key=lambda row: row.id)
-            return [_delivered(row) for row in rows]
-
-        return await self._store.write(work)
+            rows = await write_alone(self._store, _HAND_OUT, queue, most)
+        else:
+            return []
+        return [_delivered(row) for row in sorted(rows, key=itemgetter(0))]
 
     async def _acknowledge(self, queue: str, ids: Sequence[int]) -> None:
-        async def work(conn: AsyncConnection) -> None:
-            await conn.execute(delete(_m).where(_m.c.queue == queue, _m.c.id.in_(ids)))
-
-        await self._store.write(work)
+        await write_alone(self._store, _ACKNOWLEDGE, queue, as_numbers(self._store.dialect, ids))
 
     async def healthy(self) -> bool:
         """It is there when the database is."""
@@ -259,8 +254,10 @@ def _plan_item(exchange: str, queue: str, pattern: str, state: PlanState) -> Pla
 class _Exchanges:
     """The bindings, ready to answer which queues take a message."""
 
-    def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, rows: Sequence[tuple[str, str, str]], mark: str = "") -> None:
         self.rows = list(rows)
+        self.mark = mark
+        """By which the database knows these bindings from others; none, and they are read before they are used."""
         patterns: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         self._queues: set[str] = set()
         for exchange, queue, pattern in rows:
@@ -311,16 +308,29 @@ def _no_queue(message: OutboundMessage) -> str:
     return f"no queue is bound to exchange {message.exchange!r} for routing key {message.routing_key!r}"
 
 
-def _delivered(row: Any) -> Delivered:
+def _values(queue: str, message: OutboundMessage) -> tuple[object, ...]:
+    of_message = (message.message_id, message.routing_key, message.content_type, message.payload)
+    return (queue, *of_message, dict(message.headers))
+
+
+def _columns(copies: Sequence[tuple[str, OutboundMessage]]) -> Iterable[Sequence[object]]:
+    """An array per column of ``_STORE``."""
+    rows = [_values(*copy) for copy in copies]
+    *columns, headers = zip(*rows, strict=True) if rows else [()] * 6
+    return (*columns, [json.dumps(one) if one else "{}" for one in headers])
+
+
+def _delivered(row: PlainRow) -> Delivered:
+    tag, message_id, routing_key, content_type, payload, headers, at, deliveries = row
     return Delivered(
-        tag=row.id,
-        message_id=row.message_id,
-        routing_key=row.routing_key,
-        content_type=row.content_type,
-        payload=row.payload,
-        headers=row.headers,
-        redelivered=row.deliveries > 1,
-        timestamp=row.published_at,
+        tag=tag,
+        message_id=message_id,
+        routing_key=routing_key,
+        content_type=content_type,
+        payload=payload,
+        headers=json.loads(headers),
+        redelivered=deliveries > 1,
+        timestamp=(datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC),
     )
 
 
@@ -332,3 +342,51 @@ async def _take_turn(conn: AsyncConnection) -> None:
     """Let one transaction at a time add messages. SQLite has one writer anyway."""
     if conn.dialect.name == "postgresql":
         await conn.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": TURN_LOCK})
+
+
+NO_MARK = "0"
+_MARK = "coalesce(sum(hashtextextended(concat_ws(E'\\x1f', exchange, queue, pattern), 0)){over}, 0)::text"
+_BINDINGS = Direct(
+    postgresql=f"SELECT exchange, queue, pattern, {_MARK.format(over=' OVER ()')} FROM local_bindings ORDER BY 1, 2, 3",  # noqa: S608 - our words
+    sqlite="SELECT exchange, queue, pattern FROM local_bindings ORDER BY 1, 2, 3",
+)
+# The number of each copy is drawn behind the turn and in their order; the turn ends when this is committed. Bindings
+# that are declared while it waits for its turn count as declared after it.
+_STORE = Direct(
+    postgresql=f"""\
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock({TURN_LOCK})),
+known AS MATERIALIZED (SELECT $1::text = (SELECT {_MARK.format(over="")} FROM local_bindings) AS is_so FROM turn),
+stored AS (
+  INSERT INTO local_messages
+    (id, queue, message_id, routing_key, content_type, payload, headers, published_at, deliveries)
+  SELECT nextval('local_message_seq'), c.queue, c.message_id, c.routing_key, c.content_type, c.payload,
+         c.headers::jsonb, $2::timestamptz, 0
+  FROM (SELECT new.* FROM known
+        CROSS JOIN unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[])
+          WITH ORDINALITY AS new (queue, message_id, routing_key, content_type, payload, headers, place)
+        WHERE known.is_so ORDER BY new.place OFFSET 0) AS c
+  ON CONFLICT (queue, message_id) DO NOTHING)
+SELECT is_so FROM known""",  # noqa: S608 - our words
+    sqlite="",
+)
+_STORE_MANY = BulkInsert(
+    _m,
+    ("id", "queue", "message_id", "routing_key", "content_type", "payload", "headers"),
+    same=("published_at", "deliveries"),
+    conflict='ON CONFLICT ("queue", "message_id") DO NOTHING',
+)
+_HAS_ANY = Direct(postgresql="", sqlite="SELECT 1 FROM local_messages WHERE queue = ? LIMIT 1")
+_HAND_OUT = Direct(
+    postgresql="""\
+UPDATE local_messages SET deliveries = deliveries + 1
+WHERE id = ANY (ARRAY(SELECT id FROM local_messages WHERE queue = $1 ORDER BY id LIMIT $2::bigint))
+RETURNING id, message_id, routing_key, content_type, payload, headers::text, published_at, deliveries""",
+    sqlite="""\
+UPDATE local_messages SET deliveries = deliveries + 1
+WHERE id IN (SELECT id FROM local_messages WHERE queue = ?1 ORDER BY id LIMIT ?2)
+RETURNING id, message_id, routing_key, content_type, payload, headers, published_at, deliveries""",
+)
+_ACKNOWLEDGE = Direct(
+    postgresql="DELETE FROM local_messages WHERE queue = $1 AND id = ANY ($2::bigint[])",
+    sqlite="DELETE FROM local_messages WHERE queue = ?1 AND id IN (SELECT value FROM json_each(?2))",
+)

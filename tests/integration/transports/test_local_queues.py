@@ -176,3 +176,30 @@ def test_an_address_without_a_transport_is_refused_without_its_password(store: S
     with pytest.raises(ConfigError, match="no transport serves carrier-pigeon://") as refused:
         open_transport("carrier-pigeon://hub:secret@host", store, clock)
     assert "secret" not in str(refused.value)
+
+
+async def test_what_another_process_declares_counts_from_the_next_message_on(
+    broker: LocalTransport, store: Store, clock: SettableClock
+) -> None:
+    await broker.publish([message("1")])
+    other = LocalTransport(store, clock)
+
+    await other.declare(bound(orders="order.#", refunds="order.#"))
+    await broker.publish([message("2")])
+    await other.declare(bound(refunds="order.#"), takes_away=True)
+    results = await broker.publish([message("3"), message("4", exchange="nowhere")])
+
+    assert results[0] == Confirmed()
+    assert isinstance(results[1], Unroutable)
+    assert [one.message_id for one in await broker.queue_read("orders", limit=9)] == ["1", "2"]
+    assert [one.message_id for one in await broker.queue_read("refunds", limit=9)] == ["2", "3"]
+
+
+async def test_what_cannot_be_routed_is_told_by_the_bindings_of_today(
+    broker: LocalTransport, store: Store, clock: SettableClock
+) -> None:
+    assert isinstance((await broker.publish([message("1", "refund.paid")]))[0], Unroutable)
+
+    await LocalTransport(store, clock).declare(bound(others="refund.#"))
+
+    assert await broker.publish([message("1", "refund.paid")]) == [Confirmed()]
