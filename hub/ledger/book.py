@@ -79,8 +79,7 @@ class Book:
         missing = [account for _, account in sorted(wanted.items())]
         # Before the wait for their locks, in which a deadlock may end this transaction.
         self._asked |= wanted
-        for one in await rows.touch(self._conn, missing, self._now):
-            self._known[one.account.code] = one
+        await self._load(missing)
         for account in missing:
             check_same(self._known[account.code].account, account)
 
@@ -313,6 +312,10 @@ class Book:
         while len(self._old_balances) > count:
             known, balance = self._old_balances.pop()
             known.balance = balance
+
+    async def _load(self, accounts: Sequence[Account]) -> None:
+        for known in await rows.touch(self._conn, accounts, self._now):
+            self._known[known.account.code] = known
 
     def id_of(self, account: Account) -> int:
         """The number of an account that this book knows."""
