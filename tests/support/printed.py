@@ -1,12 +1,20 @@
-"""Commands as a page prints them, run in one bash beside a daemon, and what the page says they print."""
+"""Commands as a page prints them, run in one bash beside a daemon, and what the page says they print.
+
+``hub`` is a function there, which has a process that imported everything once run the command (``ready.py``): the same
+command line, without the second and a half that each would import. HUB_TEST_LONG=1 runs the program itself.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import signal
 import socket
 import sqlite3
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +28,7 @@ from tests.support.running import PROJECT
 START_S_MAX = 120.0
 SETTLE_S_MAX = 120.0
 STOP_S_MAX = 120.0
+READY = PROJECT / "tests/support/ready.py"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _EXITS = re.compile(r"# exits (\d)$")
@@ -109,19 +118,45 @@ class Bash:
 @contextmanager
 def bash(folder: Path, environ: Mapping[str, str]) -> Iterator[Bash]:
     """A shell in this folder with this environment and nothing else."""
-    with subprocess.Popen(
-        ["bash", "--noprofile", "--norc"],
-        cwd=folder,
-        env=dict(environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with (
+        _ready(folder, environ) as how,
+        subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            env=dict(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
         try:
-            yield Bash(process)
+            shell = Bash(process)
+            if how:
+                shell.run(f'hub() {{ {how} "$@"; }}')
+            yield shell
         finally:
             process.kill()
+
+
+@contextmanager
+def _ready(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """How a shell asks for a command of the hub; empty where it is to run the program."""
+    if os.environ.get("HUB_TEST_LONG", "0") != "0":
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="hub-ready-") as place, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{place}/socket")
+        listener.listen()
+        number = listener.fileno()
+        process = subprocess.Popen(
+            [sys.executable, str(READY), str(number)], cwd=folder, env=dict(environ), pass_fds=[number]
+        )
+        try:
+            yield shlex.join([sys.executable, "-IS", str(READY), f"{place}/socket"])
+        finally:
+            process.kill()
+            process.wait()
 
 
 def run_as_printed(blocks: Sequence[Block], folder: Path, environ: Mapping[str, str]) -> None:
