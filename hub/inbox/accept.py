@@ -24,6 +24,7 @@ from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.inbox.rows import store_drafts
+from hub.inbox.singles import SINGLES_MAX, is_single, store_singles
 from hub.recent import Recent
 from hub.signal import LaneSignal
 from hub.store.store import Store
@@ -225,6 +226,42 @@ class GroupCommit:
             self._committing = ()
 
     async def _store_group(self, group: Sequence[_Waiting]) -> None:
+        if self._store.dialect == "postgresql" and _are_singles(group):
+            group = await self._store_singles(group)
+        if group:
+            await self._store_together(group)
+
+    async def _store_singles(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Store those whose identity nobody holds, in one statement. What is left is to be stored in its own way."""
+        drafts = [one.drafts[0] for one in group]
+        route_ids, kept = self._route_ids(), list[int]()
+
+        async def work(conn: AsyncConnection) -> list[tuple[int, tuple[Accepted, Event]]]:
+            self._forget(kept)
+            numbers = await store_singles(conn, drafts, route_ids=route_ids, slot=self._slot)
+            stored = [(place, drafts[place].numbered(number)) for place, number in sorted(numbers.items())]
+            answers = [(Accepted("event", draft.event.id), draft.event) for _, draft in stored]
+            self._keep([draft for _, draft in stored], answers, kept)
+            return [(place, answer) for (place, _), answer in zip(stored, answers, strict=True)]
+
+        try:
+            answers = await self._store.write(work)
+        except StoreUnavailableError as error:
+            self._forget(kept)
+            self._refuse(group, error)
+            return ()
+        except Exception:
+            # One of them is something that the database will not hold: the other way finds out which.
+            self._forget(kept)
+            return group
+        except BaseException:
+            self._forget(kept)
+            raise
+        places = {place for place, _ in answers}
+        self._answer([group[place] for place, _ in answers], [answer for _, answer in answers])
+        return [one for place, one in enumerate(group) if place not in places]
+
+    async def _store_together(self, group: Sequence[_Waiting]) -> None:
         drafts = [draft for one in group for draft in one.drafts]
         route_ids, kept = self._route_ids(), list[int]()
 
@@ -248,8 +285,8 @@ class GroupCommit:
                 return
             # One of them is something that the database will not hold: it must not take its neighbours with it.
             half = len(group) // 2
-            await self._store_group(group[:half])
-            await self._store_group(group[half:])
+            await self._store_together(group[:half])
+            await self._store_together(group[half:])
         else:
             self._answer(group, answers)
 
@@ -301,3 +338,7 @@ class GroupCommit:
         )
         for one in group:
             one.answer(refusal)
+
+
+def _are_singles(group: Sequence[_Waiting]) -> bool:
+    return len(group) <= SINGLES_MAX and all(len(one.drafts) == 1 and is_single(one.drafts[0]) for one in group)

@@ -1,0 +1,155 @@
+"""Messages that have nothing to do with each other, in one statement that is its own transaction.
+
+A small group costs what its statements and their way to the database and back cost: numbers, identities, events,
+deliveries and the count are one each, and ``BEGIN`` and ``COMMIT`` are two more. Here they are one, on PostgreSQL.
+What it leaves is left to ``rows.py``: a message whose identity somebody holds already, which it does not touch at all,
+and every message that is more than one row of each kind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from hub.event import ROUTE_BITS, chain_of
+from hub.inbox.draft import Draft
+from hub.store.bulk import of_row, shortened
+from hub.store.direct import rows_of
+
+SINGLES_MAX = 100
+"""Beyond it, what the statements cost beside their rows does not count, and the joins of this one would."""
+
+
+def is_single(draft: Draft) -> bool:
+    """One event with an identity and ready deliveries; nothing to park, to wait behind, or to be in doubt about."""
+    event = draft.event
+    has_more = draft.problem or draft.cause is not None or draft.doubt is not None or event.after or event.hops
+    return draft.id_hash is not None and not has_more
+
+
+async def store_singles(
+    conn: AsyncConnection, drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: int
+) -> dict[int, int]:
+    """Store those whose identity nobody holds, and commit: place among ``drafts`` → number of each that was stored.
+
+    Of several with one identity the first is stored. Nothing else may be done in this transaction: it is over.
+    """
+    events = [list(column) for column in zip(*map(_event_record, drafts), strict=True)]
+    deliveries = [
+        (place, route_id, chain_of(route_id, draft.event.chain_key), match.error is not None)
+        for place, draft in enumerate(drafts, start=1)
+        for match in draft.matches
+        for route_id in (route_ids[match.route.name],)
+    ]
+    columns = list(zip(*deliveries, strict=True)) if deliveries else [(), (), (), ()]
+    values = (events[0], *map(shortened, events[1:]), *columns, slot)
+    rows = await _in_its_own_transaction(conn, values)
+    return {place - 1: number for place, number in rows}
+
+
+async def _in_its_own_transaction(conn: AsyncConnection, values: Sequence[Any]) -> Sequence[Any]:
+    sync = conn.sync_connection
+    assert sync is not None, "a statement needs a connection"
+    driver = cast(Any, sync.connection.dbapi_connection)
+    if driver._transaction is not None:
+        # Behind a pooler one has begun, and is committed by whoever began it.
+        return await rows_of(conn, _STORE, values)
+    usual = driver.isolation_level
+    driver.isolation_level = "autocommit"
+    try:
+        return await rows_of(conn, _STORE, values)
+    finally:
+        driver.isolation_level = usual
+
+
+def _event_record(draft: Draft) -> tuple[Any, ...]:
+    event = draft.event
+    return (
+        event.id,
+        draft.id_hash,
+        draft.same_hash,
+        event.source,
+        event.type,
+        event.key,
+        event.dedupe_id,
+        event.routing_key,
+        event.message_id,
+        event.occurred_at,
+        event.received_at,
+        event.content_type,
+        event.payload,
+        json.dumps(dict(event.headers)) if event.headers else "{}",
+        event.traceparent,
+        event.verdict.value,
+        len(draft.matches),
+        event.lane,
+    )
+
+
+_KINDS = {
+    "id": "uuid",
+    "id_hash": "bytea",
+    "same_hash": "bytea",
+    "source": "text",
+    "type": "text",
+    "key": "text",
+    "dedupe_id": "text",
+    "routing_key": "text",
+    "message_id": "text",
+    "occurred_at": "timestamptz",
+    "received_at": "timestamptz",
+    "content_type": "text",
+    "payload": "bytea",
+    "headers": "text",
+    "traceparent": "text",
+    "verdict": "text",
+    "matches": "smallint",
+    "lane": "smallint",
+}
+
+
+def _statement() -> str:
+    arrays = {name: f"${number}::{kind}[]" for number, (name, kind) in enumerate(_KINDS.items(), start=1)}
+    names = ", ".join(f'"{name}"' for name in arrays)
+    # The first column counts the rows, and is always there as a whole.
+    values = ['"new".id']
+    for name, array in list(arrays.items())[1:]:
+        value = of_row(f'"new"."{name}"', array)
+        values.append(f'{value} AS "{name}"')
+    place, route, chain, unsure, slot = (f"${len(arrays) + number}" for number in range(1, 6))
+    stored = [name for name in arrays if name not in ("id_hash", "same_hash", "headers", "lane")]
+    columns = ", ".join(f'"{name}"' for name in stored)
+    # Numbers are drawn in the order of arrival, and before an identity may have to be waited for: each sorts all of
+    # ``new`` first. Identities are taken in one order by everybody, so that nobody waits in a ring.
+    return f"""\
+WITH "new" AS MATERIALIZED (
+  SELECT nextval('inbox_seq'::regclass) AS seq, "new".place, {", ".join(values)}
+  FROM unnest({", ".join(arrays.values())}) WITH ORDINALITY AS "new" ({names}, place)
+), claimed AS (
+  INSERT INTO identities (id_hash, same_hash, event_id)
+  SELECT id_hash, same_hash, id FROM "new" ORDER BY id_hash, seq ON CONFLICT DO NOTHING RETURNING event_id
+), won AS MATERIALIZED (
+  SELECT "new".* FROM "new" JOIN claimed ON claimed.event_id = "new".id
+), stored AS (
+  INSERT INTO inbox (seq, {columns}, headers, "after", hops)
+  SELECT seq, {columns}, headers::jsonb, '[]'::jsonb, 0 FROM won ORDER BY seq
+), made AS (
+  INSERT INTO deliveries (id, event_seq, event_id, route_id, lane, chain, barrier, unsure, state, attempts)
+  SELECT won.seq << {ROUTE_BITS} | one.route_id, won.seq, won.id, one.route_id, won.lane, one.chain, false, one.unsure,
+         'ready', 0
+  FROM unnest({place}::bigint[], {route}::integer[], {chain}::bigint[], {unsure}::boolean[])
+    AS one (place, route_id, chain, unsure)
+  JOIN won ON won.place = one.place
+), counted AS (
+  INSERT INTO received_totals (source, slot, received)
+  SELECT source, {slot}::integer, count(*) FROM won GROUP BY source ORDER BY source
+  ON CONFLICT (source, slot) DO UPDATE SET received = received_totals.received + excluded.received
+)
+SELECT place, seq FROM won
+"""  # noqa: S608 - put together from the names of columns
+
+
+_STORE = _statement()

@@ -1,0 +1,143 @@
+"""Messages that are stored by one statement, beside the same ones that are stored in the way of larger groups."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from hub.inbox import accept
+from hub.inbox.received import Accepted, Received
+from hub.store import tables as t
+from hub.store.store import Store
+from tests.integration.inbox.inboxes import CountingStore, Inbox, an_inbox, kinds, message
+
+KEYED = {"key": "anna", "n": 1}
+HEADERS = {"x-shop": "ünder"}
+
+
+async def singly(inbox: Inbox, messages: Sequence[Received]) -> list[Accepted]:
+    return list(await asyncio.gather(*(inbox.acceptor.accept(one) for one in messages)))
+
+
+async def test_what_is_stored_is_the_same_whichever_way_it_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages = [
+        message(KEYED, "m-1", headers=HEADERS),
+        message({"n": 2}, "m-2", content_type="text/x"),
+        message({"id": "b-1", "amount": 5}, source="bank", routing_key=""),
+    ]
+    async with an_inbox(store) as inbox:
+        await singly(inbox, messages)
+        monkeypatch.setattr(accept, "_are_singles", lambda _: False)
+        for one in messages:
+            one.message_id = one.message_id.replace("m-", "n-")
+            one.body = one.body.replace(b"b-1", b"c-1")
+        await singly(inbox, messages)
+
+        events, deliveries = await inbox.rows(t.inbox), await inbox.rows(t.deliveries)
+        totals = {(row.source, row.received) for row in await inbox.rows(t.received_totals)}
+        identities = await inbox.rows(t.identities)
+
+    assert len(events) == len(deliveries) == len(identities) == 6
+    own = {"seq", "id", "dedupe_id", "message_id", "payload", "occurred_at", "received_at", "traceparent"}
+    assert [shared(row, own) for row in events[:3]] == [shared(row, own) for row in events[3:]]
+    own = {"id", "event_seq", "event_id", "lane", "chain"}
+    assert [shared(row, own) for row in deliveries[:3]] == [shared(row, own) for row in deliveries[3:]]
+    assert (deliveries[0].lane, deliveries[0].chain) == (deliveries[3].lane, deliveries[3].chain)
+    assert [(row.id >> 16, row.event_id) for row in deliveries] == [(row.seq, row.id) for row in events]
+    assert {row.event_id for row in identities} == {row.id for row in events}
+    assert totals == {("shop", 4), ("bank", 2)}
+
+
+def shared(row: Any, own: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row._asdict().items() if name not in own}
+
+
+async def test_repeats_and_conflicts_among_them_are_told_and_counted_as_ever(store: Store) -> None:
+    bank = [message({"id": "b-1", "amount": amount}, source="bank") for amount in (1, 1, 2)]
+    async with an_inbox(store) as inbox:
+        first = await singly(inbox, [message({"n": 1}, "m-1"), message({"n": 1}, "m-1"), *bank])
+        again = await singly(inbox, [message({"n": 1}, "m-1"), message({"n": 9}, "m-9"), *bank])
+
+        [repeat, *_] = await inbox.rows(t.duplicates)
+        totals = {row.source: row.received for row in await inbox.rows(t.received_totals)}
+        stored = len(await inbox.rows(t.inbox)), len(await inbox.rows(t.duplicates)), len(await inbox.rows(t.conflicts))
+
+    assert [one.kind for one in first] == ["event", "duplicate", "event", "duplicate", "conflict"]
+    assert [one.kind for one in again] == ["duplicate", "event", "duplicate", "duplicate", "conflict"]
+    assert first[1].event_id == first[0].event_id == again[0].event_id == repeat.event_id
+    assert stored == (3, 5, 2)
+    assert totals == {"shop": 4, "bank": 6}
+
+
+async def test_a_message_costs_one_statement_and_no_transaction_around_it(store: Store) -> None:
+    if store.dialect != "postgresql":
+        pytest.skip("SQLite has no way to the database and back")
+    async with an_inbox(store) as inbox:
+        await inbox.send({"n": 0}, "m-0")
+        statements: list[str] = []
+
+        def hear(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+            statements.append(statement)
+
+        event.listen(store.writer.sync_engine, "before_cursor_execute", hear)
+        await inbox.send({"n": 1}, "m-1")
+        event.remove(store.writer.sync_engine, "before_cursor_execute", hear)
+
+        assert len(statements) == 1
+        # Whoever has the connection next has a transaction again.
+        with pytest.raises(ZeroDivisionError):
+            await store.write(_write_and_fail)
+        assert len(await inbox.rows(t.routes)) == 1
+
+
+async def _write_and_fail(conn: Any) -> None:
+    await conn.execute(t.routes.insert(), [{"id": 99, "name": "not there"}])
+    raise ZeroDivisionError
+
+
+async def test_acceptors_that_take_the_same_messages_in_other_orders_store_each_once(store: Store) -> None:
+    messages = [message({"n": number}, f"m-{number}") for number in range(60)]
+    async with an_inbox(store) as one, an_inbox(store) as other, an_inbox(store) as third:
+        chance = random.Random(7)
+        told: list[Accepted] = []
+        for _ in range(3):
+            orders = [chance.sample(messages, len(messages)) for _ in range(3)]
+            for answers in await asyncio.gather(
+                *(singly(inbox, order) for inbox, order in zip((one, other, third), orders, strict=True))
+            ):
+                told += answers
+
+        assert len(await one.rows(t.inbox)) == 60
+        assert kinds(told) == {"event": 60, "duplicate": 480}
+        totals = sum(row.received for row in await one.rows(t.received_totals))
+    assert totals == 540
+
+
+async def test_one_that_the_database_refuses_is_found_and_the_others_are_stored(store: Store) -> None:
+    async with an_inbox(CountingStore(store.writer, store.reader)) as inbox:
+        bad = message({"n": 1}, "m-1", content_type="x" * 150)
+        good = [message({"n": number}, f"m-{number}") for number in (2, 3)]
+        # A column that must be filled is not, by a mistake of ours.
+        drafter = inbox.acceptor._drafter()
+        original = drafter.draft
+
+        def emptied(received: Received) -> Any:
+            draft = original(received)
+            if received is bad:
+                object.__setattr__(draft.event, "traceparent", None)
+            return draft
+
+        drafter.draft = emptied  # type: ignore[method-assign]
+        results = await asyncio.gather(
+            *(inbox.acceptor.accept(one) for one in (good[0], bad, good[1])), return_exceptions=True
+        )
+
+        assert [isinstance(one, Accepted) for one in results] == [True, False, True]
+        async with store.reading() as conn:
+            stored = (await conn.execute(select(t.inbox.c.message_id))).scalars().all()
+    assert sorted(stored) == ["m-2", "m-3"]
