@@ -22,10 +22,13 @@ from hub.inbox.rows import store_drafts
 from hub.jsonbody import write_json
 from hub.routing import ScheduleConfig
 from hub.routing.fields import SCHEDULE_PREFIX
-from hub.schedule.instants import caught_up, due_instants
+from hub.schedule.instants import caught_up, due_instants, next_instant
 from hub.signal import LaneSignal, is_set_within
 from hub.store import tables as t
+from hub.store.alone import read_alone
+from hub.store.direct import Direct
 from hub.store.store import Store
+from hub.store.types import as_time
 from hub.store.upserts import insert_for
 
 TIMERS_PER_ROUND = 200
@@ -57,6 +60,8 @@ class Scheduler:
         self._to_deliver = to_deliver
         self._look_s = look_s
         self._stopping = asyncio.Event()
+        self._next: dict[str, tuple[ScheduleConfig, datetime | None]] = {}
+        """When each schedule, as it was written then, is due next; until then nobody need be asked."""
 
     async def run(self) -> None:
         """Look until ``stop``."""
@@ -87,9 +92,8 @@ class Scheduler:
 
     async def _has_due_timer(self) -> bool:
         # Looking costs no write: an idle hub must not fill the disk.
-        query = select(t.timers.c.id).where(t.timers.c.due_at <= self._clock.now()).limit(1)
-        async with self._store.reading() as conn:
-            return (await conn.execute(query)).first() is not None
+        now = as_time(self._store.dialect, self._clock.now())
+        return bool(await read_alone(self._store, _ANY_DUE, now))
 
     async def _fire_some(self, conn: AsyncConnection) -> list[Event]:
         # Deleted exactly by id with the rows returned: of two replicas, one gets each timer.
@@ -122,12 +126,18 @@ class Scheduler:
     async def fire_schedule(self, name: str, config: ScheduleConfig) -> int:
         """Turn the due instants of one schedule into events; answers how many."""
         now = self._clock.now()
+        known, next_at = self._next.get(name, (None, None))
+        if known == config and (next_at is None or now < next_at):
+            # However far others have come meanwhile: they have not gone back.
+            return 0
         last = await self._last_instant(name)
         if last is None:
             await self._store.write(lambda conn: _remember(conn, name, now))
+            self._next[name] = config, next_instant(config, now)
             return 0
         missed = due_instants(config, after=last, until=now)
         if not missed:
+            self._next[name] = config, next_instant(config, last)
             return 0
         instants = caught_up(config, missed, now=now, tolerance_s=CATCH_UP_NONE_TOLERANCE_S)
 
@@ -148,6 +158,7 @@ class Scheduler:
             return events
 
         events = await self._store.write(work)
+        self._next[name] = config, next_instant(config, missed[-1])
         self._tell(events)
         return len(events)
 
@@ -164,6 +175,12 @@ class Scheduler:
         async with self._store.reading() as conn:
             query = select(t.schedules.c.last_at).where(t.schedules.c.name == name)
             return (await conn.execute(query)).scalar_one_or_none()
+
+
+_ANY_DUE = Direct(
+    postgresql="SELECT id FROM timers WHERE due_at <= $1::timestamptz LIMIT 1",
+    sqlite="SELECT id FROM timers WHERE due_at <= ? LIMIT 1",
+)
 
 
 async def _remember(conn: AsyncConnection, name: str, instant: datetime) -> None:

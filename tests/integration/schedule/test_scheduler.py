@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
@@ -182,3 +182,20 @@ async def _forget(store: Store) -> None:
             await conn.execute(table.delete())
 
     await store.write(work)
+
+
+async def test_a_schedule_is_not_asked_for_before_it_is_due_again(store: Store) -> None:
+    clock = SettableClock()
+    async with assemble(store, routes(), {}, clock=clock, start=False) as parts:
+        await fire_sweep(parts)
+        asked: list[str] = []
+
+        def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            asked.append(statement)
+
+        event.listen(store.reader.sync_engine, "before_cursor_execute", note)
+        assert await fire_sweep(parts) == 0
+        assert asked == []
+        clock.advance(MINUTE_S)
+        assert await fire_sweep(parts) == 1
+        assert await fire_sweep(parts) == 0
