@@ -20,6 +20,7 @@ from hub.flow import metrics
 from hub.flow.pauses import Cause, Kind, Pause, claim_probe, lift_pauses, put_pause, read_pauses, resumed_since
 from hub.flow.provider import Provider
 from hub.routing.flow import ProviderConfig
+from hub.store.alone import Source
 from hub.store.store import Store
 
 PAUSE_S_MAX: Final = 7 * 86_400.0
@@ -46,10 +47,10 @@ class Flow:
         self.workers = 1
         """How many living processes share the providers: each has its equal part of what they allow."""
 
-    async def look(self, conn: AsyncConnection) -> None:
+    async def look(self, source: Source) -> None:
         """Read what stands still."""
         changes = self._changes
-        pauses = await read_pauses(conn)
+        pauses = await read_pauses(source)
         # What was read while a change of ours was under way may be from before it: the next look sees both.
         if not self._under_way and changes == self._changes:
             self._know([*pauses, *self._untold.values()])

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.flow.tables import pauses as p
+from hub.store.alone import Source, read_from
+from hub.store.direct import Direct
 from hub.store.tables import operations
 from hub.store.upserts import insert_for
 
@@ -56,10 +58,30 @@ def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-async def read_pauses(conn: AsyncConnection) -> list[Pause]:
+async def read_pauses(source: Source) -> list[Pause]:
     """Every row there is, also of those whose time is over."""
-    rows = await conn.execute(select(p).order_by(p.c.kind, p.c.name, p.c.cause))
-    return [Pause(**row._mapping) for row in rows]
+    return [
+        Pause(
+            kind=kind,
+            name=name,
+            cause=cause,
+            paused_by=by,
+            reason=why,
+            since=_time(since),
+            until=until and _time(until),
+        )
+        for kind, name, cause, by, why, since, until in await read_from(source, _PAUSES)
+    ]
+
+
+_PAUSES = Direct(
+    postgresql="SELECT kind, name, cause, paused_by, reason, since, until FROM pauses ORDER BY 1, 2, 3",
+    sqlite="SELECT kind, name, cause, paused_by, reason, since, until FROM pauses ORDER BY 1, 2, 3",
+)
+
+
+def _time(value: datetime | str) -> datetime:
+    return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
 
 
 async def put_pause(conn: AsyncConnection, pause: Pause) -> None:

@@ -164,10 +164,8 @@ class Relay:
 
     async def _sweep(self) -> None:
         await self._flow.tell_untold()
-        async with self._store.reading() as conn:
-            await self._flow.look(conn)
-            lanes = await lanes_with_work(conn, sorted(self._holding.lanes), self._clock.now())
-        self._signal.again(lanes)
+        await self._flow.look(self._store)
+        self._signal.again(await lanes_with_work(self._store, sorted(self._holding.lanes), self._clock.now()))
 
     async def _step(self) -> bool | None:
         """One round of the lanes that were named, and whether anything was found; None when none was named."""

@@ -103,8 +103,7 @@ class Member:
 
         Raises FencedError when others took this worker for dead, StoreUnavailableError.
         """
-        async with self._store.reading() as conn:
-            scene = await rows.look(conn, await rows.database_now(conn, self._clock))
+        scene = await rows.look(self._store, self._clock)
         for lost, epoch in sorted(scene.lost.items()):
             if lost != self.fence.worker_id:
                 await end_worker(self._store, lost, epoch, patience_s=min(PATIENCE_S, self._lease_s))

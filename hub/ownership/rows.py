@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, delete, exists, func, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
 from hub.ownership.holding import DELIVER, RELAY, Kind
 from hub.ownership.instance import host_name, is_gone, own_instance
 from hub.store import tables as t
-from hub.store.store import Fence, FencedError
+from hub.store.alone import read_alone
+from hub.store.direct import Direct
+from hub.store.store import Fence, FencedError, Store
 from hub.store.upserts import insert_for
 
 KEPT_S = 7 * 24 * 3600.0
@@ -74,26 +76,47 @@ async def enter(conn: AsyncConnection, fence: Fence, kinds: Collection[Kind], no
     await conn.execute(delete(_l).where(_l.c.worker_id.not_in(select(_w.c.id))))
 
 
-async def look(conn: AsyncConnection, now: datetime) -> Scene:
-    """Who lives, who is gone, and how many lanes each has."""
-    running = select(_w, _l.c.until).outerjoin(_l, _l.c.worker_id == _w.c.id).where(_w.c.state == "running")
-    rows = list(await conn.execute(running))
-    lost = {row.id: row.epoch for row in rows if _is_lost(row, now)}
-    living = [row for row in rows if row.id not in lost]
-    counts = select(t.lanes.c.kind, t.lanes.c.worker_id, func.count().label("lanes"))
-    owners = await conn.execute(counts.group_by(t.lanes.c.kind, t.lanes.c.worker_id))
+async def look(store: Store, clock: Clock) -> Scene:
+    """Who lives, who is gone, and how many lanes each has. Raises StoreUnavailableError."""
+    living: list[tuple[UUID, bool, bool]] = []
+    lost: dict[UUID, int] = {}
+    owned: Counter[tuple[Kind, UUID | None]] = Counter()
+    for at, worker, epoch, host, instance, delivers, relays, until, kind, lanes in await read_alone(store, _LOOK):
+        of = UUID(worker) if isinstance(worker, str) else worker
+        if kind is not None:
+            owned[kind, of] = lanes
+        elif _is_lost(_time(until), host, instance, now=at or clock.now()):
+            lost[of] = epoch
+        else:
+            living.append((of, bool(delivers), bool(relays)))
     return Scene(
         living={
-            DELIVER: frozenset(row.id for row in living if row.delivers),
-            RELAY: frozenset(row.id for row in living if row.relays),
+            DELIVER: frozenset(of for of, delivers, _ in living if delivers),
+            RELAY: frozenset(of for of, _, relays in living if relays),
         },
         lost=lost,
-        owned=Counter({(row.kind, row.worker_id): row.lanes for row in owners}),
+        owned=owned,
     )
 
 
-def _is_lost(row: Row[tuple[object, ...]], now: datetime) -> bool:
-    return row.until is None or row.until <= now or is_gone(row.host, row.instance)
+def _look(now: str) -> str:
+    """The time by which leases are judged, with each worker on record; and how many lanes of a kind are whose."""
+    return f"""\
+SELECT {now}, w.id, w.epoch, w.host, w.instance, w.delivers, w.relays, l.until, NULL, NULL
+FROM workers AS w LEFT JOIN leases AS l ON l.worker_id = w.id WHERE w.state = 'running'
+UNION ALL
+SELECT NULL, worker_id, NULL, NULL, NULL, NULL, NULL, NULL, kind, count(*) FROM lanes GROUP BY kind, worker_id"""  # noqa: S608 - our words
+
+
+_LOOK = Direct(postgresql=_look("clock_timestamp()"), sqlite=_look("NULL"))
+
+
+def _time(value: datetime | str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _is_lost(until: datetime | None, host: str, instance: str, *, now: datetime) -> bool:
+    return until is None or until <= now or is_gone(host, instance)
 
 
 async def renew(conn: AsyncConnection, fence: Fence, until: datetime) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.outbox import relay as relay_module
 from hub.outbox.picker import lanes_with_work
 from hub.signal import ANY_LANE
+from hub.store.alone import Source
 from tests.integration.outbox.bench import LONG_S, Bench, sent, until
 
 
@@ -22,9 +22,9 @@ async def test_a_message_that_is_told_of_while_a_sweep_reads_does_not_wait_for_t
     relay = await bench.relay(sweep_s=LONG_S)
     told = 0
 
-    async def read_and_be_overtaken(conn: AsyncConnection, lanes: Sequence[int], now: datetime) -> set[int]:
+    async def read_and_be_overtaken(source: Source, lanes: Sequence[int], now: datetime) -> set[int]:
         nonlocal told
-        found = await lanes_with_work(conn, lanes, now)
+        found = await lanes_with_work(source, lanes, now)
         told += 1
         if told == 2:
             # Behind the sweep's snapshot, and before it answers.
