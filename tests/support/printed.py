@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,8 +118,9 @@ class Bash:
 @contextmanager
 def bash(folder: Path, environ: Mapping[str, str]) -> Iterator[Bash]:
     """A shell in this folder with this environment and nothing else."""
+    is_long = os.environ.get("HUB_TEST_LONG", "0") != "0"
     with (
-        _ready(folder, environ) as how,
+        nullcontext([]) if is_long else forking(folder, environ) as how,
         subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,
@@ -133,18 +134,15 @@ def bash(folder: Path, environ: Mapping[str, str]) -> Iterator[Bash]:
         try:
             shell = Bash(process)
             if how:
-                shell.run(f'hub() {{ {how} "$@"; }}')
+                shell.run(f'hub() {{ {shlex.join(how)} "$@"; }}')
             yield shell
         finally:
             process.kill()
 
 
 @contextmanager
-def _ready(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """How a shell asks for a command of the hub; empty where it is to run the program."""
-    if os.environ.get("HUB_TEST_LONG", "0") != "0":
-        yield ""
-        return
+def forking(folder: Path, environ: Mapping[str, str]) -> Iterator[list[str]]:
+    """The words that run a command of the hub, to be followed by its own; what they start is gone in the end."""
     with tempfile.TemporaryDirectory(prefix="hub-ready-") as place, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{place}/socket")
         listener.listen()
@@ -153,7 +151,7 @@ def _ready(folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
             [sys.executable, str(READY), str(number)], cwd=folder, env=dict(environ), pass_fds=[number]
         )
         try:
-            yield shlex.join([sys.executable, "-IS", str(READY), f"{place}/socket"])
+            yield [sys.executable, "-IS", str(READY), f"{place}/socket"]
         finally:
             process.kill()
             process.wait()

@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from tests.support.patience import STILL_S_MAX
 from tests.support.running import PROJECT
 from tests.support.secrecy import leaks
 
+PROGRAM = (sys.executable, "-m", "hub")
 START_S_MAX = STILL_S_MAX
 END_S_MAX = STILL_S_MAX
 _LISTENS = re.compile(r"listens on (http://\S+)")
@@ -49,10 +50,14 @@ class HubProcess:
         self.process.send_signal(number)
 
     async def ended(self) -> int:
-        """Its exit code, once it has ended and everything it printed has been read."""
-        async with asyncio.timeout(END_S_MAX):
-            code = await self.process.wait()
-            await asyncio.gather(*self._reading)
+        """Its exit code, once it has ended and everything it printed has been read. One that does not end is killed."""
+        try:
+            async with asyncio.timeout(END_S_MAX):
+                code = await self.process.wait()
+                await asyncio.gather(*self._reading)
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
         assert leaks([self.said]) == []
         return code
 
@@ -64,11 +69,15 @@ class HubProcess:
         self._changed.set()
 
 
-async def start(environ: Mapping[str, str], *arguments: str) -> HubProcess:
-    """Start ``hub run`` with these variables and the few that every process needs."""
+async def start(environ: Mapping[str, str], *arguments: str, by: Sequence[str] = PROGRAM) -> HubProcess:
+    """Start ``hub run`` with these variables and the few that every process needs.
+
+    ``by``: what runs a command of the hub. One that is forked (``printed.forking``) must end by itself: it hears no
+    signal.
+    """
     usual = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hub", "run", *arguments),
+        *(*by, "run", *arguments),
         cwd=PROJECT,
         env=usual | {"PYTHONUNBUFFERED": "1"} | dict(environ),
         stdout=asyncio.subprocess.PIPE,

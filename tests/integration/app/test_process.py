@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,17 @@ from tests.integration.app.shop import (
     states,
 )
 from tests.support.misbehaving import ROUTING
-from tests.support.running import until
+from tests.support.printed import forking
+from tests.support.running import PROJECT, until
 
 ORDERS = [f"order-{number}" for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def forked() -> Iterator[list[str]]:
+    """Runs a hub that is refused: it has not begun anything that tells a fork from a program."""
+    with forking(PROJECT, {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT)}) as words:
+        yield words
 
 
 async def test_a_killed_process_loses_and_doubles_nothing(store: Store, database_url: str, tmp_path: Path) -> None:
@@ -118,21 +128,21 @@ async def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on
             await store.close()
 
 
-async def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+async def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, forked: list[str]) -> None:
     (tmp_path / "file").touch()
 
-    hub = await start(shop_environment(tmp_path) | {"HUB_HOME": str(tmp_path / "file" / "home")})
+    hub = await start(shop_environment(tmp_path) | {"HUB_HOME": str(tmp_path / "file" / "home")}, by=forked)
 
     assert await hub.ended() == 2
     assert "HUB_HOME: expected a folder to write to" in hub.said
     assert "Traceback" not in hub.said
 
 
-async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_named(tmp_path: Path, forked: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        hub = await start(shop_environment(tmp_path, HUB_PORT=str(port)))
+        hub = await start(shop_environment(tmp_path, HUB_PORT=str(port)), by=forked)
 
         assert await hub.ended() == 2
     assert f"port {port} on 127.0.0.1 is in use by another program" in hub.said
@@ -155,9 +165,9 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     ids=["broken", "unknown field", "destination", "handler", "package", "environment", "version", "tab", "empty"],
 )
 async def test_a_mistake_in_the_rules_is_told_with_its_place_before_anything_starts(
-    tmp_path: Path, routing: str, said: str
+    tmp_path: Path, routing: str, said: str, forked: list[str]
 ) -> None:
-    hub = await start(shop_environment(tmp_path, routing=routing))
+    hub = await start(shop_environment(tmp_path, routing=routing), by=forked)
 
     assert await hub.ended() == 2
     assert said in hub.said
@@ -165,16 +175,16 @@ async def test_a_mistake_in_the_rules_is_told_with_its_place_before_anything_sta
     assert not (tmp_path / "hub.db").exists()
 
 
-async def test_a_missing_file_of_rules_is_named(tmp_path: Path) -> None:
-    hub = await start(shop_environment(tmp_path) | {"HUB_ROUTING": str(tmp_path / "nowhere.yaml")})
+async def test_a_missing_file_of_rules_is_named(tmp_path: Path, forked: list[str]) -> None:
+    hub = await start(shop_environment(tmp_path) | {"HUB_ROUTING": str(tmp_path / "nowhere.yaml")}, by=forked)
 
     assert await hub.ended() == 2
     assert "nowhere.yaml" in hub.said
     assert "Traceback" not in hub.said
 
 
-async def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
-    hub = await start(shop_environment(tmp_path, HUB_PORT="eighty", HUB_BATCH_SIZE="0"))
+async def test_every_wrong_setting_is_named_at_once(tmp_path: Path, forked: list[str]) -> None:
+    hub = await start(shop_environment(tmp_path, HUB_PORT="eighty", HUB_BATCH_SIZE="0"), by=forked)
 
     assert await hub.ended() == 2
     assert "HUB_PORT" in hub.said
