@@ -104,6 +104,9 @@ def _postgresql(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout_s or CONNECT_TIMEOUT_S,
+        # In turn, each of them would meet every statement for the first time, and so would its server process: that is
+        # what the slowest of a hundred events waited for.
+        pool_use_lifo=True,
         pool_pre_ping=False,
         hide_parameters=True,
         connect_args={
@@ -115,7 +118,18 @@ def _postgresql(
     )
     if is_pooled:
         event.listen(engine.sync_engine, "begin", _set_for_transaction)
+    else:
+        event.listen(engine.sync_engine.pool, "connect", _learn_types)
     return engine
+
+
+def _learn_types(connection: Any, _record: Any) -> None:
+    """Have the driver ask for all array types that the hub uses; it would ask for each when it meets it."""
+    connection.run_async(lambda driver: driver.prepare(_ARRAYS))
+
+
+_ARRAY_KINDS = ("smallint", "integer", "bigint", "text", "bytea", "uuid", "timestamptz", "boolean", "double precision")
+_ARRAYS = "SELECT " + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_ARRAY_KINDS, start=1))
 
 
 def _set_for_transaction(connection: Any) -> None:
