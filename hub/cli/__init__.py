@@ -8,6 +8,10 @@ from __future__ import annotations
 
 def main() -> None:
     """The entry point ``hub``."""
+    from hub.cli.interpreter import settle_allocator  # noqa: PLC0415 - as below
+
+    # First: what is loaded leaves holes too.
+    settle_allocator()
     from hub.cli.catalogue import root  # noqa: PLC0415 - importing the package opens nothing and costs nothing
 
     root().main(prog_name="hub")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from typing import Final
@@ -12,11 +13,29 @@ YOUNG_LOOKS, OLDER_LOOKS = 20, 20
 THREAD_WAITS_S: Final = 0.0005
 """A thread that calls a provider needs the interpreter some ten times a call, each time for next to nothing. At five
 milliseconds, as Python has it, a busy event loop adds half the time that the provider takes."""
+LARGE_BYTES: Final = 128 * 1024
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def settle_allocator() -> None:
+    """Have large buffers go back to the system one by one. Call it before anything is opened.
+
+    The C library begins like this, but keeps whatever is no larger than the largest that was given back once: then what
+    is received lies among what stays, and the holes between are 3 MB after some thousand events. Where it is another
+    library there is nothing to tell it.
+    """
+    tell = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tell is not None:
+        tell(_M_MMAP_THRESHOLD, LARGE_BYTES)
+        tell(_M_TRIM_THRESHOLD, LARGE_BYTES)
 
 
 def settle_interpreter() -> None:
     """Look for cycles more rarely, never among what has been loaded by now. Call it once everything is set up."""
     gc.collect()
     gc.freeze()
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if give_back is not None:
+        give_back(0)
     gc.set_threshold(OBJECTS_BEFORE_A_LOOK, YOUNG_LOOKS, OLDER_LOOKS)
     sys.setswitchinterval(THREAD_WAITS_S)
