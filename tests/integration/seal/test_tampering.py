@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import SystemClock
 from hub.seal import tables as s
+from hub.seal import verifying
 from hub.seal.kinds import KINDS
 from hub.seal.members import record_pruned
 from hub.seal.verifying import verify_seal
@@ -39,7 +40,11 @@ async def _sealed_history(store: Store, *, rounds: int = 1) -> SystemClock:
     return clock
 
 
-async def test_every_field_and_every_row_of_every_kind_is_watched(store: Store) -> None:
+async def test_every_field_and_every_row_of_every_kind_is_watched(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A report names so many; here each of them counts.
+    monkeypatch.setattr(verifying, "FINDINGS_MAX", 100 * SALES * ROUNDS)
     await _sealed_history(store, rounds=ROUNDS)
     sound = await verify_seal(store)
     assert (sound.findings, sum(sound.unsealed.values())) == ([], 0)
