@@ -11,10 +11,11 @@ from base64 import b64encode
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, Select, bindparam, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import UsageError
@@ -32,6 +33,7 @@ Json: TypeAlias = dict[str, Any]
 ROWS_MAX: Final = 20_000
 """How many rows one proof may hold."""
 BLOCKS_KEPT_MAX: Final = 16
+QUERIES_KEPT_MAX: Final = 64
 OPEN_CONTENT: Final = frozenset({"outcome", "data"})
 """Content that is always shown: what a provider answered, what an entry says of itself."""
 
@@ -207,14 +209,28 @@ async def _seal(conn: AsyncConnection, rows: Sequence[Stored], blocks: SealedBlo
 
 async def _blocks_of(conn: AsyncConnection, ids: Mapping[str, set[int]]) -> Sequence[int]:
     """The blocks that may have sealed one of these rows."""
-    near = []
+    values: dict[str, Any] = {}
+    places = 0
     for kind, numbers in ids.items():
         width = KINDS[kind].width
         for cluster in {number // width for number in numbers}:
             some = [number for number in numbers if number // width == cluster]
-            low, high = s.members.c.low, s.members.c.high
-            near.append((s.members.c.kind == kind) & low.between(min(some) - width, max(some)) & (high >= min(some)))
-    if not near:
+            values |= {f"kind_{places}": kind, f"from_{places}": min(some) - width}
+            values |= {f"first_{places}": min(some), f"last_{places}": max(some)}
+            places += 1
+    if not places:
         return []
-    query = select(s.members.c.block).where(or_(*near)).distinct().order_by(s.members.c.block)
-    return (await conn.scalars(query)).all()
+    return (await conn.scalars(_near(places), values)).all()
+
+
+@lru_cache(QUERIES_KEPT_MAX)
+def _near(places: int) -> Select[int]:
+    """The blocks with members near one of so many places; put together once, since it is asked for each event."""
+    low, high = s.members.c.low, s.members.c.high
+    near = [
+        (s.members.c.kind == bindparam(f"kind_{place}"))
+        & low.between(bindparam(f"from_{place}"), bindparam(f"last_{place}"))
+        & (high >= bindparam(f"first_{place}"))
+        for place in range(places)
+    ]
+    return select(s.members.c.block).where(or_(*near)).distinct().order_by(s.members.c.block)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -71,21 +72,21 @@ class Kind:
     key: tuple[str, ...] = ()
     width: int = 1 << 16
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The sealed fields, in the order of the leaf."""
         return tuple(column.name for column in self.table.columns if column.name not in self.left_out)
 
-    @property
+    @cached_property
     def types(self) -> tuple[str, ...]:
         return tuple(_type_of(self.table.c[name].type) for name in self.columns)
 
-    @property
+    @cached_property
     def selected(self) -> str:
         names = ", ".join(f't."{name}"' for name in self.columns)
         return f'SELECT {names} FROM "{self.table.name}" AS t'
 
-    @property
+    @cached_property
     def order(self) -> str:
         return ", ".join(f't."{name}"' for name in (self.id, *self.key))
 
@@ -226,6 +227,7 @@ class RowReader:
         return [tuple(row) for row in await conn.exec_driver_sql(statement, bounds)]
 
 
+@cache
 def readers_of(dialect: str) -> Mapping[str, RowReader]:
     """A reader for every kind."""
     return {name: RowReader(kind, dialect) for name, kind in KINDS.items()}
