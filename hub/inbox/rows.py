@@ -20,6 +20,7 @@ from hub.inbox.draft import Draft
 from hub.inbox.received import Accepted, Kind
 from hub.store import tables as t
 from hub.store.bulk import BulkInsert, Record
+from hub.store.direct import Direct
 from hub.store.sequences import draw
 
 UNREADABLE_ROUTE_ID = 0
@@ -114,6 +115,9 @@ async def _claim(conn: AsyncConnection, drafts: Sequence[Draft]) -> dict[bytes, 
     records = [(id_hash, claims[id_hash].same_hash, claims[id_hash].event.id) for id_hash in sorted(claims)]
     if conn.dialect.name == "postgresql":
         won = {row[0] for row in await _INSERT_IDENTITIES.run(conn, records)}
+    elif len(records) == 1:
+        id_hash, same_hash, event_id = records[0]
+        won = {id_hash} if await _INSERT_IDENTITY.run(conn, id_hash, same_hash, event_id.hex) else set()
     else:
         # One writer: who is there now is all that will be there.
         won = claims.keys() - (await _holders(conn, list(claims))).keys()
@@ -133,6 +137,10 @@ async def _holders(conn: AsyncConnection, id_hashes: Sequence[bytes]) -> dict[by
 
 _INSERT_IDENTITIES = BulkInsert(
     t.identities, ("id_hash", "same_hash", "event_id"), conflict="ON CONFLICT DO NOTHING", returning="id_hash"
+)
+_INSERT_IDENTITY = Direct(
+    postgresql="",
+    sqlite="INSERT INTO identities (id_hash, same_hash, event_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
 )
 
 
