@@ -10,6 +10,8 @@ from hub.postponed import postpone
 
 # Beside its engines it gathers sessions and, with them, all of the object-relational part.
 postpone("sqlalchemy.ext.asyncio", first="engine")
+# Beside its server it gathers its client, which reads all authorities of certificates, twice.
+postpone("aiohttp")
 
 if "rich" not in sys.modules:
     # structlog draws the errors of a terminal with it where it is installed, which is 3 MB of every daemon's memory.

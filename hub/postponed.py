@@ -1,22 +1,26 @@
 """Packages whose own code runs when something is asked of it, and not already when one of their modules is imported.
 
 A package that gathers all it has in its ``__init__`` makes whoever needs a tenth of it load the whole. Its modules are
-reached as ever; a name of the package itself is looked for in the ``first`` module, and only then in the package.
+reached as ever; a name of the package itself is looked for in the ``first`` module, where there is one, and only then
+in the package. That takes its time: who asks while a loop runs has imported what it needs, by its module, before.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
+
+_VERSION: Final = re.compile(r"""^__version__ = ["'](.+)["']""", re.MULTILINE)
 
 
-def postpone(package: str, *, first: str) -> None:
+def postpone(package: str, *, first: str = "") -> None:
     """Have the package found without running it. One that is loaded already stays as it is."""
     if package not in sys.modules:
         sys.meta_path.insert(0, _Finder(package, first))
@@ -33,13 +37,13 @@ class _Finder(MetaPathFinder):
         if name != self._package:
             return None
         spec = PathFinder.find_spec(name, path)
-        if spec is not None and spec.loader is not None:
+        if spec is not None and isinstance(spec.loader, InspectLoader):
             spec.loader = _Loader(spec.loader, self._first)
         return spec
 
 
-class _Loader(Loader):
-    def __init__(self, real: Loader, first: str) -> None:
+class _Loader(InspectLoader):
+    def __init__(self, real: InspectLoader, first: str) -> None:
         self._real = real
         self._first = first
 
@@ -48,14 +52,24 @@ class _Loader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         def asked(name: str) -> Any:
-            # A module of the package, which the import system asks for as a name before it looks for a file.
-            if name.startswith("__") or find_spec(f"{module.__name__}.{name}") is not None:
+            if name == "__version__" and (found := _VERSION.search(self.get_source(module.__name__) or "")):
+                # Modules of the package ask for it.
+                return found[1]
+            if name.startswith("__"):
                 raise AttributeError(name)
-            first = importlib.import_module(f"{module.__name__}.{self._first}")
-            if not hasattr(first, name):
-                vars(module).pop("__getattr__", None)
-                self._real.exec_module(module)
-                return getattr(module, name)
-            return getattr(first, name)
+            # The import system asks for a module as for any name, before it looks for a file.
+            if find_spec(f"{module.__name__}.{name}") is not None:
+                return importlib.import_module(f"{module.__name__}.{name}")
+            if self._first:
+                first = importlib.import_module(f"{module.__name__}.{self._first}")
+                if hasattr(first, name):
+                    return getattr(first, name)
+            self._real.exec_module(module)
+            # Only now: another thread may ask meanwhile.
+            vars(module).pop("__getattr__", None)
+            return getattr(module, name)
 
         vars(module)["__getattr__"] = asked
+
+    def get_source(self, fullname: str) -> str | None:
+        return self._real.get_source(fullname)

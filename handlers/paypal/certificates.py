@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-import aiohttp
+import aiohttp.client
 
 from handlers.paypal.trust import UnknownIssuerError, read_certificates
 from hub.errors import HubError

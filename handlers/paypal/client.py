@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-import aiohttp
+import aiohttp.client
 import structlog
 
 from handlers.paypal.cooling import Cooling, is_rate_limit

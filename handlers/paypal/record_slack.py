@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-import aiohttp
+import aiohttp.client
 
 from handlers.paypal.proving import harmless
 from handlers.paypal.record_words import details, headline

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import IO, Final
 
-import aiohttp
+import aiohttp.client
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-import aiohttp
+import aiohttp.client
 
 from handlers.sepay.bank_values import bank_time_text
 from handlers.sepay.settings import SepaySettings

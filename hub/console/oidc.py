@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import aiohttp
+import aiohttp.client
 import structlog
 from yarl import URL
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from hub import tracing
 from hub.headers import HEADERS_BYTES_MAX

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from fcntl import ioctl
 from typing import Any, Final, Protocol
 
-from aiohttp import StreamReader, web
+from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from hub.ingress.endpoints import Endpoint
 from hub.ingress.problems import problem
