@@ -43,6 +43,8 @@ BATCH_S_MAX = 0.5
 """How long the handlers of one batch may take together: its locks are held that long, on SQLite everybody waits."""
 AHEAD_MAX = 50
 """How many deliveries of a batch may lock ahead: what they lock is held until the last of them has run."""
+GLANCES_MAX = 4
+"""So many accounts that a handler has met are read with those that it declares: sales, clearing, not one per member."""
 STATEMENT_GIVEN_UP = frozenset({"55P03", "57014"})
 """PostgreSQL gave up one statement (a lock was not to be had, it took too long); the connection is still good."""
 ERROR_CHARS_MAX = 500
@@ -100,6 +102,8 @@ class BatchRunner:
         self._open_book = open_book
         self.slot = slot
         """Which row of a system account is written."""
+        self._summed: dict[str, tuple[Account, ...]] = {}
+        """The accounts without a running balance that a handler has met, by its name, while they are few."""
         self.touched: tuple[Account, ...] = ()
         """The accounts that the last run met: a run again after a deadlock locks them first, in order."""
 
@@ -126,6 +130,7 @@ class BatchRunner:
             return result
         finally:
             self.touched = unit.book.touched
+            self._remember(works, rules)
 
     async def _run(self, unit: UnitOfWork, works: Sequence[Work], rules: Rules, *, may_cut: bool) -> BatchResult:
         result = BatchResult()
@@ -173,8 +178,15 @@ class BatchRunner:
         if len(works) > 1:
             for lock, together in ahead.items():
                 accounts += await _locked_together(lock, together, unit)
-        await _lock_ahead(unit, accounts)
+        await _lock_ahead(unit, accounts, self._summed.get(_handler_of_all(works, rules), ()) if accounts else ())
         return arguments
+
+    def _remember(self, works: Sequence[Work], rules: Rules) -> None:
+        """For the next run of the same handler, which reads them with the accounts that it declares."""
+        name = _handler_of_all(works, rules)
+        summed = dict.fromkeys(account for account in self.touched if not account.running)
+        if name and len(known := summed | dict.fromkeys(self._summed.get(name, ()))) <= GLANCES_MAX:
+            self._summed[name] = tuple(known)
 
     async def _one(self, batch: _Batch, work: Work) -> tuple[Attempt, Effects | None]:
         started_at, start = self._around.clock.now(), time.perf_counter()
@@ -275,10 +287,17 @@ def _bounded(works: Sequence[Work], rules: Rules) -> list[Work]:
     return taken
 
 
-async def _lock_ahead(unit: UnitOfWork, accounts: Sequence[Account]) -> None:
+def _handler_of_all(works: Sequence[Work], rules: Rules) -> str:
+    """The name of the handler that all of these run by; an empty text where there are several, or none."""
+    routes = {work.route_id: rules.routes_by_id.get(work.route_id) for work in works}
+    names = {route.handle or "" if route is not None else "" for route in routes.values()}
+    return names.pop() if len(names) == 1 else ""
+
+
+async def _lock_ahead(unit: UnitOfWork, accounts: Sequence[Account], glance: Sequence[Account] = ()) -> None:
     """Lock accounts before anybody touches them, so that batches do it in one order."""
     try:
-        await unit.book.lock(accounts)
+        await unit.book.lock(accounts, glance=glance)
     except LedgerError as error:
         # Known otherwise than somebody declares: whoever touches it will hear so, and nobody else.
         log.warning("accounts_not_locked_ahead", error=str(error))

@@ -92,9 +92,9 @@ class ReplayedBook(Book):
         self._taken_back = _net(recorded)
         self.posted: list[PostedEntry] = []
 
-    async def _load(self, accounts: Sequence[Account]) -> None:
+    async def _load(self, accounts: Sequence[Account], glance: Sequence[Account]) -> None:
         before = set(self._known)
-        await super()._load(accounts)
+        await super()._load(accounts, glance)
         for code in self._known.keys() - before:
             known = self._known[code]
             if known.balance is not None:

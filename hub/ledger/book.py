@@ -64,9 +64,10 @@ class Book:
         """What is posted and not yet flushed, in order."""
         return tuple(pending.entry for pending in self._pending)
 
-    async def lock(self, accounts: Iterable[Account]) -> None:
+    async def lock(self, accounts: Iterable[Account], *, glance: Iterable[Account] = ()) -> None:
         """Open the accounts that are not there yet and lock the running balances, in the order of their codes.
 
+        Where that needs a look, accounts to ``glance`` at, without a running balance, are known by it as well.
         Raises AccountMismatchError where a code is known with another definition.
         """
         assert not self._is_broken, "the flush failed: roll back and begin a new book"
@@ -79,7 +80,8 @@ class Book:
         missing = [account for _, account in sorted(wanted.items())]
         # Before the wait for their locks, in which a deadlock may end this transaction.
         self._asked |= wanted
-        await self._load(missing)
+        aside = {one.code: one for one in glance if one.code not in wanted and one.code not in self._known}
+        await self._load(missing, [one for one in aside.values() if not one.running])
         for account in missing:
             check_same(self._known[account.code].account, account)
 
@@ -313,8 +315,8 @@ class Book:
             known, balance = self._old_balances.pop()
             known.balance = balance
 
-    async def _load(self, accounts: Sequence[Account]) -> None:
-        for known in await rows.touch(self._conn, accounts, self._now):
+    async def _load(self, accounts: Sequence[Account], glance: Sequence[Account]) -> None:
+        for known in await rows.touch(self._conn, accounts, self._now, glance=glance):
             self._known[known.account.code] = known
 
     def id_of(self, account: Account) -> int:

@@ -85,37 +85,43 @@ def as_list(conn: AsyncConnection, values: Iterable[str]) -> object:
     return list(values) if conn.dialect.name == "postgresql" else json.dumps(list(values))
 
 
-async def touch(conn: AsyncConnection, asked: Sequence[Account], now: datetime) -> list[Known]:
+async def touch(
+    conn: AsyncConnection, asked: Sequence[Account], now: datetime, *, glance: Sequence[Account] = ()
+) -> list[Known]:
     """These accounts, opened with balances of zero where they are not there; running balances are locked.
+
+    Those to ``glance`` at, which have no running balance, are read with them where they are there.
 
     Of each code once, in the order of the codes: so are they locked, and opened. Two writers who open the same ones
     wait for each other instead of deadlocking. An account that is known otherwise than it was asked for is read as it
     is.
     """
-    by_code = {account.code: account for account in asked}
+    by_code = {account.code: account for account in (*asked, *glance)}
     if conn.dialect.name != "postgresql":
-        return await _touch_sqlite(conn, by_code, now)
+        return await _touch_sqlite(conn, by_code, asked, now)
     known: list[Known] = []
     missing = list(asked)
     for _ in range(TOUCHES_MAX):
-        columns = [[getattr(account, name) for account in missing] for name in _ASKED]
-        for row in await _TOUCH.rows(conn, *columns, now):
+        columns = [[getattr(account, name) for account in (*missing, *glance)] for name in _ASKED]
+        for row in await _TOUCH.rows(conn, *columns, now, len(missing)):
             known.append(Known(row[0], _same_or_read(by_code[row[1]], row), row[6]))
         there = {one.account.code for one in known}
         # Another writer has opened it between our look and our insert, and committed: the next look sees it.
-        missing = [account for account in missing if account.code not in there]
+        missing, glance = [account for account in missing if account.code not in there], ()
         if not missing:
             return known
     raise AssertionError(f"account {missing[0].code} was opened and is not there")
 
 
-async def _touch_sqlite(conn: AsyncConnection, by_code: dict[str, Account], now: datetime) -> list[Known]:
+async def _touch_sqlite(
+    conn: AsyncConnection, by_code: dict[str, Account], asked: Sequence[Account], now: datetime
+) -> list[Known]:
     known = [
         Known(row[0], _same_or_read(by_code[row[1]], row), row[6])
         for row in await _KNOWN_SQLITE.rows(conn, json.dumps(list(by_code)))
     ]
     there = {one.account.code for one in known}
-    absent = [account for account in by_code.values() if account.code not in there]
+    absent = [account for account in asked if account.code not in there]
     if not absent:
         return known
     ids = await draw(conn, accounts_seq.name, len(absent))
@@ -162,7 +168,7 @@ WITH opened AS (
     SELECT nextval('{accounts_seq.name}'), {_NAMES}, $6::timestamptz FROM (
         SELECT wanted.* FROM unnest({_ARRAYS}) WITH ORDINALITY AS wanted ({_NAMES}, place)
         LEFT JOIN LATERAL (SELECT id FROM accounts WHERE code = wanted.code OFFSET 0) there ON true
-        WHERE there.id IS NULL ORDER BY place OFFSET 0
+        WHERE there.id IS NULL AND place <= $7::bigint ORDER BY place OFFSET 0
     ) new ON CONFLICT (code) DO NOTHING RETURNING id, {_NAMES}
 ), begun AS (
     INSERT INTO balances (account_id, slot, balance, last_move_id)

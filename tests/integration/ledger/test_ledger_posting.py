@@ -15,7 +15,7 @@ from hub.ledger.errors import (
     UnknownEntryError,
 )
 from hub.ledger.read import find_entry, list_accounts, list_entries
-from hub.ledger.tables import moves
+from hub.ledger.tables import accounts, moves
 from hub.money import MONEY_MINOR_MAX, Money
 from hub.store.store import Store
 from tests.integration.ledger.samples import (
@@ -370,3 +370,15 @@ async def test_nothing_is_written_without_a_flush(store: Store) -> None:
 
     async with store.reading() as conn:
         assert await conn.scalar(text("SELECT count(*) FROM entries")) == 0
+
+
+async def test_accounts_glanced_at_are_known_where_they_are_and_opened_nowhere(store: Store) -> None:
+    await booked(store, lambda book: book.lock([SALES]))
+
+    async def work(book: Book) -> tuple[bool, bool]:
+        await book.lock([WALLET], glance=[SALES, BANK])
+        return book.has(SALES), book.has(BANK)
+
+    assert await booked(store, work) == (True, False)
+    async with store.reading() as conn:
+        assert set(await conn.scalars(select(accounts.c.code))) == {SALES.code, WALLET.code}

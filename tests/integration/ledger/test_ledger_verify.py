@@ -131,7 +131,7 @@ async def test_locking_reads_only_the_balances_it_locks(store: Store) -> None:
             [getattr(account, name) for account in known]
             for name in ("code", "currency", "side", "running", "may_go_negative")
         )
-        rows = await rows_of(conn, f"EXPLAIN {TOUCH_POSTGRESQL}", [*columns, datetime.now(UTC)])
+        rows = await rows_of(conn, f"EXPLAIN {TOUCH_POSTGRESQL}", [*columns, datetime.now(UTC), len(known)])
         return "\n".join(row[0] for row in rows)
 
     plan = await store.write(work)
