@@ -194,10 +194,10 @@ async def _any_due(look: _Look) -> PlainRow:
     return row
 
 
-def _due_flags(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _due_flags(dialect: str) -> list[ColumnElement[Any]]:
     """Nearly always neither: this spares two statements."""
     chain = select(_b.c.chain).where(among(dialect, _b.c.lane, "lanes"), _b.c.next_at <= _NOW)
-    return exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW))
+    return [exists(chain), exists(select(_d.c.id).where(_deferred, _d.c.next_at <= _NOW))]
 
 
 async def _due_heads(look: _Look, limit: int, picked: Picked) -> list[Work]:

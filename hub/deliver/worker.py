@@ -178,7 +178,7 @@ class Worker:
                 await self._deliver(lanes)
 
     async def _deliver(self, lanes: Sequence[int]) -> None:
-        """One batch of these lanes. They are looked at again until nothing of theirs can run."""
+        """One batch of these lanes. They are looked at again where something of theirs may be left that can run."""
         begun_s = self._around.clock.monotonic()
         self._turn_of_kinds += 1
         try:

@@ -38,5 +38,5 @@ class Query:
     @cached_property
     def _for_postgresql(self) -> tuple[str, Sequence[str], Mapping[str, Any]]:
         """The text, the names of its numbered parameters, and the values of those that are part of the query."""
-        compiled = self._build("postgresql").compile(dialect=PGDialect_asyncpg())
+        compiled = self._build("postgresql").compile(dialect=PGDialect_asyncpg())  # type: ignore[no-untyped-call]
         return compiled.string, tuple(compiled.positiontup or ()), compiled.params
