@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from hub.errors import UnreadableError
 
@@ -43,22 +44,37 @@ def clean_headers(
     kept: dict[str, str] = {}
     size = count = 0
     for raw_name, value in pairs:
-        name = raw_name.lower()
+        name, is_name, is_left_out = _judged(raw_name) if len(raw_name) <= NAME_CHARS_REMEMBERED else _judge(raw_name)
         count += 1
         size += len(name) + len(value)
-        if not _NAME.fullmatch(name):
+        if not is_name:
             raise UnreadableError("expected a header name of letters, digits and dashes", field="headers")
         if _CONTROL.search(value):
             raise UnreadableError("expected no control characters or line breaks", field=f"headers.{name}")
         if len(name) + len(value) > HEADER_BYTES_MAX:
             raise UnreadableError(f"expected at most {HEADER_BYTES_MAX} bytes", field=f"headers.{name}")
-        if name in keep or not (name in drop or is_secret(name) or name in _CARRIER):
-            # Bytes that are not UTF-8 arrive as lone surrogates, which no database stores.
-            text = value.strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        if name in keep or not (is_left_out or name in drop):
+            text = value.strip()
+            if not text.isascii():
+                # Bytes that are not UTF-8 arrive as lone surrogates, which no database stores.
+                text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             kept[name] = f"{kept[name]}, {text}" if name in kept else text
     if count > HEADERS_MAX or size > HEADERS_BYTES_MAX:
         raise UnreadableError(f"expected at most {HEADERS_MAX} headers of {HEADERS_BYTES_MAX} bytes", field="headers")
     return kept
+
+
+NAME_CHARS_REMEMBERED = 64
+"""Senders choose the names: what is remembered of them stays small."""
+
+
+def _judge(raw_name: str) -> tuple[str, bool, bool]:
+    """The name in lower case, whether it is one, and whether it is always left out."""
+    name = raw_name.lower()
+    return name, _NAME.fullmatch(name) is not None, is_secret(name) or name in _CARRIER
+
+
+_judged = lru_cache(maxsize=1_024)(_judge)
 
 
 def usable_headers(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], int]:

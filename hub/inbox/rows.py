@@ -131,12 +131,22 @@ async def _claim(conn: AsyncConnection, drafts: Sequence[Draft]) -> dict[bytes, 
 
 async def _holders(conn: AsyncConnection, id_hashes: Sequence[bytes]) -> dict[bytes, _Holder]:
     """Those of these identities that are held, and by which event."""
+    if conn.dialect.name == "postgresql":
+        rows = await _HOLDERS.rows(conn, id_hashes)
+        return {id_hash: _Holder(event_id, same_hash) for id_hash, same_hash, event_id in rows}
+    if len(id_hashes) == 1:
+        rows = await _HOLDERS.rows(conn, id_hashes[0])
+        return {id_hash: _Holder(UUID(event_id), same_hash) for id_hash, same_hash, event_id in rows}
     query = select(t.identities).where(t.identities.c.id_hash.in_(id_hashes))
     return {row.id_hash: _Holder(row.event_id, row.same_hash) for row in await conn.execute(query)}
 
 
 _INSERT_IDENTITIES = BulkInsert(
     t.identities, ("id_hash", "same_hash", "event_id"), conflict="ON CONFLICT DO NOTHING", returning="id_hash"
+)
+_HOLDERS = Direct(
+    postgresql="SELECT id_hash, same_hash, event_id FROM identities WHERE id_hash = ANY($1::bytea[])",
+    sqlite="SELECT id_hash, same_hash, event_id FROM identities WHERE id_hash = ?",
 )
 _INSERT_IDENTITY = Direct(
     postgresql="",
