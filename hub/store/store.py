@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hub.errors import HubError, StoreUnavailableError
+from hub.store.begun import Begun
 from hub.store.direct import Direct
 from hub.store.engines import open_engines, open_heartbeat
 from hub.store.opening import begin_with
@@ -141,10 +142,10 @@ class Store:
 
     async def _transaction(self, work: Work[T], fence: Fence | None, *, is_heartbeat: bool = False) -> T:
         if self.dialect == "sqlite":
-            async with self._turn, self.writer.begin() as conn:
+            async with self._turn, Begun(self.writer) as conn:
                 return await self._fenced(conn, work, fence)
         engine = self._heartbeat if is_heartbeat and self._heartbeat is not None else self.writer
-        async with engine.begin() as conn:
+        async with Begun(engine) as conn:
             return await self._fenced(conn, work, fence)
 
     async def _fenced(self, conn: AsyncConnection, work: Work[T], fence: Fence | None) -> T:
@@ -168,7 +169,7 @@ class Store:
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection that sees one moment and changes nothing."""
         try:
-            async with self.reader.connect() as conn, conn.begin():
+            async with Begun(self.reader) as conn:
                 yield conn
         except DBAPIError as error:
             raise unavailable(error) or error from error
