@@ -70,13 +70,10 @@ async def _on_sqlite(conn: AsyncConnection, statement: str, values: Sequence[Any
     sync = _heard(conn, statement, values)
     adapted = cast(Any, sync.connection.dbapi_connection)
     try:
-        cursor = await adapted._connection.execute(statement, values)
-        rows = list(await cursor.fetchall()) if cursor.description else []
-        changed = cursor.rowcount
-        await cursor.close()
+        answer = await adapted._connection.execute(statement, values)
     except BaseException as error:
         await _fail(conn, adapted, error, statement)
-    return rows, changed
+    return answer.rows, answer.changed
 
 
 def _heard(conn: AsyncConnection, statement: str, values: Sequence[Any]) -> Connection:

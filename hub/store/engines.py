@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from hub.errors import ConfigError
+from hub.store import inline
 
 SQLITE_READERS = 4
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
 HEARTBEAT_S_MAX = 5.0
 """How long a heartbeat may take in all, connecting included: the next one gets a connection of its own anew."""
 CONNECT_TIMEOUT_S = 10.0
@@ -51,48 +53,39 @@ def open_heartbeat(url: str, *, is_pooled: bool = False) -> AsyncEngine | None:
 
 def _sqlite(url: URL, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
     url = url.set(drivername="sqlite+aiosqlite")
-    arguments = {"timeout": busy_timeout_s}
-    writer = create_async_engine(
-        url,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=1,
-        max_overflow=0,
-        hide_parameters=True,
-        connect_args=arguments,
+    return (
+        _sqlite_engine(url, busy_timeout_s, connections=1, begin="BEGIN IMMEDIATE"),
+        _sqlite_engine(url, busy_timeout_s, connections=SQLITE_READERS, begin="BEGIN"),
     )
-    reader = create_async_engine(
+
+
+def _sqlite_engine(url: URL, busy_timeout_s: float, *, connections: int, begin: str) -> AsyncEngine:
+    engine = create_async_engine(
         url,
+        module=inline.Module(PRAGMAS),
         poolclass=AsyncAdaptedQueuePool,
-        pool_size=SQLITE_READERS,
+        pool_size=connections,
         max_overflow=0,
+        # The last one used has its statements prepared and its pages read.
+        pool_use_lifo=True,
         hide_parameters=True,
-        connect_args=arguments,
+        connect_args={"timeout": busy_timeout_s},
     )
-    _set_up_sqlite(writer, begin="BEGIN IMMEDIATE")
-    _set_up_sqlite(reader, begin="BEGIN")
-    return writer, reader
 
-
-def _set_up_sqlite(engine: AsyncEngine, *, begin: str) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        # The driver must not begin or commit by itself: the hub decides where a transaction starts.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "invalidate")
-    def end_transaction(connection: Any, _record: Any, _error: Any) -> None:
-        # A cancelled statement lives on until its cursor is collected, and a closed connection with it, lock and all:
-        # without this, the next writer was refused for as long as that took (seen: 15 s).
-        with suppress(Exception):  # it may be broken already, which is why it is given up
-            connection.rollback()
-
-    @event.listens_for(engine.sync_engine, "begin")
     def begin_transaction(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        connection.dbapi_connection.begin(begin)
+
+    # Not by an event: an engine that is listened to makes every statement dearer.
+    dialect: Any = engine.sync_engine.dialect
+    dialect.do_begin = begin_transaction
+    event.listen(engine.sync_engine.pool, "invalidate", _end_transaction)
+    return engine
+
+
+def _end_transaction(connection: Any, _record: Any, _error: Any) -> None:
+    # A connection that is given up is closed in its own time: without this, its lock would stay until then.
+    with suppress(Exception):  # it may be broken already, which is why it is given up
+        connection.rollback()
 
 
 def _postgresql(

@@ -194,7 +194,7 @@ def interrupt(conn: AsyncConnection) -> None:
     """
     if conn.dialect.name == "sqlite" and conn.sync_connection is not None and not conn.invalidated:
         driver: Any = conn.sync_connection.connection.driver_connection
-        driver._conn.interrupt()  # the driver's own ``interrupt`` must be awaited, which is too late
+        driver.interrupt()
 
 
 def sqlstate(error: DBAPIError) -> str:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from hub.store.inline import Driver
 from hub.store.store import Store
 from hub.transports import OutboundMessage, PublishResult, Transport, open_transport
 from tests.faults.flows.flying import IDLE
@@ -83,10 +83,10 @@ class Seams:
         """Close every connection to the database under the hub's feet, as the end of a process does."""
         while self._connections:
             connection = self._connections.pop()
-            if isinstance(connection, aiosqlite.Connection):
-                # Its own ``close`` waits for ever where another one was cut off.
+            if isinstance(connection, Driver):
+                thread = connection._thread
                 connection.stop()
-                while connection._thread.is_alive():  # noqa: ASYNC110 - a thread tells no event
+                while thread is not None and thread.is_alive():  # noqa: ASYNC110 - a thread tells no event
                     await asyncio.sleep(0)
             else:
                 connection.terminate()

@@ -1,25 +1,27 @@
 """The database without threads: every statement of SQLite runs at once, where it is made.
 
-SQLAlchemy gets connections of the standard library under the name of the asynchronous driver, so that nothing of a
-statement is ever awaited. With PostgreSQL it keeps its own way, and the loop is told when a server is asked.
+The hub's own connections do most of that already, and what they leave to a thread is done at once as well, so that
+nothing of a statement is ever awaited. With PostgreSQL SQLAlchemy keeps its own way, and the loop is told when a server
+is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import sys
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
 from sqlalchemy.dialects.postgresql import asyncpg as _asyncpg  # noqa: F401 - its names are replaced, too
-from sqlalchemy.dialects.sqlite import aiosqlite as adapted
 from sqlalchemy.ext.asyncio import base as asyncio_base
 from sqlalchemy.util import concurrency
 
+from hub.store import inline
+from hub.store.begun import Begun
 from tests.simulation.gate import Crash, Gate, gates
 from tests.simulation.loop import VirtualLoop
 
@@ -31,33 +33,17 @@ STATEMENTS: Final = 1_000
 
 
 class _Cursor(sqlite3.Cursor):
-    """One that has all its rows as soon as it has run, as the asynchronous driver's has."""
+    """One whose statements pass the gate."""
 
     connection: _Connection
-    _rows: deque[Any]
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         self.connection.gate.statement(sql)
-        super().execute(sql, parameters)
-        self._rows = deque(super().fetchall()) if self.description else deque()
-        return self
+        return super().execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Any, /) -> Any:
         self.connection.gate.statement(sql)
         return super().executemany(sql, parameters)
-
-    def fetchone(self) -> Any:
-        return self._rows.popleft() if self._rows else None
-
-    def fetchmany(self, size: int | None = 1) -> list[Any]:
-        return [self._rows.popleft() for _ in range(min(size or 1, len(self._rows)))]
-
-    def fetchall(self) -> list[Any]:
-        rows, self._rows = list(self._rows), deque()
-        return rows
-
-    async def _async_soft_close(self) -> None:
-        return
 
 
 class _Connection(sqlite3.Connection):
@@ -81,41 +67,28 @@ class _Connection(sqlite3.Connection):
             raise Crash
         super().rollback()
 
-    def terminate(self) -> None:
-        """As SQLAlchemy has it end a connection that it does not trust any more."""
-        self.close()
 
-    @property
-    def _connection(self) -> _Connection:
-        return self
-
-    @property
-    def _conn(self) -> _Connection:
-        return self
-
-
-def _connect(_self: object, database: str, **options: Any) -> _Connection:
+def _open(database: str, **options: Any) -> _Connection:
     if gates.now.is_dead:
         raise Crash
-    connection = sqlite3.connect(database, factory=_Connection, cached_statements=STATEMENTS, **options)
+    options |= {"timeout": 0, "isolation_level": None, "factory": _Connection, "cached_statements": STATEMENTS}
+    connection: _Connection = sqlite3.connect(database, **options)
     connection.gate = gates.now
     connection.gate.connections.append(connection)
     return connection
 
 
-def _set_up(engine: Any, *, begin: str) -> None:
-    """As the hub sets up SQLite, with fewer calls: listening to an engine makes each of its statements dearer."""
-    connect = engine.sync_engine.dialect.connect
+async def _at_once(_driver: inline.Driver, run: Callable[[], Any], **_: Any) -> Any:
+    """In place of a thread."""
+    return run()
 
-    def connected(*arguments: Any, **options: Any) -> Any:
-        connection = connect(*arguments, **options)
-        connection.isolation_level = None
-        for pragma in PRAGMAS:
-            sqlite3.Connection.execute(connection, f"PRAGMA {pragma}")
-        return connection
 
-    engine.sync_engine.dialect.connect = connected
-    engine.sync_engine.dialect.do_begin = lambda connection: connection.cursor().execute(begin)
+async def _end(begun: Begun, *raised: Any) -> None:
+    await _end_transaction(begun, *raised)
+    await asyncio.sleep(0)
+
+
+_end_transaction = Begun.__aexit__
 
 
 class _Rest:
@@ -192,7 +165,7 @@ def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
         "_run_to_completion": (_run_to_completion, _complete),
     }
     served = {"await_": direct["await_"], "greenlet_spawn": (_greenlet_spawn, _spawn)}
-    for module in [module for name, module in sys.modules.items() if name.startswith("sqlalchemy")]:
+    for module in [module for name, module in sys.modules.items() if name.startswith(("sqlalchemy", "hub.store"))]:
         for name, (real, other) in (served if dialect == "postgresql" else direct).items():
             if getattr(module, name, None) is real:
                 yield module, name, other
@@ -202,8 +175,14 @@ def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
 def at_once(dialect: str) -> Iterator[None]:
     """Within, SQLAlchemy's drivers are called where they are used."""
     with ExitStack() as stack:
-        stack.enter_context(patch.object(adapted.AsyncAdapt_aiosqlite_dbapi, "connect", _connect))
-        stack.enter_context(patch("hub.store.engines._set_up_sqlite", _set_up))
+        stack.enter_context(patch.object(inline, "open_file", _open))
+        stack.enter_context(patch.object(inline.Driver, "_apart", _at_once))
+        # No clock and no number decides who has a turn: others have theirs after each transaction.
+        stack.enter_context(patch.object(inline, "TURN_S_MAX", math.inf))
+        stack.enter_context(patch.object(inline, "READ_S_MAX", math.inf))
+        stack.enter_context(patch.object(inline, "TRANSACTIONS_IN_A_ROW", math.inf))
+        stack.enter_context(patch.object(Begun, "__aexit__", _end))
+        stack.enter_context(patch("hub.store.engines.PRAGMAS", PRAGMAS))
         # Readers wait for nobody: a turn at a connection would have to be awaited.
         stack.enter_context(patch("hub.store.engines.SQLITE_READERS", 1_000))
         for module, name, other in list(_replaced(dialect)):

@@ -136,6 +136,9 @@ class ConsumingContract(Opened):
         async with asyncio.timeout(driving.DEADLINE_S):
             await reached.wait()
             stopping.set()
+            # Whoever stops at once does so now; a batch may be done in less than that.
+            for _ in range(10):
+                await asyncio.sleep(0)
             go_on.set()
             await task
 

@@ -1,0 +1,574 @@
+"""SQLite on the loop's own thread, as long as it is quick; a thread for what may take long.
+
+A statement of the hub takes SQLite some microseconds, and handing it to a thread a hundred times as long. So statements
+run where they are made, and what could hold up the loop does not:
+
+- a commit of something waits for the disk, in the connection's thread;
+- a SELECT has ``READ_S_MAX``: past it, it is stopped, which is safe, and runs again in the thread;
+- another statement may not be stopped (its whole transaction would be rolled back), so one that looks through a table
+  is tried in the thread first, and one that was slow goes there for a while;
+- what is neither of them (DDL, a PRAGMA) goes to the thread;
+- a lock that another process holds is asked for again and again, with the loop's sleep in between.
+
+A connection that needs no thread has none. Cancelling stops the statement under way. Source: design.md, decision 24.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
+
+import aiosqlite
+from sqlalchemy.connectors.asyncio import AsyncAdapt_terminate
+from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.util.concurrency import await_
+
+T = TypeVar("T")
+
+READ_S_MAX: Final = 0.01
+"""How long a SELECT may hold up the loop."""
+SLOW_S: Final = 0.005
+"""What takes longer than this is better off in the thread."""
+TURN_S_MAX: Final = 0.005
+"""After so much of one connection's statements the loop has a turn."""
+SLOW_RUNS_MAX: Final = 128
+"""How many runs of a statement go to the thread after some that were slow. After the first it is but two: the machine
+may have had something else to do."""
+TRIALS: Final = 3
+"""How many quick runs in the thread it takes until one that looks through a table runs without."""
+TRANSACTIONS_IN_A_ROW: Final = 8
+"""After so many that waited for nothing the loop has a turn as well: their work is not SQLite's alone."""
+ROWS_TOGETHER: Final = 100
+"""Rows of one statement between two looks at the time."""
+PROGRESS_STEPS: Final = 1_000
+"""SQLite's steps between two looks at the time."""
+STATEMENTS_KEPT: Final = 256
+"""How many prepared statements a connection keeps."""
+PACES_MAX: Final = 4_096
+"""How many statements are known by their pace; the hub has some hundreds."""
+RETRY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025)
+"""How long is waited for another's lock between one try and the next, the last again and again."""
+
+_READS: Final = re.compile(
+    r"\s*(?:SELECT\b|VALUES\b|PRAGMA (?:\"?main\"?\.)?(?:read_uncommitted|table_|index_|foreign_key_list))",
+    re.IGNORECASE,
+)
+_WITH: Final = re.compile(r"\s*WITH\b", re.IGNORECASE)
+_CHANGES: Final = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_CHANGES_WITHIN: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_FRAMES: Final = re.compile(r"\s*(?:BEGIN|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE)
+_LOOKS_THROUGH: Final = re.compile(r"SCAN (?!.*(?:VIRTUAL TABLE|CONSTANT ROW))")
+
+
+class Answer(NamedTuple):
+    """What a statement has given, all of it."""
+
+    rows: list[Any]
+    changed: int
+    description: Any = None
+    last_id: int | None = None
+
+
+class _Pace:
+    """Where a statement runs: how many of its next runs go to the thread, and whether it may be stopped."""
+
+    __slots__ = ("_penalty", "in_thread", "is_read")
+
+    def __init__(self, *, is_read: bool, in_thread: float = 0) -> None:
+        self.is_read = is_read
+        self.in_thread = in_thread
+        self._penalty = 1
+
+    def took(self, seconds: float, *, was_in_thread: bool) -> None:
+        """Learn from a run. One that is slow again and again goes to the thread for longer and longer."""
+        if seconds > SLOW_S:
+            self._penalty = min(2 * self._penalty, SLOW_RUNS_MAX)
+            self.in_thread = max(self.in_thread, self._penalty)
+        elif was_in_thread and self.in_thread:
+            self.in_thread -= 1
+            if not self.in_thread:
+                self._penalty = max(self._penalty // 2, 1)
+
+
+_paces: dict[str, _Pace] = {}
+
+
+class Driver:
+    """One connection to SQLite. One task uses it at a time."""
+
+    def __init__(self, file: sqlite3.Connection, *, busy_timeout_s: float) -> None:
+        self._file = file
+        self._busy_timeout_s = busy_timeout_s
+        self._thread: Thread | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._is_closed = False
+        self._waiting = 0
+        """How many jobs the thread has not ended yet."""
+        self._until = math.inf
+        """When the statement on the loop's thread is to be stopped."""
+        self._spent_s = 0.0
+        """How long statements have run since the loop had a turn."""
+        self._in_a_row = 0
+        """How many transactions there were since then."""
+        self._committed = 0
+        """How many rows had been changed at the last commit."""
+        self._has_changed_more = False
+        """Whether the transaction did what no count of rows tells."""
+        self._streams: list[sqlite3.Cursor] = []
+        """Statements that did not end yet."""
+        file.set_progress_handler(self._is_over, PROGRESS_STEPS)
+
+    async def execute(self, statement: str, values: Sequence[Any] = ()) -> Answer:
+        """Run one statement and take all its rows."""
+        if self._spent_s > TURN_S_MAX:
+            await self._give_turn()
+        pace = _paces.get(statement) or self._learn(statement, values)
+        if pace.in_thread or self._waiting:
+            return await self._execute_apart(statement, values, pace)
+        if pace.is_read:
+            self._until = time.perf_counter() + READ_S_MAX
+        begun = time.perf_counter()
+        try:
+            return _run(self._file, statement, values)
+        except sqlite3.OperationalError as error:
+            if not (_is_stopped(error) and pace.is_read) and not _is_busy(error):
+                raise
+        finally:
+            self._until = math.inf
+            spent = time.perf_counter() - begun
+            self._spent_s += spent
+            if spent > SLOW_S:
+                pace.took(spent, was_in_thread=False)
+        return await self._execute_apart(statement, values, pace)
+
+    async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
+        """Run one statement for each row; the loop has its turns in between."""
+        changed = 0
+        cursor = self._file.cursor()
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            if self._spent_s > TURN_S_MAX:
+                await self._give_turn()
+            if self._waiting:
+                await self._apart(_nothing)
+            begun = time.perf_counter()
+            cursor.executemany(statement, rows[start : start + ROWS_TOGETHER])
+            self._spent_s += time.perf_counter() - begun
+            changed += cursor.rowcount
+        return Answer([], changed, last_id=cursor.lastrowid)
+
+    async def begin(self, statement: str) -> None:
+        """Begin a transaction; wait for another's lock as long as the busy timeout says."""
+        self._in_a_row += 1
+        if self._spent_s > TURN_S_MAX or self._in_a_row > TRANSACTIONS_IN_A_ROW:
+            await self._give_turn()
+        if self._waiting:
+            await self._apart(_nothing)
+        await self._patiently(lambda: _run(self._file, statement, ()))
+        self._committed = self._file.total_changes
+        self._has_changed_more = False
+
+    async def set_up(self, pragmas: Sequence[str]) -> None:
+        """Set a new connection up."""
+        for pragma in pragmas:
+            await self._patiently(partial(_run, self._file, f"PRAGMA {pragma}", ()))
+
+    async def commit(self) -> None:
+        """End the transaction; one that changed something, in the thread, as the disk takes its time."""
+        await self._end_streams()
+        if not self._waiting and not self._has_changed():
+            await self._patiently(self._file.commit)
+            return
+        await self._patiently_apart(self._file.commit, can_be_stopped=False)
+
+    async def rollback(self) -> None:
+        """Undo the transaction, behind whatever the thread still has in hand."""
+        await self._end_streams()
+        if self._waiting:
+            await self._apart(self._file.rollback, can_be_stopped=False)
+        elif self._file.in_transaction:
+            self._file.rollback()
+
+    async def apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something of any length with the connection, in its thread."""
+        self._has_changed_more = True
+        return await self._patiently_apart(lambda: work(self._file))
+
+    async def stream(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        """Run a statement as far as its first row."""
+
+        def run(file: sqlite3.Connection) -> sqlite3.Cursor:
+            cursor = file.cursor()
+            self._streams.append(cursor)
+            return cursor.execute(statement, values)
+
+        return await self.apart(run)
+
+    async def end_stream(self, cursor: sqlite3.Cursor) -> None:
+        """Give up what is left of it."""
+        if cursor in self._streams:
+            self._streams.remove(cursor)
+            await self._apart(cursor.close, can_be_stopped=False)
+
+    async def _end_streams(self) -> None:
+        # One that is left open keeps its moment for all transactions that follow.
+        while self._streams:
+            await self.end_stream(self._streams[-1])
+
+    def interrupt(self) -> None:
+        """Stop the statement under way, if there is one."""
+        with suppress(sqlite3.ProgrammingError):  # it is closed: nothing is
+            self._file.interrupt()
+
+    async def close(self) -> None:
+        """Close it: the last one brings the log home, so in the thread. Safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self._apart(self._file.close, can_be_stopped=False)
+        finally:
+            self._end_thread()
+
+    def stop(self) -> None:
+        """Close it without waiting for it."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._waiting:
+            self._jobs.put(_Job(None, None, self._file.close))
+        else:
+            self._file.close()
+        self._end_thread()
+
+    def _end_thread(self) -> None:
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread = None
+
+    def _is_over(self) -> bool:
+        return time.perf_counter() > self._until
+
+    def _has_changed(self) -> bool:
+        return self._has_changed_more or self._file.total_changes != self._committed
+
+    async def _give_turn(self) -> None:
+        self._spent_s, self._in_a_row = 0.0, 0
+        await asyncio.sleep(0)
+
+    def _learn(self, statement: str, values: Sequence[Any]) -> _Pace:
+        if len(_paces) >= PACES_MAX:
+            _paces.clear()
+        pace = _paces[statement] = self._first_pace(statement, values)
+        return pace
+
+    def _first_pace(self, statement: str, values: Sequence[Any]) -> _Pace:
+        if _READS.match(statement) or (_WITH.match(statement) and not _CHANGES_WITHIN.search(statement)):
+            return _Pace(is_read=True)
+        if _FRAMES.match(statement):
+            return _Pace(is_read=False)
+        if not _CHANGES.match(statement) and not _WITH.match(statement):
+            return _Pace(is_read=False, in_thread=math.inf)
+        if self._waiting:
+            return _Pace(is_read=False, in_thread=TRIALS)
+        cursor = sqlite3.Connection.cursor(self._file)
+        try:
+            plan = cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        except sqlite3.Error:
+            # It will say itself what is wrong with it.
+            return _Pace(is_read=False)
+        return _Pace(is_read=False, in_thread=TRIALS if any(_LOOKS_THROUGH.match(row[3]) for row in plan) else 0)
+
+    async def _execute_apart(self, statement: str, values: Sequence[Any], pace: _Pace) -> Answer:
+        if not pace.is_read and pace.in_thread == math.inf:
+            self._has_changed_more = True
+
+        def run() -> Answer:
+            begun = time.perf_counter()
+            try:
+                return _run(self._file, statement, values)
+            finally:
+                pace.took(time.perf_counter() - begun, was_in_thread=True)
+
+        return await self._patiently_apart(run)
+
+    async def _patiently(self, run: Callable[[], T]) -> T:
+        """Try again while another has the lock, until the busy timeout."""
+        end = time.monotonic() + self._busy_timeout_s
+        for attempt in range(1_000_000):
+            try:
+                return run()
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > end:
+                    raise
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        raise AssertionError("unreachable: the timeout is shorter")
+
+    async def _patiently_apart(self, run: Callable[[], T], *, can_be_stopped: bool = True) -> T:
+        end = time.monotonic() + self._busy_timeout_s
+        for attempt in range(1_000_000):
+            try:
+                return await self._apart(run, can_be_stopped=can_be_stopped)
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > end:
+                    raise
+            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        raise AssertionError("unreachable: the timeout is shorter")
+
+    async def _apart(self, run: Callable[[], T], *, can_be_stopped: bool = True) -> T:
+        """In the thread, which is made by the first who asks for it."""
+        if self._thread is None:
+            self._thread = Thread(target=_work, args=(self._jobs,), name="hub-sqlite", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._waiting += 1
+        self._spent_s, self._in_a_row = 0.0, 0
+        self._jobs.put(_Job(loop, self._answered(future), run))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if can_be_stopped:
+                self.interrupt()
+            raise
+
+    def _answered(self, future: asyncio.Future[Any]) -> Callable[[Any, BaseException | None], None]:
+        def answered(result: Any, error: BaseException | None) -> None:
+            self._waiting -= 1
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        return answered
+
+
+class _Job(NamedTuple):
+    loop: asyncio.AbstractEventLoop | None
+    answered: Callable[[Any, BaseException | None], None] | None
+    run: Callable[[], Any]
+
+
+def _work(jobs: SimpleQueue[_Job | None]) -> None:
+    """What a thread does until its connection is closed."""
+    while (job := jobs.get()) is not None:
+        result, error = None, None
+        try:
+            result = job.run()
+        except BaseException as raised:
+            error = raised
+        if job.loop is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                job.loop.call_soon_threadsafe(cast(Any, job.answered), result, error)
+        # The next may be long in coming.
+        del job, result, error
+
+
+def _run(file: sqlite3.Connection, statement: str, values: Sequence[Any]) -> Answer:
+    cursor = file.cursor()
+    try:
+        cursor.execute(statement, values)
+        description = cursor.description
+        rows = [] if description is None else cursor.fetchall()
+    except BaseException:
+        # The error keeps it alive, and a statement that did not end keeps its moment for all that follow.
+        cursor.close()
+        raise
+    return Answer(rows, cursor.rowcount, description, cursor.lastrowid)
+
+
+def _nothing() -> None:
+    """What the thread does for one who only waits until it is free."""
+
+
+def _is_stopped(error: sqlite3.OperationalError) -> bool:
+    return _code(error) == sqlite3.SQLITE_INTERRUPT
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    # A snapshot that is too old to write does not get younger.
+    return _code(error) & 0xFF == sqlite3.SQLITE_BUSY and _code(error) != sqlite3.SQLITE_BUSY_SNAPSHOT
+
+
+def _code(error: sqlite3.OperationalError) -> int:
+    return getattr(error, "sqlite_errorcode", 0)
+
+
+def open_file(database: str, **options: Any) -> sqlite3.Connection:
+    """SQLite's own connection: it begins and commits nothing by itself, and waits for no lock."""
+    settings = {"check_same_thread": False, "cached_statements": STATEMENTS_KEPT, "timeout": 0}
+    file: sqlite3.Connection = sqlite3.connect(database, isolation_level=None, **{**options, **settings})
+    return file
+
+
+class Module(AsyncAdapt_aiosqlite_dbapi):
+    """What SQLAlchemy takes for the asynchronous driver."""
+
+    def __init__(self, pragmas: Sequence[str]) -> None:
+        super().__init__(aiosqlite, cast(Any, sqlite3))
+        self._pragmas = pragmas
+
+    def connect(self, database: str, *, timeout: float, **options: Any) -> Any:
+        """Open a connection and set it up."""
+        driver = Driver(open_file(database, **options), busy_timeout_s=timeout)
+        try:
+            await_(driver.set_up(self._pragmas))
+        except BaseException:
+            driver.stop()
+            raise
+        return Connection(driver)
+
+
+class Connection(AsyncAdapt_terminate, AdaptedConnection):
+    """The connection as SQLAlchemy uses it."""
+
+    __slots__ = ()
+
+    _connection: Driver  # type: ignore[assignment]
+
+    def __init__(self, driver: Driver) -> None:
+        self._connection = driver
+
+    @property
+    def isolation_level(self) -> None:
+        """SQLAlchemy asks whether the driver begins by itself."""
+        return
+
+    def cursor(self, server_side: bool = False) -> Cursor:
+        """One for a single statement."""
+        return StreamCursor(self._connection) if server_side else Cursor(self._connection)
+
+    def begin(self, statement: str) -> None:
+        """Begin a transaction."""
+        await_(self._connection.begin(statement))
+
+    def commit(self) -> None:
+        """End it."""
+        await_(self._connection.commit())
+
+    def rollback(self) -> None:
+        """Undo it."""
+        await_(self._connection.rollback())
+
+    def close(self) -> None:
+        """Close the connection."""
+        await_(self._connection.close())
+
+    def create_function(self, name: str, arguments: int, function: Callable[..., Any], **options: Any) -> None:
+        """Make a function known to SQL."""
+        self._connection._file.create_function(name, arguments, function, **options)
+
+    def _handle_exception(self, error: Exception) -> NoReturn:
+        raise error
+
+    async def _terminate_graceful_close(self) -> None:
+        await self._connection.close()
+
+    def _terminate_force_close(self) -> None:
+        self._connection.stop()
+
+
+class Cursor:
+    """A statement and its rows, which are all there when it has run."""
+
+    __slots__ = ("_driver", "_rows", "arraysize", "description", "lastrowid", "rowcount")
+
+    server_side = False
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._rows: deque[Any] = deque()
+        self.arraysize = 1
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+
+    def execute(self, operation: str, parameters: Any = None) -> None:
+        """Run it."""
+        self._take(await_(self._driver.execute(operation, () if parameters is None else parameters)))
+
+    def executemany(self, operation: str, parameters: Any) -> None:
+        """Run it for each of them."""
+        self._take(await_(self._driver.executemany(operation, parameters)))
+
+    def _take(self, answer: Answer) -> None:
+        rows, self.rowcount, self.description, self.lastrowid = answer
+        self._rows = deque(rows)
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """The next rows."""
+        rows = self._rows
+        return [rows.popleft() for _ in range(min(self.arraysize if size is None else size, len(rows)))]
+
+    def fetchall(self) -> list[Any]:
+        """All other rows."""
+        rows, self._rows = self._rows, deque()
+        return list(rows)
+
+    def setinputsizes(self, *_sizes: Any) -> None:
+        """SQLite has none."""
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._rows.clear()
+
+    async def _async_soft_close(self) -> None:
+        return
+
+
+class StreamCursor(Cursor):
+    """A statement whose rows are taken a few at a time, each time in the thread: nobody knows how far the next is."""
+
+    __slots__ = ("_cursor",)
+
+    server_side = True
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver)
+        self._cursor: sqlite3.Cursor | None = None
+
+    def execute(self, operation: str, parameters: Any = None) -> None:
+        """Run it as far as its first row."""
+        values = () if parameters is None else parameters
+        self._cursor = cursor = await_(self._driver.stream(operation, values))
+        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        return await_(self._driver.apart(lambda _: self._opened.fetchone()))
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        """The next rows."""
+        count = self.arraysize if size is None else size
+        return await_(self._driver.apart(lambda _: self._opened.fetchmany(count)))
+
+    def fetchall(self) -> list[Any]:
+        """All other rows."""
+        return await_(self._driver.apart(lambda _: self._opened.fetchall()))
+
+    def close(self) -> None:
+        """Give the statement up."""
+        if self._cursor is not None:
+            cursor, self._cursor = self._cursor, None
+            await_(self._driver.end_stream(cursor))
+
+    @property
+    def _opened(self) -> sqlite3.Cursor:
+        assert self._cursor is not None, "it has run, and is not closed"
+        return self._cursor
