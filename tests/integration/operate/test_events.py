@@ -5,20 +5,48 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
+from sqlalchemy import ColumnElement, Select, delete, select
 
 from hub.errors import UsageError
 from hub.event import chain_of, trace_id_of
 from hub.ledger import Account, Book, Move
 from hub.money import Money
 from hub.operate.event_details import payload_of, show_event
-from hub.operate.events import EventFilter, list_events
+from hub.operate.events import SKEW_S, EventFilter, list_events
 from hub.operate.masking import Mask, mask_of
 from hub.operate.parked import discard
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.operate.desk import Desk
+
+
+async def test_a_time_is_found_between_numbers_with_gaps(desk: Desk) -> None:
+    assert await found(desk.store, since=desk.clock.now(), until=desk.clock.now()) == []
+    times = []
+    for number in range(12):
+        # Far apart, so that the clocks of two processes could not tell it either.
+        desk.clock.advance(2 * SKEW_S)
+        times.append(desk.clock.now())
+        await desk.event(number)
+    gone = t.inbox.c.dedupe_id.in_([f"order-{number}" for number in (0, 4, 5, 6, 11)])
+    await desk.store.write(
+        lambda conn: conn.execute(delete(t.deliveries).where(t.deliveries.c.event_id.in_(_ids(gone))))
+    )
+    await desk.store.write(lambda conn: conn.execute(delete(t.inbox).where(gone)))
+    left = [number for number in range(12) if number not in (0, 4, 5, 6, 11)]
+    for at in (*times, *(time + timedelta(seconds=SKEW_S) for time in times)):
+        later = [f"order-{number}" for number in reversed(left) if times[number] >= at]
+        earlier = [f"order-{number}" for number in reversed(left) if times[number] < at]
+
+        assert await found(desk.store, since=at) == later
+        assert await found(desk.store, until=at) == earlier
+
+
+def _ids(where: ColumnElement[bool]) -> Select[UUID]:
+    return select(t.inbox.c.id).where(where)
 
 
 async def found(store: Store, **wanted: object) -> list[str | None]:
