@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.databases import connected, database
 from hub.console.pages.events import PAGE, WINDOW
+from hub.inbox.identity import identity_hash
 from hub.operate.events import EventFilter, list_events
 from hub.operate.finding import find_events
 from hub.operate.pulse import read_lanes, read_pulse
+from hub.store import tables as t
 from hub.store.schema import upgrade
 from hub.store.store import Store
 
 EVENTS: Final = 1_000_000
 ROUNDS: Final = 40
 BOUND_MS: Final = 200.0
+APART: Final = timedelta(milliseconds=100)
+TEN_MINUTES: Final = timedelta(minutes=10)
 SOURCES: Final = ("sepay", "loymax", "shop", "paypay")
 ID: Final = "('01930000-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid"
 
@@ -69,7 +77,9 @@ async def measure(events: int, rounds: int) -> int:
             async with connected(url) as connection:
                 for statement in FILL:
                     await connection.execute(statement.replace("EVENTS_MADE", str(events)), timeout=1_800)
-            found = {name: await _timed(ask, rounds, events) for name, ask in _ways(store).items()}
+            places = _places(rounds, events)
+            newest_at = await _known_by_their_senders(store, places)
+            found = {name: await _timed(ask, places) for name, ask in _ways(store, events, newest_at).items()}
         finally:
             await store.close()
     for name, (middle, slow) in found.items():
@@ -78,23 +88,54 @@ async def measure(events: int, rounds: int) -> int:
     return 1 if any(slow >= BOUND_MS for _, slow in found.values()) else 0
 
 
-def _ways(store: Store) -> dict[str, Callable[[int], Awaitable[object]]]:
+def _places(rounds: int, events: int) -> list[int]:
+    """Numbers of events, spread over all of them, the same in every run."""
+    return [1 + (number * 7_919 * 31) % max(1, events - 1) for number in range(rounds)]
+
+
+async def _known_by_their_senders(store: Store, places: Sequence[int]) -> datetime:
+    """Give the events that are asked for the identities by which their senders know them; answers when the newest came.
+
+    The others have as many rows, by a hash that the database can make.
+    """
+    made = {n: identity_hash(SOURCES[n % len(SOURCES)], f"d-{n}") for n in places}
+
+    async def work(conn: AsyncConnection) -> datetime:
+        for n, id_hash in made.items():
+            stood_in = t.identities.c.id_hash == hashlib.md5(f"i{n}".encode()).digest()
+            await conn.execute(update(t.identities).where(stood_in).values(id_hash=id_hash))
+        newest: datetime = (await conn.execute(select(func.max(t.inbox.c.received_at)))).scalar_one()
+        return newest
+
+    return await store.write(work)
+
+
+def _ways(store: Store, events: int, newest_at: datetime) -> dict[str, Callable[[int], Awaitable[object]]]:
     """Every way of asking, given a number of an event."""
+
+    async def one(text: str) -> object:
+        found = await find_events(store, text, SOURCES)
+        assert found, text
+        return found
 
     async def page(n: int, wanted: EventFilter, *, before: int | None = None) -> object:
         return await list_events(store, wanted, before=before, limit=PAGE, window=WINDOW)
 
-    async def now_of() -> object:
+    def at(n: int) -> datetime:
+        return newest_at - (events - n) * APART
 
+    async def now_of() -> object:
         now = datetime.now(UTC)
         async with store.reading() as conn:
             await read_lanes(conn, now)
         return await read_pulse(store, now)
 
     return {
-        "one field: order code": lambda n: find_events(store, f"ORD{n}", SOURCES),
-        "one field: id": lambda n: find_events(store, f"01930000-0000-7000-8000-{n:012x}", SOURCES),
-        "one field: key": lambda n: find_events(store, f"customer-{n % 100_000}", SOURCES),
+        "one field: order code": lambda n: one(f"ORD{n}"),
+        "one field: id": lambda n: one(f"01930000-0000-7000-8000-{n:012x}"),
+        "one field: key": lambda n: one(f"customer-{n % 100_000}"),
+        "one field: sender's id": lambda n: one(f"d-{n}"),
+        "one field: trace": lambda n: one(hashlib.md5(str(n).encode()).hexdigest()),
         "one field: nothing": lambda n: find_events(store, f"nothing-{n}", SOURCES),
         "newest": lambda n: page(n, EventFilter()),
         "a page in the middle": lambda n: page(n, EventFilter(), before=n),
@@ -108,15 +149,20 @@ def _ways(store: Store) -> dict[str, Callable[[int], Awaitable[object]]]:
         "state refused": lambda n: page(n, EventFilter(state="refused"), before=n),
         "state unmatched": lambda n: page(n, EventFilter(state="unmatched"), before=n),
         "sender's id": lambda n: page(n, EventFilter(dedupe_id=f"d-{n}"), before=n + 1),
+        "state waiting": lambda n: page(n, EventFilter(state="waiting"), before=n),
+        "state discarded": lambda n: page(n, EventFilter(state="discarded"), before=n),
+        "state applied": lambda n: page(n, EventFilter(state="applied"), before=n),
+        "ten minutes": lambda n: page(n, EventFilter(since=at(n) - TEN_MINUTES, until=at(n))),
+        "until then": lambda n: page(n, EventFilter(until=at(n))),
+        "since then, refused": lambda n: page(n, EventFilter(since=at(n), state="refused")),
+        "the oldest page": lambda n: page(n, EventFilter(), before=PAGE + n % PAGE),
         "the overview's figures": lambda _: now_of(),
     }
 
 
-async def _timed(ask: Callable[[int], Awaitable[object]], rounds: int, events: int) -> tuple[float, float]:
+async def _timed(ask: Callable[[int], Awaitable[object]], places: Sequence[int]) -> tuple[float, float]:
     took = []
-    for number in range(rounds):
-        # Spread over all of them, the same in every run.
-        place = 1 + (number * 7_919 * 31) % max(1, events - 1)
+    for place in places:
         begun = time.perf_counter()
         await ask(place)
         took.append((time.perf_counter() - begun) * 1000)
