@@ -63,12 +63,17 @@ class Chain:
         """Whether somebody else seals at the moment."""
         return head.holder not in (None, self._me) and _lasts(head, self._clock.now())
 
+    def is_held(self, head: Head | None) -> bool:
+        """Whether this one seals, from this head on, and need not renew its lease yet."""
+        if head is None or head.holder != self._me:
+            return False
+        return _lasts(head, self._clock.now(), at_least_s=RENEWED_S)
+
     async def hold(self, head: Head) -> Head | None:
         """Be the one who seals, from this head on; None where somebody else was faster."""
-        now = self._clock.now()
-        if head.holder == self._me and _lasts(head, now, at_least_s=RENEWED_S):
+        if self.is_held(head):
             return head
-        held = self._next(head, now)
+        held = self._next(head, self._clock.now())
 
         async def work(conn: AsyncConnection) -> bool:
             return await _still_at(conn, head) and await _write_head(conn, held)

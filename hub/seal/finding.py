@@ -72,6 +72,11 @@ class Finder:
         """What the next block may seal. ``settle_late`` is told when that has been written, or there was nothing."""
         return await self._look(conn, self._ripe(await self._tops(conn)))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it looks for numbers that were drawn and not seen."""
+        return bool(self._late)
+
     def settle_late(self, batch: Batch) -> None:
         """Remember which numbers were not there."""
         now = self._clock.monotonic()

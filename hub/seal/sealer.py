@@ -20,10 +20,13 @@ from hub.clock import Clock
 from hub.errors import StoreUnavailableError
 from hub.seal import metrics
 from hub.seal.chain import Chain, Head, read_head
-from hub.seal.finding import Finder
+from hub.seal.finding import SERIAL, Finder
+from hub.seal.kinds import KINDS
 from hub.seal.members import DamagedError
 from hub.seal.sweeping import Sweep
 from hub.signal import is_set_within
+from hub.store.alone import read_alone
+from hub.store.direct import Direct
 from hub.store.store import Store
 from hub.store.words import words_for_logs
 
@@ -33,6 +36,8 @@ LAG_S: Final = 2.0
 """How long a row is left alone, so that transactions which drew an earlier number have committed by then."""
 BUSY_SHARE: Final = 0.2
 """How much of its time the sealer works at most while it has to catch up."""
+QUIET_LAGS: Final = 2
+"""After so many times the lag without anything new, a whole look has looked at the newest."""
 HEAD_LOG_S: Final = 10.0
 """How often at most the head goes into the log."""
 
@@ -46,6 +51,7 @@ class Sealer:
         self._store = store
         self._clock = clock
         self._interval_s = interval_s
+        self._lag_s = lag_s
         self._stopping = asyncio.Event()
         self._chain = Chain(store, clock, clock.new_id())
         self._finder = Finder(store.dialect, clock, lag_s=lag_s)
@@ -53,6 +59,11 @@ class Sealer:
         self._sweep_rests_until = 0.0
         self._is_mine = False
         """Whether this one held the lease when it last looked."""
+        self._held: Head | None = None
+        self._news: list[object] = []
+        """What the last short look has seen, since ``_news_at``; ``_was_all``: a whole one has sealed all of it."""
+        self._news_at = clock.monotonic()
+        self._was_all = False
         self._caught_up_at = clock.monotonic()
         self._logged = (0, clock.monotonic() - HEAD_LOG_S)
 
@@ -96,26 +107,42 @@ class Sealer:
 
     async def seal(self) -> bool:
         """Append one block over what is final and not sealed, if there is anything; answers whether there is more."""
+        if await self._is_quiet():
+            return False
         async with self._store.reading() as conn:
             head = await read_head(conn)
         self._tell(head)
         held = None if self._chain.is_others(head) else await self._chain.hold(head)
-        self._is_mine = held is not None
+        self._held, self._is_mine = held, held is not None
         if held is None:
             return False
         async with self._store.reading() as conn:
             batch = await self._finder.look(conn)
+        self._was_all = not batch and self._clock.monotonic() - self._news_at > QUIET_LAGS * self._lag_s
         if not batch:
             self._finder.settle_late(batch)
             return False
         new = await self._chain.append(batch, held)
         if new is None:
             return True
+        self._held = new
         self._finder.settle_late(batch)
         for kind, count in Counter(one.kind for one in batch.members).items():
             metrics.SEALED.labels(kind=kind).inc(count)
         self._tell(new)
         return batch.is_full
+
+    async def _is_quiet(self) -> bool:
+        """Whether all there is was sealed and nothing has come since, so that this short look is enough.
+
+        A whole one follows when the lease has to be renewed, and while anything is waited for.
+        """
+        [(turn, has_pending, *news)] = await read_alone(self._store, _NEWS)
+        if news != self._news:
+            self._news, self._news_at, self._was_all = news, self._clock.monotonic(), False
+        is_waiting = bool(has_pending) or self._finder.is_waiting
+        is_mine = self._held is not None and self._held.turn == turn and self._chain.is_held(self._held)
+        return self._was_all and is_mine and not is_waiting
 
     async def sweep(self) -> bool:
         """Look once behind everything that is sealed; False once all has been looked at."""
@@ -129,3 +156,12 @@ class Sealer:
         if head.number != number and now - at >= HEAD_LOG_S:
             self._logged = (head.number, now)
             log.info("seal_head_advanced", number=head.number, hash=head.hash.hex())
+
+
+def _news() -> str:
+    """Whose turn it is, whether anything was passed before it was final, and the newest of each kind."""
+    tops = ", ".join(f'(SELECT max("{KINDS[kind].id}") FROM "{KINDS[kind].table.name}")' for kind in SERIAL)  # noqa: S608 - our names
+    return f"SELECT (SELECT turn FROM seal_state), EXISTS (SELECT 1 FROM seal_pending), {tops}"  # noqa: S608 - as above
+
+
+_NEWS = Direct(postgresql=_news(), sqlite=_news())

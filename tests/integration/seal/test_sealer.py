@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, Table, delete, func, insert, select
+from sqlalchemy import Row, Table, delete, event, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import UsageError
 from hub.operate.replay import replay
 from hub.seal import tables as s
 from hub.seal.chain import LEASE_S
+from hub.seal.finding import LATE_S
 from hub.seal.members import members_of_block, sealed_between
+from hub.seal.sealer import Sealer
 from hub.seal.verifying import verify_seal
 from hub.store import tables as t
 from hub.store.store import Store
@@ -277,3 +279,40 @@ async def _put_back(store: Store, kept: dict[str, list[dict[str, object]]]) -> N
                 await conn.execute(insert(table), kept[table.name])
 
     await store.write(work)
+
+
+async def test_where_nothing_happens_one_look_by_one_statement_is_enough(store: Store, clock: SettableClock) -> None:
+    async with till(store) as parts:
+        await sell(parts, 2)
+        sealer = Sealer(store, clock, interval_s=1.0, lag_s=1.0)
+        # Numbers that nobody has used are looked for, for a while.
+        for wait_s in (*[1.0] * 5, LATE_S, *[1.0] * 4):
+            await sealer.seal()
+            clock.advance(wait_s)
+        complete = len(await _sealed(store))
+        asked: list[str] = []
+
+        def note(_conn: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+            asked.append(statement)
+
+        engines = {id(one.sync_engine.pool): one.sync_engine for one in (store.reader, store.writer)}
+        for engine in engines.values():
+            event.listen(engine, "before_cursor_execute", note)
+        looks = []
+        for _ in range(10):
+            await sealer.seal()
+            clock.advance(1.0)
+            looks.append(len([one for one in asked if one.startswith("SELECT")]))
+            asked.clear()
+        # The others are those that renew the lease.
+        assert looks.count(1) >= 6, looks
+
+        await sell(parts, 1, first=2)
+        for _ in range(8):
+            await sealer.seal()
+            clock.advance(1.0)
+
+    assert len(await _sealed(store)) > complete
+    report = await verify_seal(store)
+    assert report.holds
+    assert sum(report.unsealed.values()) == 0
