@@ -76,6 +76,9 @@ told_by_mypy() {
 }
 
 forget_the_callers_hub
+# Where it is set, as in many images, each of the many processes here compiles everything anew: 17 s instead of 9 s for
+# each that collects the tests, and a second for each hub.
+unset PYTHONDONTWRITEBYTECODE
 [ "${1:-all}" != all ] || start_mypy
 start_servers
 case ${1:-all} in
