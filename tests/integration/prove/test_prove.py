@@ -27,6 +27,7 @@ from hub.store.store import Store
 from tests.integration.seal.till import look, seal_all, sell, till
 
 IS_LONG = os.environ.get("HUB_TEST_LONG", "0") != "0"
+"""The 100,000 events may take longer than a test may: run them with ``-o timeout=0 -o faulthandler_timeout=0``."""
 EVENTS = 150
 AT_ONCE = 1_500
 """Fewer than an inbox takes in hand."""
