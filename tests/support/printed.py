@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,8 +119,9 @@ class Bash:
 def bash(folder: Path, environ: Mapping[str, str]) -> Iterator[Bash]:
     """A shell in this folder with this environment and nothing else."""
     is_long = os.environ.get("HUB_TEST_LONG", "0") != "0"
+    forks: AbstractContextManager[list[str]] = nullcontext([]) if is_long else forking(folder, environ)
     with (
-        nullcontext([]) if is_long else forking(folder, environ) as how,
+        forks as how,
         subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,

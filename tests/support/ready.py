@@ -95,8 +95,8 @@ def _run(arguments: list[str], environ: Mapping[str, str]) -> int:
         main()
     except SystemExit as end:
         code = end.code
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] - there is one
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         code = 1
     if isinstance(code, str):
         sys.stderr.write(f"{code}\n")
