@@ -82,6 +82,8 @@ class LocalTransport(LocalQueues):
         super().__init__(store)
         self._clock = clock
         self._exchanges = _Exchanges([])
+        self._waiting: set[str] = set()
+        self._looked_at_s = -POLL_S
         self._arrived: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._consuming: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -201,11 +203,28 @@ class LocalTransport(LocalQueues):
                 await asyncio.wait({stopped}, timeout=pause_s)
 
     async def _wait(self, queue: str, stopped: asyncio.Future[Any]) -> None:
+        """Until something is in the queue, as far as anybody knows, or nobody is to wait any more."""
         arrived = asyncio.ensure_future(self._arrived[queue].wait())
+        self._waiting.add(queue)
         try:
-            await asyncio.wait({arrived, stopped}, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+            while not (arrived.done() or stopped.done()):
+                await asyncio.wait({arrived, stopped}, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                if not self._arrived[queue].is_set() and not stopped.done():
+                    await self._look()
         finally:
+            self._waiting.discard(queue)
             arrived.cancel()
+
+    async def _look(self) -> None:
+        """Wake those whose queues are not empty: one look for all that wait. It costs no write."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_at_s < POLL_S / 2:
+            return
+        self._looked_at_s = now_s
+        names = sorted(self._waiting)
+        found = names if self._store.dialect == "postgresql" else json.dumps(names)
+        for (queue,) in await read_alone(self._store, _NOT_EMPTY, found):
+            self._arrived[queue].set()
 
     async def _hand_out(self, queue: str, most: int) -> list[Delivered]:
         """The head of the queue. That it is handed out is committed first, so that a crash shows as a redelivery."""
@@ -374,6 +393,14 @@ _STORE_MANY = BulkInsert(
     ("id", "queue", "message_id", "routing_key", "content_type", "payload", "headers"),
     same=("published_at", "deliveries"),
     conflict='ON CONFLICT ("queue", "message_id") DO NOTHING',
+)
+_NOT_EMPTY = Direct(
+    postgresql="""\
+SELECT q.name FROM unnest($1::text[]) AS q (name)
+WHERE (SELECT m.id FROM local_messages AS m WHERE m.queue = q.name ORDER BY m.id LIMIT 1) IS NOT NULL""",
+    sqlite="""\
+SELECT q.value FROM json_each(?1) AS q
+WHERE (SELECT m.id FROM local_messages AS m WHERE m.queue = q.value ORDER BY m.id LIMIT 1) IS NOT NULL""",
 )
 _HAS_ANY = Direct(postgresql="", sqlite="SELECT 1 FROM local_messages WHERE queue = ? LIMIT 1")
 _HAND_OUT = Direct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -12,6 +13,7 @@ from hub.store.store import Store
 from hub.transports import (
     Binding,
     Confirmed,
+    Delivered,
     LocalQueues,
     LocalTransport,
     OutboundMessage,
@@ -203,3 +205,29 @@ async def test_what_cannot_be_routed_is_told_by_the_bindings_of_today(
     await LocalTransport(store, clock).declare(bound(others="refund.#"))
 
     assert await broker.publish([message("1", "refund.paid")]) == [Confirmed()]
+
+
+async def test_one_look_wakes_all_whose_queues_others_have_filled(
+    broker: LocalTransport, store: Store, clock: SettableClock
+) -> None:
+    seen: dict[str, list[str]] = {"orders": [], "refunds": []}
+    stopping = asyncio.Event()
+    filled = asyncio.Event()
+
+    async def consume(queue: str) -> None:
+        async def note(batch: Sequence[Delivered]) -> None:
+            seen[queue] += [one.message_id for one in batch]
+            if all(seen.values()):
+                filled.set()
+
+        await broker.consume(queue, note, stopping=stopping)
+
+    consumers = [asyncio.create_task(consume(queue)) for queue in seen]
+    await asyncio.sleep(0.1)
+    await LocalTransport(store, clock).publish([message("1", "order.refunded")])
+
+    async with asyncio.timeout(10):
+        await filled.wait()
+    stopping.set()
+    await asyncio.gather(*consumers)
+    assert seen == {"orders": ["1"], "refunds": ["1"]}
