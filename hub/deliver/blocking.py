@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.store import tables as t
+from hub.store.direct import Direct
 from hub.store.numbers import among, as_numbers
 from hub.store.upserts import insert_for
 
@@ -120,5 +121,10 @@ async def hold_chains(conn: AsyncConnection, chains: Collection[int]) -> set[int
     """Lock the rows of these chains, in order, until the commit; answers those that are blocked."""
     if not chains:
         return set()
-    query = select(t.blocked.c.chain).where(t.blocked.c.chain.in_(chains)).order_by(t.blocked.c.chain)
-    return {row[0] for row in await conn.execute(query.with_for_update())}
+    return {row[0] for row in await _HOLD.rows(conn, as_numbers(conn.dialect.name, chains))}
+
+
+_HOLD = Direct(
+    postgresql="SELECT chain FROM blocked WHERE chain = ANY ($1::bigint[]) ORDER BY chain FOR UPDATE",
+    sqlite="SELECT chain FROM blocked WHERE chain IN (SELECT value FROM json_each(?))",
+)

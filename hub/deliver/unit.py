@@ -21,7 +21,6 @@ from hub.store.bulk import BulkInsert, Record
 from hub.store.sequences import draw
 from hub.store.session import open_session
 from hub.store.store import interrupt
-from hub.store.upserts import insert_for
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -77,31 +76,27 @@ class UnitOfWork:
 
     async def _store_timers(self, owned: Sequence[Owned]) -> None:
         rows = [
-            {
-                "id": uuid7(),
-                "due_at": timer.due_at,
-                "type": timer.draft_type,
-                "key": timer.key,
-                "dedupe_id": timer.dedupe_id,
-                "payload": timer.payload,
-                "traceparent": timer.traceparent,
-                "hops": timer.hops,
-                "cause": timer.cause,
-            }
+            (
+                uuid7(),
+                timer.due_at,
+                timer.draft_type,
+                timer.key,
+                timer.dedupe_id,
+                timer.payload,
+                timer.traceparent,
+                timer.hops,
+                timer.cause,
+            )
             for one in owned
             for timer in one.effects.timers
         ]
         if rows:
-            await self.conn.execute(insert(t.timers), rows)
+            await _INSERT_TIMERS.run(self.conn, rows)
 
     async def _store_tags(self, owned: Sequence[Owned]) -> None:
-        rows = [
-            {"name": name, "value": value, "event_id": one.event_id}
-            for one in owned
-            for name, value in sorted(one.effects.tags)
-        ]
+        rows = [(name, value, one.event_id) for one in owned for name, value in sorted(one.effects.tags)]
         if rows:
-            await self.conn.execute(insert_for(self.conn.dialect.name, t.tags).on_conflict_do_nothing(), rows)
+            await _INSERT_TAGS.run(self.conn, rows)
 
     async def _store_reviews(self, owned: Sequence[Owned]) -> None:
         rows = [
@@ -193,6 +188,12 @@ _INSERT_MESSAGES = BulkInsert(
     ),
     same=("state", "attempts", "created_at"),
 )
+
+
+_INSERT_TIMERS = BulkInsert(
+    t.timers, ("id", "due_at", "type", "key", "dedupe_id", "payload", "traceparent", "hops", "cause")
+)
+_INSERT_TAGS = BulkInsert(t.tags, ("name", "value", "event_id"), conflict="ON CONFLICT DO NOTHING")
 
 
 class BatchTransaction:
