@@ -89,7 +89,7 @@ async def test_whoever_has_no_task_is_told_after_the_commit_too(counting: Counti
 async def test_one_that_cannot_be_told_does_not_keep_the_answer_from_its_neighbours(counting: CountingStore) -> None:
     async with an_inbox(counting) as inbox:
         told: list[Accepted | Exception] = []
-        inbox.acceptor.accept_soon(message({"n": 1}), lambda _: 1 / 0)  # type: ignore[arg-type,return-value]
+        inbox.acceptor.accept_soon(message({"n": 1}), lambda _: 1 / 0)  # type: ignore[arg-type]
         inbox.acceptor.accept_soon(message({"n": 2}), told.append)
 
         await until(lambda: len(told) == 1)

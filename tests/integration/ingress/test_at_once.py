@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hub.store.store import StoreUnavailableError
+from hub.errors import StoreUnavailableError
 from tests.integration.ingress.conftest import SECRET, FakeInbox, Harness, SoonInbox, Start
 from tests.support.patience import until
 
