@@ -6,11 +6,11 @@ run where they are made, and what could hold up the loop does not:
 - a commit of something waits for the disk, in the connection's thread;
 - a SELECT has ``READ_S_MAX``: past it, it is stopped, which is safe, and runs again in the thread;
 - another statement may not be stopped (its whole transaction would be rolled back), so one that looks through a table
-  is tried in the thread first, and one that was slow goes there for a while;
+  is tried in the thread first, one that was slow goes there for a while, and so do many rows at once;
 - what is neither of them (DDL, a PRAGMA) goes to the thread;
 - a lock that another process holds is asked for again and again, with the loop's sleep in between.
 
-A connection that needs no thread has none. Cancelling stops the statement under way. Source: design.md, decision 24.
+A connection that needs no thread has none. Cancelling stops the statement under way. Source: docs/decisions/0011-sqlite-on-the-loop.md.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ TRIALS: Final = 3
 """How many quick runs in the thread it takes until one that looks through a table runs without."""
 TRANSACTIONS_IN_A_ROW: Final = 8
 """After so many that waited for nothing the loop has a turn as well: their work is not SQLite's alone."""
-ROWS_TOGETHER: Final = 100
-"""Rows of one statement between two looks at the time."""
+ROWS_MAX: Final = 20
+"""Of one statement on the loop: more of them take longer than the way to the thread and back."""
 PROGRESS_STEPS: Final = 1_000
 """SQLite's steps between two looks at the time."""
 STATEMENTS_KEPT: Final = 256
@@ -153,19 +153,16 @@ class Driver:
         return await self._execute_apart(statement, values, pace)
 
     async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
-        """Run one statement for each row; the loop has its turns in between."""
-        changed = 0
-        cursor = self._file.cursor()
-        for start in range(0, len(rows), ROWS_TOGETHER):
-            if self._spent_s > TURN_S_MAX:
-                await self._give_turn()
-            if self._waiting:
-                await self._apart(_nothing)
-            begun = time.perf_counter()
-            cursor.executemany(statement, rows[start : start + ROWS_TOGETHER])
+        """Run one statement for each row. Many go to the thread: the loop has better things to do meanwhile."""
+        if self._waiting or len(rows) > ROWS_MAX:
+            return await self._patiently_apart(partial(_run_many, self._file, statement, rows))
+        if self._spent_s > TURN_S_MAX:
+            await self._give_turn()
+        begun = time.perf_counter()
+        try:
+            return _run_many(self._file, statement, rows)
+        finally:
             self._spent_s += time.perf_counter() - begun
-            changed += cursor.rowcount
-        return Answer([], changed, last_id=cursor.lastrowid)
 
     async def begin(self, statement: str) -> None:
         """Begin a transaction; wait for another's lock as long as the busy timeout says."""
@@ -387,6 +384,12 @@ def _run(file: sqlite3.Connection, statement: str, values: Sequence[Any]) -> Ans
         cursor.close()
         raise
     return Answer(rows, cursor.rowcount, description, cursor.lastrowid)
+
+
+def _run_many(file: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
+    cursor = file.cursor()
+    cursor.executemany(statement, rows)
+    return Answer([], cursor.rowcount, None, cursor.lastrowid)
 
 
 def _nothing() -> None:

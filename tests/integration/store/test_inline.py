@@ -166,19 +166,18 @@ async def test_where_a_statement_runs_is_learnt() -> None:
     assert pace.in_thread == inline.SLOW_RUNS_MAX
 
 
-async def test_many_rows_of_one_statement_give_the_loop_its_turns(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inline, "TURN_S_MAX", 0.0)
+@pytest.mark.parametrize("rows", [inline.ROWS_MAX, 50_000])
+async def test_many_rows_of_one_statement_are_written_in_the_thread(store: Store, rows: int) -> None:
+    async def write(conn: AsyncConnection) -> tuple[int, int]:
+        values: Any = [(number, None) for number in range(rows)]
+        insert = conn.exec_driver_sql("INSERT INTO notes (n, said) VALUES (?, ?)", values)
+        written, turns = await turns_during(insert)
+        return written.rowcount, turns
 
-    async def write(conn: AsyncConnection) -> int:
-        rows: Any = [(number, None) for number in range(1_050)]
-        return (await conn.exec_driver_sql("INSERT INTO notes (n, said) VALUES (?, ?)", rows)).rowcount
+    written, turns = await store.write(write)
 
-    written, turns = await turns_during(store.write(write))
-
-    assert written == await count(store) == 1_050
-    assert turns >= 1
+    assert written == await count(store) == rows
+    assert bool(turns) is (rows > inline.ROWS_MAX)
 
 
 class SlowToCommit(sqlite3.Connection):
