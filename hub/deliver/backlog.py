@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Table, func, select
+from sqlalchemy import ScalarSelect, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.clock import Clock
@@ -55,8 +55,7 @@ class BacklogWatch:
 
 async def read_backlog(conn: AsyncConnection, now: datetime) -> Backlog:
     """Count what is open, state by state: each count reads one partial index."""
-    deliveries = {state: await _count(conn, t.deliveries, state) for state in t.OPEN_STATES}
-    messages = {state: await _count(conn, t.outbox, state) for state in ("ready", "waiting", "parked")}
+    counts = {(table.name, state): _count(table, state) for table, states in _COUNTED.items() for state in states}
     oldest = (
         select(t.inbox.c.received_at)
         .join(t.deliveries, t.deliveries.c.event_seq == t.inbox.c.seq)
@@ -64,11 +63,17 @@ async def read_backlog(conn: AsyncConnection, now: datetime) -> Backlog:
         .order_by(t.deliveries.c.id)
         .limit(1)
     )
-    received_at = await conn.scalar(oldest)
+    # One statement, of which each part reads one index.
+    *found, received_at = (await conn.execute(select(*counts.values(), oldest.scalar_subquery()))).one()
+    numbers = dict(zip(counts, found, strict=True))
     oldest_s = max(0.0, (now - received_at).total_seconds()) if received_at is not None else 0.0
+    deliveries, messages = (
+        {state: numbers[table.name, state] for state in states} for table, states in _COUNTED.items()
+    )
     return Backlog(deliveries, messages, oldest_s)
 
 
+_COUNTED: Mapping[Table, Sequence[str]] = {t.deliveries: t.OPEN_STATES, t.outbox: ("ready", "waiting", "parked")}
 _INDEXED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("deliveries", "ready"): ("ready",),
     ("deliveries", "deferred"): t.OFF_CHAIN_STATES,
@@ -83,10 +88,9 @@ _INDEXED: Mapping[tuple[str, str], tuple[str, ...]] = {
 """The condition of the partial index that holds the rows of each state."""
 
 
-async def _count(conn: AsyncConnection, table: Table, state: str) -> int:
+def _count(table: Table, state: str) -> ScalarSelect[int]:
     indexed = t.in_state(table, *_INDEXED[table.name, state])
-    query = select(func.count()).select_from(table).where(indexed, t.in_state(table, state))
-    return await conn.scalar(query) or 0
+    return select(func.count()).select_from(table).where(indexed, t.in_state(table, state)).scalar_subquery()
 
 
 def _tell(backlog: Backlog) -> None:
