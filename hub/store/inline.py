@@ -10,7 +10,8 @@ run where they are made, and what could hold up the loop does not:
 - what is neither of them (DDL, a PRAGMA) goes to the thread;
 - a lock that another process holds is asked for again and again, with the loop's sleep in between.
 
-A connection that needs no thread has none. Cancelling stops the statement under way. Source: docs/decisions/0011-sqlite-on-the-loop.md.
+A connection that needs no thread has none. Cancelling stops the statement under way.
+Source: docs/decisions/0011-sqlite-on-the-loop.md.
 """
 
 from __future__ import annotations
