@@ -216,7 +216,7 @@ async def test_one_look_wakes_all_whose_queues_others_have_filled(
 
     async def consume(queue: str) -> None:
         async def note(batch: Sequence[Delivered]) -> None:
-            seen[queue] += [one.message_id for one in batch]
+            seen[queue] += [str(one.message_id) for one in batch]
             if all(seen.values()):
                 filled.set()
 
