@@ -20,8 +20,10 @@ from sqlalchemy.dialects.postgresql import asyncpg as _asyncpg  # noqa: F401 - i
 from sqlalchemy.ext.asyncio import base as asyncio_base
 from sqlalchemy.util import concurrency
 
-from hub.store import inline
+from hub.store import alone, inline
 from hub.store.begun import Begun
+from hub.store.direct import _on_postgresql
+from hub.store.opening import begin_with
 from tests.simulation.gate import Crash, Gate, gates
 from tests.simulation.loop import VirtualLoop
 
@@ -157,6 +159,26 @@ _real_await = concurrency.await_
 _run_to_completion = asyncio_base._run_to_completion
 
 
+def _waiting(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, while the loop knows that a server is waited for: no time passes meanwhile."""
+
+    async def waiting(*args: Any, **kwargs: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, VirtualLoop):
+            return await real(*args, **kwargs)
+        loop.outside += 1
+        try:
+            return await real(*args, **kwargs)
+        finally:
+            loop.outside -= 1
+
+    return waiting
+
+
+_DRIVERS_OWN = (_on_postgresql, begin_with, alone._at_once)
+"""They ask the driver past SQLAlchemy."""
+
+
 def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
     """What SQLAlchemy's modules know under which name, and what stands there instead."""
     direct: dict[str, tuple[Any, Any]] = {
@@ -165,6 +187,7 @@ def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
         "_run_to_completion": (_run_to_completion, _complete),
     }
     served = {"await_": direct["await_"], "greenlet_spawn": (_greenlet_spawn, _spawn)}
+    served |= {real.__name__: (real, _waiting(real)) for real in _DRIVERS_OWN}
     for module in [module for name, module in sys.modules.items() if name.startswith(("sqlalchemy", "hub.store"))]:
         for name, (real, other) in (served if dialect == "postgresql" else direct).items():
             if getattr(module, name, None) is real:
