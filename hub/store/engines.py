@@ -97,8 +97,7 @@ def _postgresql(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout_s or CONNECT_TIMEOUT_S,
-        # In turn, each of them would meet every statement for the first time, and so would its server process: that is
-        # what the slowest of a hundred events waited for.
+        # In turn, each of them would meet every statement for the first time, and so would its server process.
         pool_use_lifo=True,
         pool_pre_ping=False,
         hide_parameters=True,
@@ -118,7 +117,14 @@ def _postgresql(
 
 def _learn_types(connection: Any, _record: Any) -> None:
     """Have the driver ask for all array types that the hub uses; it would ask for each when it meets it."""
-    connection.run_async(lambda driver: driver.prepare(_ARRAYS))
+    try:
+        connection.run_async(lambda driver: driver.prepare(_ARRAYS))
+    except BaseException as error:
+        connection.driver_connection.terminate()
+        if not isinstance(error, Exception):
+            raise
+        # The driver has several words for a connection that goes as soon as it has come, one of them about itself.
+        raise ConnectionError(f"lost while it was set up: {type(error).__name__}") from error
 
 
 _ARRAY_KINDS = ("smallint", "integer", "bigint", "text", "bytea", "uuid", "timestamptz", "boolean", "double precision")
