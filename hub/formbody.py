@@ -35,8 +35,16 @@ def parse_body(body: bytes, content_type: str) -> Any:
         if kind == URL_ENCODED:
             return _fields(_url_encoded(body))
         if kind == MULTIPART:
-            return _fields(_parts(body, content_type))
+            return _multipart(body, content_type)
         raise
+
+
+def _multipart(body: bytes, content_type: str) -> dict[str, Any]:
+    try:
+        return _fields(_parts(body, content_type))
+    except RecursionError:
+        # The library reads what stands in brackets in a part's head by calling itself.
+        raise UnreadableError("expected named texts in a multipart form") from None
 
 
 def _fields(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:

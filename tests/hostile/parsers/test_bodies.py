@@ -99,6 +99,13 @@ def test_parts_within_parts_are_no_form(nested: str, end: str) -> None:
         parse_body(levels.encode(), f"{MULTIPART}; boundary=b0")
 
 
+def test_brackets_in_the_head_of_a_part_are_no_form() -> None:
+    head = "Content-Disposition: form-data; name=" + "(" * 5_000 + ")" * 5_000
+
+    with pytest.raises(UnreadableError, match="multipart form"):
+        parse_body(f"--b\r\n{head}\r\n\r\n1\r\n--b--\r\n".encode(), f"{MULTIPART}; boundary=b")
+
+
 def _read(body: bytes, content_type: str, **headers: str) -> list[Received]:
     given_headers = {"content-type": content_type, **{name.replace("_", "-"): value for name, value in headers.items()}}
     return read_cloudevents(headers=given_headers, body=body, sources=SOURCES)
