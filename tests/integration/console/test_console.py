@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -238,7 +240,12 @@ async def test_a_number_that_fits_nowhere_is_refused(stage: RunningHub) -> None:
 
 
 async def test_a_search_that_takes_too_long_says_so(stage: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.console.pages.events.SEARCH_S_MAX", 0.0)
+    async def long_look(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("hub.console.pages.events.SEARCH_S_MAX", 0.05)
+    for name in ("list_events", "find_events"):
+        monkeypatch.setattr(f"hub.console.pages.events.{name}", long_look)
     async with Visitor(stage) as visitor:
         await visitor.sign_in(key=VIEWER_KEY)
         for path in ("/events", "/events?q=mia"):

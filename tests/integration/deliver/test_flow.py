@@ -96,9 +96,9 @@ async def swept(parts: Parts) -> None:
     looks = 0
     flow, look = parts.around.flow, parts.around.flow.look
 
-    async def counted(conn: Any) -> None:
+    async def counted(source: Any) -> None:
         nonlocal looks
-        await look(conn)
+        await look(source)
         looks += 1
 
     def is_done() -> bool:
@@ -106,7 +106,7 @@ async def swept(parts: Parts) -> None:
             parts.clock.advance(0.01)
         return looks >= 2
 
-    flow.look = counted  # type: ignore[method-assign]
+    flow.look = counted  # type: ignore[method-assign, assignment]
     await until(is_done, "two sweeps")
     flow.look = look  # type: ignore[method-assign]
 
