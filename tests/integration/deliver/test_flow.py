@@ -106,7 +106,7 @@ async def swept(parts: Parts) -> None:
             parts.clock.advance(0.01)
         return looks >= 2
 
-    flow.look = counted  # type: ignore[method-assign, assignment]
+    flow.look = counted  # type: ignore[method-assign]
     await until(is_done, "two sweeps")
     flow.look = look  # type: ignore[method-assign]
 
