@@ -86,6 +86,7 @@ class Callers:
         self._calls_max = calls_max
         self._tasks: dict[asyncio.Task[None], _Out] = {}
         self._left_out: dict[int, None] = {}
+        self._unread: dict[int, None] = {}
         self._gathered: list[int] = []
         self._look: asyncio.TimerHandle | None = None
 
@@ -109,9 +110,14 @@ class Callers:
         return frozenset(out.work.lane for out in self._tasks.values())
 
     def leave_out(self, lanes: Iterable[int]) -> None:
-        """These lanes may have deliveries for which there was no room; they are looked at again when there is."""
+        """These lanes have deliveries for which there was no room; they are looked at again when there is."""
         for lane in lanes:
             self._left_out[lane] = None
+
+    def leave_unread(self, lanes: Iterable[int]) -> None:
+        """These lanes may have some, which were not even read: they come after those that are known to."""
+        for lane in lanes:
+            self._unread[lane] = None
 
     def start(self, work: Work) -> None:
         """Run this delivery, which is marked as calling, in a task of its own."""
@@ -131,7 +137,7 @@ class Callers:
             out.provider.in_hand -= 1
         metrics.CALLS_IN_FLIGHT.set(len(self._tasks))
         self._gathered.append(out.work.lane)
-        if not self._tasks or not self._left_out:
+        if not self._tasks or not (self._left_out or self._unread):
             self._look_again()
         elif self._look is None:
             # Others wait for a place. Were each taken as soon as one is free, each would have a transaction of its own.
@@ -149,6 +155,10 @@ class Callers:
         again = list(self._left_out)[: LANES_PER_END * len(self._gathered)]
         for lane in again:
             del self._left_out[lane]
+        if len(again) < len(self._gathered):
+            # A place would stay empty until the next sweep. No more is read than fits a batch, however many they are.
+            again += self._unread
+            self._unread.clear()
         self._to_deliver.add(self._gathered)
         self._to_deliver.again(again)
         self._gathered.clear()

@@ -318,7 +318,7 @@ class Worker:
         """Routes that stand still or whose provider has no room: they are not even read, others stand behind them."""
         full = {one for one, spec in rules.calling.items() if self.callers.room_for(spec) <= 0}
         if full:
-            self.callers.leave_out(lanes)
+            self.callers.leave_unread(lanes)
         left = frozenset(full | rules.called(self._around.flow.paused_routes))
         self._is_leaving = bool(left)
         return left

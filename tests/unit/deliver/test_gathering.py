@@ -80,6 +80,24 @@ def test_places_that_became_free_at_once_go_by_priority(clock: SettableClock) ->
     assert sorted(callers._left_out) == [0, 1, 9]
 
 
+async def test_lanes_that_were_not_read_come_after_those_that_are_known_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = Calls(monkeypatch)
+    calls.callers.leave_unread(range(200, 256))
+    calls.callers.leave_out([100])
+
+    await calls.end(1)
+    await until(lambda: bool(calls.signal))
+    assert calls.signal.take(256) == [1, 100]
+
+    # Nobody is known to wait: looked through a few at a time, most of them in vain, the place would stay empty.
+    await calls.end(2)
+    await until(lambda: bool(calls.signal))
+    assert calls.signal.take(256) == [2, *range(200, 256)]
+    await calls.end(3)
+
+
 async def test_they_are_gathered_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     calls.callers.leave_out(WAITING)
