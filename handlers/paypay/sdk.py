@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import structlog
@@ -76,10 +77,11 @@ class Sdk:
         end = end_of_turn()
 
         def call() -> Exchanged:
-            try:
-                return self._exchange(do, read_s)
-            finally:
+            exchanged = self._exchange(do, read_s)
+            # From anything else something may follow for the next call: too many, or no answer once more.
+            if isinstance(exchanged, Answer) and exchanged.http_status < HTTPStatus.BAD_REQUEST:
                 end()
+            return exchanged
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 

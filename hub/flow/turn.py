@@ -46,9 +46,10 @@ _taken: ContextVar[Turn | None] = ContextVar("turn", default=None)
 
 
 def end_of_turn() -> End:
-    """What a client that calls in a thread calls there when the answer has been read; good for any thread.
+    """What a client that calls in a thread calls there when a good answer has been read; good for any thread.
 
-    Else the provider is idle until the event loop has got round to the answer. Without a turn it does nothing.
+    Else the provider is idle until the event loop has got round to the answer. Not after an answer from which something
+    may follow for the next call, as *too many*. Without a turn it does nothing.
     """
     turn, loop = _taken.get(), asyncio.get_running_loop()
 

@@ -44,6 +44,7 @@ from handlers.paypay.wire import (
     ReverseCashback,
     RevertPayment,
 )
+from hub.flow.turn import Turn
 from tests.support.paypay import USER, paypay_sandbox, settings_for
 
 NOW = datetime(2026, 3, 15, 1, tzinfo=UTC)
@@ -207,6 +208,24 @@ async def test_a_fault_leaves_an_honest_outcome_and_the_truth_at_paypay(
 
     assert len(sandbox.books.all(Cashback)) == (fault in AFTER)
     assert sandbox.refused == 0
+
+
+async def test_only_a_good_answer_ends_the_turn_before_it_was_judged(world: tuple[PayPay, Sandbox]) -> None:
+    client, sandbox = world
+    ended: list[str] = []
+
+    async def give(id: str) -> None:
+        with Turn(lambda: ended.append(id)).taken():
+            await client.give_cashback(gift(id), id)
+
+    await give("cb-good")
+    await asyncio.sleep(0)
+    sandbox.faults.order("busy-429", times=1)
+    with pytest.raises(PayPayBusyError):
+        await give("cb-busy")
+
+    # Whoever calls next must have heard that it is too many.
+    assert ended == ["cb-good"]
 
 
 async def test_a_refused_key_is_told_and_nothing_is_guessed() -> None:
