@@ -339,6 +339,9 @@ async def _calm(world: World, judge: Judge) -> None:
     world.clock.skew_s = 0.0
     world.paypay.faults.clear()
     world.paypal.luck.share = 0.0
+    # Else each jump cuts off whatever call is out then: of checks that are asked for at each jump, only every second
+    # jump would let one end.
+    world.loop.answer_s = 0.0
     if world.life is not None:
         world.life.gate.kill_in, world.life.gate.fails, world.life.gate.commits = 0, [], []
     for number in range(CALM_STEPS_MAX):
