@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 import structlog
 from aiohttp import web
-from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES, rfc822_formatted_time
 from aiohttp.http import HttpVersion11
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
@@ -24,7 +24,8 @@ from hub.inbox.received import Accepted, SoonAcceptor
 from hub.ingress.connections import Connection, say_less
 from hub.ingress.deps import Door
 from hub.ingress.endpoints import Endpoint
-from hub.ingress.webhooks import acknowledge, prove, refusal, render, signed_request
+from hub.ingress.problems import problem
+from hub.ingress.webhooks import acknowledge, prove, refusal, render, signed_request, whole_seconds
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
 
@@ -73,10 +74,10 @@ class AtOnce:
             if received is not None:
                 self._acceptor.accept_soon(received, visit.told)
                 return
-            said = "unauthorized", render(endpoint.reply.unauthorized)
         except Exception as error:
-            said = refusal(error, endpoint)
-        visit.end(*said)
+            visit.told(error)
+        else:
+            visit.told(None)
 
     def thanks(self, endpoint: Endpoint, accepted: Accepted) -> tuple[int, bytes]:
         """Status and text of the answer to a message that is stored: made once, but for the date in it."""
@@ -108,24 +109,28 @@ class _Visit:
     size: int
     started_s: float
 
-    def told(self, outcome: Accepted | Exception) -> None:
-        """The inbox has answered."""
-        if isinstance(outcome, Exception):
-            self.end(*refusal(outcome, self.endpoint))
-        elif outcome.kind == "unreadable":
-            self.end(outcome.kind, acknowledge(outcome, self.endpoint, {}))
-        else:
-            status, text = self.way.thanks(self.endpoint, outcome)
-            self._say(outcome.kind, status, text, is_last=False)
-
-    def end(self, result: str, response: web.Response) -> None:
-        """Say this; a response that is the connection's last one says so too."""
-        is_last = response.keep_alive is False
-        self._say(result, response.status, _dated(*_parts(response)), is_last=is_last)
-
-    def _say(self, result: str, status: int, text: bytes, *, is_last: bool) -> None:
+    def told(self, outcome: Accepted | Exception | None) -> None:
+        """The inbox has answered, or was not asked: for this reason, or since nobody has proven who sends (None)."""
+        try:
+            result, status, text, is_last = self._said(outcome)
+        except Exception:
+            # Whoever waits is told, and the room given back, whatever an answer cannot be made of.
+            log.exception("answer_not_made", source=self.endpoint.source)
+            result, status, text, is_last = "error", HTTPStatus.SERVICE_UNAVAILABLE.value, _dated(*_UNSAID), True
         self.way.leave(self, result, status)
         self.connection.answer(text, is_last=is_last)
+
+    def _said(self, outcome: Accepted | Exception | None) -> tuple[str, int, bytes, bool]:
+        """Its name in the metrics, its status and text, and whether it is the connection's last one."""
+        if isinstance(outcome, Accepted) and outcome.kind != "unreadable":
+            return outcome.kind, *self.way.thanks(self.endpoint, outcome), False
+        if outcome is None:
+            result, response = "unauthorized", render(self.endpoint.reply.unauthorized)
+        elif isinstance(outcome, Exception):
+            result, response = refusal(outcome, self.endpoint)
+        else:
+            result, response = outcome.kind, acknowledge(outcome, self.endpoint, {})
+        return result, response.status, _dated(*_parts(response)), response.keep_alive is False
 
 
 def _is_plain(message: RawRequestMessage) -> bool:
@@ -140,10 +145,11 @@ def _is_plain(message: RawRequestMessage) -> bool:
 def _parts(response: web.Response) -> tuple[bytes, bytes]:
     """What stands before and behind the date in the text of a response."""
     say_less(response)
-    body = response.body if isinstance(response.body, bytes) else b""
+    has_body = response.status not in EMPTY_BODY_STATUS_CODES
+    body = response.body if has_body and isinstance(response.body, bytes) else b""
     lines = [f"HTTP/1.1 {response.status} {response.reason or HTTPStatus(response.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items() if name.lower() != "content-length"]
-    if response.status != HTTPStatus.NO_CONTENT:
+    if has_body:
         lines.append(f"Content-Length: {len(body)}")
     if response.keep_alive is False:
         lines.append("Connection: close")
@@ -154,3 +160,13 @@ def _parts(response: web.Response) -> tuple[bytes, bytes]:
 
 def _dated(head: bytes, tail: bytes) -> bytes:
     return b"".join((head, rfc822_formatted_time().encode("ascii"), tail))
+
+
+def _last_word() -> tuple[bytes, bytes]:
+    response = problem(HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(whole_seconds(None))})
+    response.force_close()
+    return _parts(response)
+
+
+_UNSAID = _last_word()
+"""What is said where the answer itself cannot be made; made before there is anything to go wrong."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Mapping
 
 import structlog
 from aiohttp import web
+from aiohttp.helpers import EMPTY_BODY_STATUS_CODES
 from multidict import CIMultiDictProxy
 
 from hub.errors import RetryableError, UnreadableError
@@ -23,6 +23,7 @@ from hub.ingress.endpoints import Endpoint
 from hub.ingress.problems import problem
 from hub.ingress.remote import client_address
 from hub.ingress.unproven import TooManyUnprovenError
+from hub.jsonbody import write_json
 from hub.routing.sources import Reply
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("hub.ingress")
@@ -163,11 +164,11 @@ def render(reply: Reply, *, retry_after_s: float | None = None) -> web.Response:
     headers = {"Retry-After": str(whole_seconds(retry_after_s))} if reply.status == 503 or retry_after_s else {}
     if reply.body is None and reply.status >= 400:
         return problem(reply.status, headers=headers)
-    if reply.body is None:
+    if reply.body is None or reply.status in EMPTY_BODY_STATUS_CODES:
         return web.Response(status=reply.status, headers=headers)
     if isinstance(reply.body, str):
         return web.Response(status=reply.status, text=reply.body, headers=headers)
-    body = json.dumps(reply.body, ensure_ascii=False).encode()
+    body = write_json(reply.body).encode()
     return web.Response(status=reply.status, body=body, content_type=JSON, headers=headers)
 
 

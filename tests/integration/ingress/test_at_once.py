@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from hub.errors import StoreUnavailableError
-from tests.integration.ingress.conftest import SECRET, FakeInbox, Harness, SoonInbox, Start
+from hub.ingress.schemes import SchemeRegistry
+from hub.routing.sources import Reply, ReplyConfig
+from tests.integration.ingress.conftest import SECRET, SOURCES, FakeInbox, Harness, SoonInbox, Start, sources
 from tests.support.patience import until
 
 BODY = b'{"id": 1}'
@@ -178,3 +182,61 @@ async def test_what_cannot_be_stored_is_to_come_again_and_gives_its_room_back(hu
     assert hub.metric("hub_http_body_bytes_in_hand") == 0
     assert hub.metric("hub_http_requests_in_hand") == 0
     assert hub.metric("hub_http_problems_total", status="503") == 1
+
+
+def replies(hub: Harness, **reply: Any) -> None:
+    """The bank is answered so from now on."""
+    hub.table.replace(sources({"bank": {**SOURCES["bank"], "reply": ReplyConfig(**reply)}}), SchemeRegistry())
+
+
+@pytest.mark.parametrize("said", ["ok", "unreadable", "unauthorized", "unavailable"])
+async def test_an_answer_that_cannot_be_made_ends_the_connection_and_gives_the_room_back(
+    hub: Harness, said: str
+) -> None:
+    replies(hub, **{said: Reply.model_construct(status=200 if said == "ok" else 503, body={"version": object()})})
+    hub.inbox.kind = "unreadable" if said == "unreadable" else None
+    hub.inbox.error = StoreUnavailableError("the database is away", delay_s=2.0) if said == "unavailable" else None
+
+    answer = await hub.raw(request(1, key="wrong" if said == "unauthorized" else SECRET))
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert b"Connection: close" in head
+    assert body.endswith(b'"status": 503}')
+    assert hub.metric("hub_http_body_bytes_in_hand") == 0
+    assert hub.metric("hub_http_requests_in_hand") == 0
+    assert hub.metric("hub_http_problems_total", status="503") == 1
+    await until(lambda: hub.metric("hub_http_connections") == 0)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_status_without_a_body_has_none_on_either_way(hub: Harness, status: int) -> None:
+    said = {"ok" if status < 300 else "unreadable": [status, {"success": True}]}
+    replies(hub, **said)
+    hub.inbox.kind = None if status < 300 else "unreadable"
+
+    answers = []
+    for path in ("/webhooks/bank", "/webhooks/bank?a=1"):
+        reader, writer = await asyncio.open_connection(hub.serving.host, hub.serving.port)
+        writer.write(request(1, path=path))
+        answers.append(await reader.readuntil(b"\r\n\r\n"))
+        # What else had been sent of it would come before the next one.
+        writer.write(request(2, more="Connection: close\r\n"))
+        assert (await reader.read()).startswith(b"HTTP/1.1 ")
+        writer.close()
+
+    assert soon(hub) == 1
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert not any(name in answer.lower() for name in (b"\r\ncontent-length", b"\r\ncontent-type"))
+    whole, other = (sorted(one for one in answer.split(b"\r\n") if b"Date" not in one) for answer in answers)
+    assert whole == other
+
+
+async def test_numbers_of_an_answer_keep_every_digit_on_either_way(hub: Harness) -> None:
+    replies(hub, ok=Reply(status=200, body={"version": Decimal("1.50")}))
+
+    assert [(await hub.webhook(path=path)).body for path in ("/webhooks/bank", "/webhooks/bank?a=1")] == [
+        b'{"version": 1.50}'
+    ] * 2
