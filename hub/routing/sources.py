@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from hub.errors import UnreadableError
+from hub.jsonbody import parse_json, write_json
 from hub.routing.fields import (
     Networks,
     Paths,
@@ -235,6 +237,16 @@ class Reply(Model):
     """The HTTP status."""
     body: Any = None
     """The body: a text, or what is sent as JSON."""
+
+    @field_validator("body")
+    @classmethod
+    def _body(cls, value: Any) -> Any:
+        # Once it is to be sent it is too late: the message is stored, and its sender would hear nothing.
+        try:
+            parse_json(write_json(value).encode())
+        except (TypeError, ValueError, RecursionError, UnreadableError):
+            raise wrong("expected a text, or what can be sent as JSON") from None
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -116,6 +116,7 @@ def test_yes_no_dates_and_times_stay_text_as_yaml_1_2_says() -> None:
         ("key: data.customer", "kye: data.customer", "6:45: unknown field 'kye'; did you mean 'key'?"),
         ("key: data.customer }", "key: data.customer }\n    reply: { ok: 404 }", "7:18: expected a status from 200 to 299, found 404"),
         ("key: data.customer }", "key: data.customer }\n    reply: { unauthorized: 200 }", "7:28: expected a status from 400 to 599"),
+        ("key: data.customer }", "key: data.customer }\n    reply: { ok: [200, { v: \"\\uD800\" }] }", "7:18: expected a text, or what can be sent as JSON"),
         ("key: data.customer }", "key: data.customer }\n    reply: { ok: [200, a, b] }", "7:18: expected a status such as 200"),
         ("key: data.customer }", "key: data.customer }\n    mask: card", "7:11: expected a path that begins with"),
         ("key: data.customer }", "key: data.customer }\n    verify: later", "7:13: expected 'now' or 'deferred', found 'later'"),
