@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import event, select
 
-from hub.inbox import accept
+from hub.inbox import accept, singles
 from hub.inbox.received import Accepted, Received
 from hub.store import tables as t
 from hub.store.store import Store
@@ -24,6 +25,21 @@ async def singly(inbox: Inbox, messages: Sequence[Received]) -> list[Accepted]:
     return list(await asyncio.gather(*(inbox.acceptor.accept(one) for one in messages)))
 
 
+@contextmanager
+def statements_of(store: Store) -> Iterator[list[str]]:
+    """What is written meanwhile, statement by statement."""
+    statements: list[str] = []
+
+    def hear(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    event.listen(store.writer.sync_engine, "before_cursor_execute", hear)
+    try:
+        yield statements
+    finally:
+        event.remove(store.writer.sync_engine, "before_cursor_execute", hear)
+
+
 async def test_what_is_stored_is_the_same_whichever_way_it_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     messages = [
         message(KEYED, "m-1", headers=HEADERS),
@@ -31,7 +47,10 @@ async def test_what_is_stored_is_the_same_whichever_way_it_goes(store: Store, mo
         message({"id": "b-1", "amount": 5}, source="bank", routing_key=""),
     ]
     async with an_inbox(store) as inbox:
-        await singly(inbox, messages)
+        with statements_of(store) as statements:
+            await singly(inbox, messages)
+        if store.dialect == "postgresql":
+            assert set(statements) == {singles._STORE}
         monkeypatch.setattr(accept, "_are_singles", lambda _: False)
         for one in messages:
             one.message_id = one.message_id.replace("m-", "n-")
@@ -80,14 +99,8 @@ async def test_a_message_costs_one_statement_and_no_transaction_around_it(store:
         pytest.skip("SQLite has no way to the database and back")
     async with an_inbox(store) as inbox:
         await inbox.send({"n": 0}, "m-0")
-        statements: list[str] = []
-
-        def hear(_conn: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-            statements.append(statement)
-
-        event.listen(store.writer.sync_engine, "before_cursor_execute", hear)
-        await inbox.send({"n": 1}, "m-1")
-        event.remove(store.writer.sync_engine, "before_cursor_execute", hear)
+        with statements_of(store) as statements:
+            await inbox.send({"n": 1}, "m-1")
 
         assert len(statements) == 1
         # Whoever has the connection next has a transaction again.

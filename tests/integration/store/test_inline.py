@@ -28,11 +28,13 @@ FILL = text(f"INSERT INTO notes (n) {COUNTED} SELECT x FROM n")
 MANY = 400_000
 FOR_EVER = 1_000_000_000
 BUSY_S = 0.3
+PATIENT_S = 30.0
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """An SQLite file with one table."""
+    """An SQLite file with one table, and no statement that is known by its pace."""
+    inline._paces.clear()
     async with opened(tmp_path) as store:
         await store.write(lambda conn: conn.execute(text("CREATE TABLE notes (n INTEGER, said TEXT)")))
         yield store
@@ -57,14 +59,14 @@ def threads() -> int:
     return sum(thread.name == "hub-sqlite" for thread in threading.enumerate())
 
 
-async def turns_during(work: Awaitable[T]) -> tuple[T, int]:
-    """Its result, and how often the loop came round meanwhile."""
+async def turns_during(work: Awaitable[T], *, each_s: float = 0.001) -> tuple[T, int]:
+    """Its result, and how often the loop came round meanwhile, counted no sooner than after so long."""
     turns = 0
 
     async def count() -> None:
         nonlocal turns
         while True:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(each_s)
             turns += 1
 
     counting = asyncio.create_task(count())
@@ -104,9 +106,9 @@ async def test_readers_need_no_thread(store: Store, tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def opened_beside(folder: Path) -> AsyncIterator[Store]:
+async def opened_beside(folder: Path, *, busy_timeout_s: float = BUSY_S) -> AsyncIterator[Store]:
     """The same file once more."""
-    store = Store.open(f"sqlite+aiosqlite:///{folder / 'inline.db'}", busy_timeout_s=BUSY_S)
+    store = Store.open(f"sqlite+aiosqlite:///{folder / 'inline.db'}", busy_timeout_s=busy_timeout_s)
     yield store
     await store.close()
 
@@ -138,13 +140,70 @@ async def test_a_select_that_is_stopped_leaves_its_transaction_whole(store: Stor
 
 
 async def test_a_statement_that_looks_through_a_table_is_tried_in_the_thread(store: Store) -> None:
-    def fill(conn: AsyncConnection) -> Awaitable[Any]:
-        return conn.execute(FILL, {"upto": MANY})
+    ran_in: list[int] = []
 
-    _, turns = await turns_during(store.write(fill))
+    async def work(conn: AsyncConnection) -> None:
+        await tell_thread(conn, ran_in)
+        await conn.execute(text("INSERT INTO notes (n) VALUES (told())"))
+        for _ in range(inline.TRIALS):
+            await conn.execute(text("UPDATE notes SET n = told()"))
+
+    await store.write(work)
+
+    is_here = [one == threading.get_ident() for one in ran_in]
+    assert is_here == [True, *[False] * inline.TRIALS]
+
+
+async def tell_thread(conn: AsyncConnection, ran_in: list[int]) -> None:
+    """Have the statements that ask ``told()`` note the thread in which they run."""
+
+    def told() -> int:
+        ran_in.append(threading.get_ident())
+        return len(ran_in)
+
+    adapted: Any = (await conn.get_raw_connection()).dbapi_connection
+    adapted.create_function("told", 0, told)
+
+
+async def test_a_change_that_takes_long_holds_nobody_up(store: Store) -> None:
+    async def fill(conn: AsyncConnection) -> int:
+        _, turns = await turns_during(conn.execute(FILL, {"upto": MANY}))
+        return turns
+
+    assert await store.write(fill) >= 3
+    assert await count(store) == MANY
+
+
+async def test_many_statements_of_one_transaction_give_others_a_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None of them goes to the thread, however busy the machine is: that would be a turn as well.
+    monkeypatch.setattr(inline, "READ_S_MAX", PATIENT_S)
+    monkeypatch.setattr(inline, "SLOW_S", PATIENT_S)
+
+    async def look(conn: AsyncConnection) -> None:
+        for _ in range(300):
+            await conn.execute(SLOW, {"upto": 1_000})
+
+    async with store.reading() as conn:
+        _, turns = await turns_during(look(conn))
 
     assert turns >= 3
-    assert await count(store) == MANY
+
+
+async def test_many_transactions_in_a_row_give_others_a_turn(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inline, "TURN_S_MAX", PATIENT_S)
+    monkeypatch.setattr(inline, "READ_S_MAX", PATIENT_S)
+    monkeypatch.setattr(inline, "SLOW_S", PATIENT_S)
+    await count(store)
+
+    async def look() -> None:
+        for _ in range(30):
+            await count(store)
+
+    _, turns = await turns_during(look(), each_s=0)
+
+    assert turns >= 2
 
 
 async def test_where_a_statement_runs_is_learnt() -> None:
@@ -207,15 +266,16 @@ async def test_a_commit_holds_nobody_up(store: Store, tmp_path: Path, monkeypatc
         assert SlowToCommit.threads[1:] == [threading.get_ident()]
 
 
-async def test_anothers_lock_is_waited_for_while_the_loop_goes_on(store: Store) -> None:
-    with locked(store) as other:
-        writing = asyncio.create_task(store.write(note))
-        _, turns = await turns_during(asyncio.sleep(0.1))
-        assert turns >= 3
-        assert not writing.done()
-        other.execute("COMMIT")
+async def test_anothers_lock_is_waited_for_while_the_loop_goes_on(store: Store, tmp_path: Path) -> None:
+    async with opened_beside(tmp_path, busy_timeout_s=PATIENT_S) as patient:
+        with locked(store) as other:
+            writing = asyncio.create_task(patient.write(note))
+            _, turns = await turns_during(asyncio.sleep(0.1))
+            assert turns >= 3
+            assert not writing.done()
+            other.execute("COMMIT")
 
-    await writing
+        await writing
     assert await count(store) == 1
 
 

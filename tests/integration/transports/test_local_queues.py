@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from hub.errors import ConfigError, UsageError
 from hub.store.store import Store
@@ -21,6 +25,7 @@ from hub.transports import (
     QueueSpec,
     Topology,
     Unroutable,
+    local,
     open_transport,
 )
 from tests.support.clock import SettableClock
@@ -222,12 +227,37 @@ async def test_one_look_wakes_all_whose_queues_others_have_filled(
 
         await broker.consume(queue, note, stopping=stopping)
 
-    consumers = [asyncio.create_task(consume(queue)) for queue in seen]
-    await asyncio.sleep(0.1)
-    await LocalTransport(store, clock).publish([message("1", "order.refunded")])
+    with looks_at(store) as looks:
+        consumers = [asyncio.create_task(consume(queue)) for queue in seen]
+        async with asyncio.timeout(10):
+            while len(looks) < 2:  # noqa: ASYNC110 - a statement tells no event
+                await asyncio.sleep(0.01)
+            await LocalTransport(store, clock).publish([message("1", "order.refunded")])
+            await filled.wait()
+        stopping.set()
+        await asyncio.gather(*consumers)
 
-    async with asyncio.timeout(10):
-        await filled.wait()
-    stopping.set()
-    await asyncio.gather(*consumers)
     assert seen == {"orders": ["1"], "refunds": ["1"]}
+    assert all(names == ["orders", "refunds"] for _, names in looks)
+    # One for each poll, and not one for each who waits.
+    assert min(later - before for (before, _), (later, _) in pairwise(looks)) > local.POLL_S / 4
+
+
+@contextmanager
+def looks_at(store: Store) -> Iterator[list[tuple[float, list[str]]]]:
+    """When somebody looks for queues that hold something, and for which."""
+    looks: list[tuple[float, list[str]]] = []
+    engines = [store.writer.sync_engine, store.reader.sync_engine]
+
+    def hear(_conn: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
+        if statement in (local._NOT_EMPTY._postgresql, local._NOT_EMPTY._sqlite):
+            names = values[0]
+            looks.append((asyncio.get_running_loop().time(), json.loads(names) if isinstance(names, str) else names))
+
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", hear)
+    try:
+        yield looks
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", hear)
