@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
-from hub.store.direct import Direct, _fail, _heard
+from hub.store.direct import Direct, _fail, _heard, _prepared
 from hub.store.plain import PlainRow
 from hub.store.store import _RERUN_STATES, RERUN_DELAY_S, RERUNS_MAX, Store, sqlstate, unavailable
 
@@ -79,7 +79,7 @@ async def _at_once(conn: AsyncConnection, statement: Direct, values: Sequence[An
     _heard(conn, text, values)
     try:
         async with adapted._execute_mutex:
-            prepared, _ = await adapted._prepare(text, 0)
+            prepared = await _prepared(sync, adapted, text)
             return cast(Sequence[PlainRow], await prepared.fetch(*values))
     except BaseException as error:
         await _fail(conn, adapted, error, text)

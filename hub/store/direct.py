@@ -2,7 +2,8 @@
 
 What SQLAlchemy adds to a small statement costs more than the driver and the database together, and a small batch has
 dozens of them. Connections, transactions, events and errors are SQLAlchemy's all the same: whoever listens to its
-engines hears of these statements, and what goes wrong is raised as its DBAPIError, never with a parameter in its text.
+engines hears of these statements, and what the driver raises is raised as its DBAPIError, never with a parameter in its
+text.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ async def _on_postgresql(
         async with adapted._execute_mutex:
             if adapted._transaction is None:
                 await adapted._start_transaction()
-            prepared, _ = await adapted._prepare(statement, 0)
+            prepared = await _prepared(sync, adapted, statement)
             return await prepared.fetch(*values), prepared.get_statusmsg()
     except BaseException as error:
         await _fail(conn, adapted, error, statement)
@@ -74,6 +75,11 @@ async def _on_sqlite(conn: AsyncConnection, statement: str, values: Sequence[Any
     except BaseException as error:
         await _fail(conn, adapted, error, statement)
     return answer.rows, answer.changed
+
+
+async def _prepared(sync: Connection, adapted: Any, statement: str) -> Any:
+    """The statement as this connection has it prepared, again where the schema was found to have changed since."""
+    return (await adapted._prepare(statement, cast(Any, sync.dialect)._invalidate_schema_cache_asof))[0]
 
 
 def _heard(conn: AsyncConnection, statement: str, values: Sequence[Any]) -> Connection:
@@ -94,7 +100,16 @@ async def _fail(conn: AsyncConnection, adapted: Any, error: BaseException, state
                 adapted._handle_exception(error)
             raise error
         except BaseException as translated:
-            sync._handle_dbapi_exception(translated, statement, None, None, None)
+            dialect = cast(Any, sync.dialect)
+            driver = dialect.loaded_dbapi
+            if dialect.name == "postgresql" and isinstance(
+                translated, (driver.InvalidCachedStatementError, driver.InternalServerError)
+            ):
+                # As its own cursor does; else the statement fails on each connection for as long as that is open.
+                dialect._invalidate_schema_cache()
+            # With a statement SQLAlchemy would wrap also what is not the driver's: a time-out, a line that is cut.
+            known_as = statement if isinstance(translated, driver.Error) else None
+            sync._handle_dbapi_exception(translated, known_as, None, None, None)
 
     await conn.run_sync(fail)
     raise AssertionError("unreachable: it has been raised")

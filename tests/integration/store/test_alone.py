@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
 from hub.store.alone import read_alone, write_alone
@@ -23,6 +24,7 @@ READ = Direct(
 )
 END_US = Direct(postgresql="SELECT pg_terminate_backend(pg_backend_pid())", sqlite="")
 SLEEP = Direct(postgresql="SELECT pg_sleep(60)", sqlite="")
+CHANGED = Direct(postgresql="SELECT value FROM changed", sqlite="")
 
 
 async def test_it_is_committed_when_it_answers(store: Store) -> None:
@@ -83,3 +85,33 @@ async def test_a_pooler_gets_a_transaction_around_it(store: Store) -> None:
     finally:
         await pooled.close()
     assert len(begun) == 2
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_a_statement_is_prepared_again_once_the_schema_was_found_changed(store: Store, is_alone: bool) -> None:
+    if store.dialect == "sqlite":
+        pytest.skip("what PostgreSQL alone does")
+
+    async def read() -> list[tuple[Any, ...]]:
+        rows = await (read_alone(store, CHANGED) if is_alone else store.write(CHANGED.rows))
+        return [tuple(row) for row in rows]
+
+    async def change(statement: str) -> None:
+        async def work(conn: AsyncConnection) -> None:
+            await conn.execute(text(statement))
+
+        # Somebody else's pool: this one hears nothing of it.
+        other = Store.open(store.writer.url.render_as_string(hide_password=False))
+        await other.write(work)
+        await other.close()
+
+    await change("CREATE TABLE changed AS SELECT 7 AS value")
+    try:
+        assert await read() == [(7,)]
+        await change("ALTER TABLE changed ALTER value TYPE text")
+        with pytest.raises(DBAPIError, match="cached statement plan is invalid"):
+            await read()
+
+        assert await read() == [("7",)]
+    finally:
+        await change("DROP TABLE changed")

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
+from hub.store import direct
 from hub.store.direct import Direct
 from hub.store.sequences import draw, draw_each
 from hub.store.store import Store
@@ -132,3 +133,21 @@ async def test_numbers_of_several_sequences_are_drawn_together(store: Store) -> 
     assert (len(first), none, len(others)) == (2, [], 3)
     assert first == sorted(first)
     assert later[0] > first[-1]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("too slow"), ConnectionResetError("gone")])
+async def test_what_is_not_the_drivers_own_is_raised_as_it_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    if store.dialect == "sqlite":
+        pytest.skip("nothing lies between the hub and SQLite")
+
+    async def fails(*_: object) -> Any:
+        raise error
+
+    await store.write(lambda conn: READ.rows(conn, "direct"))
+    monkeypatch.setattr(direct, "_prepared", fails)
+
+    with pytest.raises(StoreUnavailableError) as raised:
+        await store.write(lambda conn: READ.rows(conn, "direct"))
+    assert raised.value.__cause__ is error
