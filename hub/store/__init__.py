@@ -2,7 +2,7 @@
 
 Begin with ``store.py`` (transactions) and ``tables.py`` (what is stored). Which way a statement goes:
 
-- ``store.write`` and ``store.reading`` with SQLAlchemy's words: the default, and whatever belongs to one moment or fence;
+- ``store.write`` and ``store.reading`` with SQLAlchemy's words: the default, for what belongs to one moment or fence;
 - ``queries.Query``: a SELECT in SQLAlchemy's words that every batch asks, compiled once;
 - ``direct.Direct``: a hot statement that SQLAlchemy cannot say, or not cheaply, in each database's own words;
 - ``bulk``: many rows of one table; ``plain``: how many rows are read;
