@@ -11,8 +11,8 @@ OBJECTS_BEFORE_A_LOOK: Final = 100_000
 """A batch makes thousands of objects that go without its help; at 700, as Python has it, it looked dozens of times."""
 YOUNG_LOOKS, OLDER_LOOKS = 20, 20
 THREAD_WAITS_S: Final = 0.0005
-"""A thread that calls a provider needs the interpreter some ten times a call, each time for next to nothing. At five
-milliseconds, as Python has it, a busy event loop adds half the time that the provider takes."""
+"""A thread that calls a provider needs the interpreter for next to nothing; beside a busy event loop each call waits
+for it some ten times, five milliseconds each as Python has it."""
 LARGE_BYTES: Final = 128 * 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
