@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 from uuid import uuid4
 
-import aiohttp
+import aiohttp.client
 
 from handlers.paypal.authority import Authority
 from handlers.paypal.sandbox_book import BookKeeper, Row

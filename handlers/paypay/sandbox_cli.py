@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
+import aiohttp.client
 import typer
 
 from handlers.paypay.sandbox_faults import ALL, FAULTS, chances_of

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import aiohttp
+import aiohttp.client
 import structlog
 
 from handlers.paypay.sandbox_books import FAILURE, SUCCESS, Cashback, Payment, Reversal, User

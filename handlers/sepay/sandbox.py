@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import aiohttp
+import aiohttp.client
 
 from handlers.sepay.accounts import ReceivingAccount
 from handlers.sepay.bank_values import bank_time_text
