@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub import tracing
@@ -24,10 +25,10 @@ from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.inbox.rows import store_drafts
-from hub.inbox.singles import SINGLES_MAX, is_single, store_singles
+from hub.inbox.singles import SINGLES_MAX, is_single, store_singles, values_of
 from hub.recent import Recent
 from hub.signal import LaneSignal
-from hub.store.store import Store
+from hub.store.store import Store, sqlstate
 from hub.store.words import words_of
 from hub.transports.base import HandedOut
 
@@ -233,12 +234,16 @@ class GroupCommit:
 
     async def _store_singles(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Store those whose identity nobody holds, in one statement. What is left is to be stored in its own way."""
-        drafts = [one.drafts[0] for one in group]
-        route_ids, kept = self._route_ids(), list[int]()
+        drafts, kept = [one.drafts[0] for one in group], list[int]()
+        try:
+            values = values_of(drafts, route_ids=self._route_ids(), slot=self._slot)
+        except Exception:
+            # One of them is something that cannot be written: the other way finds out which.
+            return group
 
         async def work(conn: AsyncConnection) -> list[tuple[int, tuple[Accepted, Event]]]:
             self._forget(kept)
-            numbers = await store_singles(conn, drafts, route_ids=route_ids, slot=self._slot)
+            numbers = await store_singles(conn, values)
             stored = [(place, drafts[place].numbered(number)) for place, number in sorted(numbers.items())]
             answers = [(Accepted("event", draft.event.id), draft.event) for _, draft in stored]
             self._keep([draft for _, draft in stored], answers, kept)
@@ -246,14 +251,14 @@ class GroupCommit:
 
         try:
             answers = await self._store.write(work)
-        except StoreUnavailableError as error:
+        except Exception as error:
             self._forget(kept)
+            if _is_refused(error):
+                # One of them is something that the database will not hold: the other way finds out which.
+                return group
+            # The statement commits by itself: they may be stored, and nothing of them is to be stored once more.
             self._refuse(group, error)
             return ()
-        except Exception:
-            # One of them is something that the database will not hold: the other way finds out which.
-            self._forget(kept)
-            return group
         except BaseException:
             self._forget(kept)
             raise
@@ -338,6 +343,12 @@ class GroupCommit:
         )
         for one in group:
             one.answer(refusal)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether the database says that the statement failed, or its driver that it holds a value which cannot be sent."""
+    is_bad_value = isinstance(error, InterfaceError) and isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    return isinstance(error, DBAPIError) and (bool(sqlstate(error)) or is_bad_value)
 
 
 def _are_singles(group: Sequence[_Waiting]) -> bool:

@@ -44,13 +44,20 @@ async def store_drafts(
     # Drawn before the identities are inserted, which may have to wait for another acceptor: order of arrival counts.
     numbers = await draw(conn, "inbox_seq", len(drafts))
     holders = await _claim(conn, drafts)
-    absorbed = {mine: _Holder(first, b"") for mine, first in (await absorb(conn, drafts, now)).items()}
+    absorbed = {mine: _Holder(first, b"", is_new=False) for mine, first in (await absorb(conn, drafts, now)).items()}
     answers: list[tuple[Accepted, Event]] = []
     fresh: list[Draft] = []
     repeats: list[tuple[Draft, Accepted]] = []
+    came: list[Draft] = []
     for draft, number in zip(drafts, numbers, strict=True):
         holder = holders.get(draft.id_hash) if draft.id_hash is not None else absorbed.get(draft.event.id)
-        if holder is None or holder.event_id == draft.event.id:
+        is_ours = holder is not None and holder.event_id == draft.event.id
+        if holder is not None and is_ours and not holder.is_new:
+            # An earlier transaction of ours was committed, and nobody had heard of it: all its rows are there.
+            answers.append((Accepted(_kind_of_repeat(draft, holder), draft.event.id, draft.problem), draft.event))
+            continue
+        came.append(draft)
+        if holder is None or is_ours:
             stored = draft.numbered(number)
             fresh.append(stored)
             kind: Kind = "unreadable" if draft.problem else "event"
@@ -66,8 +73,8 @@ async def store_drafts(
     await insert_deliveries(conn, fresh, route_ids)
     await remember(conn, fresh, now)
     await _insert_repeats(conn, repeats, now)
-    if counts:
-        await count_received(conn, drafts, slot)
+    if counts and came:
+        await count_received(conn, came, slot)
     return answers
 
 
@@ -95,6 +102,8 @@ async def store_reread(conn: AsyncConnection, draft: Draft, route_ids: Mapping[s
 class _Holder:
     event_id: UUID
     same_hash: bytes
+    is_new: bool
+    """Whether it has it since this transaction."""
 
 
 def _kind_of_repeat(draft: Draft, holder: _Holder) -> Kind:
@@ -123,7 +132,7 @@ async def _claim(conn: AsyncConnection, drafts: Sequence[Draft]) -> dict[bytes, 
         won = claims.keys() - (await _holders(conn, list(claims))).keys()
         if won:
             await _INSERT_IDENTITIES.run(conn, [record for record in records if record[0] in won])
-    holders = {id_hash: _Holder(claims[id_hash].event.id, claims[id_hash].same_hash) for id_hash in won}
+    holders = {id_hash: _Holder(claims[id_hash].event.id, claims[id_hash].same_hash, is_new=True) for id_hash in won}
     lost = [id_hash for id_hash in claims if id_hash not in won]
     # Read by a statement of its own: it sees what another acceptor committed while this one waited for it.
     return holders | await _holders(conn, lost) if lost else holders
@@ -133,12 +142,12 @@ async def _holders(conn: AsyncConnection, id_hashes: Sequence[bytes]) -> dict[by
     """Those of these identities that are held, and by which event."""
     if conn.dialect.name == "postgresql":
         rows = await _HOLDERS.rows(conn, id_hashes)
-        return {id_hash: _Holder(event_id, same_hash) for id_hash, same_hash, event_id in rows}
+        return {id_hash: _Holder(event_id, same_hash, is_new=False) for id_hash, same_hash, event_id in rows}
     if len(id_hashes) == 1:
         rows = await _HOLDERS.rows(conn, id_hashes[0])
-        return {id_hash: _Holder(UUID(event_id), same_hash) for id_hash, same_hash, event_id in rows}
+        return {id_hash: _Holder(UUID(event_id), same_hash, is_new=False) for id_hash, same_hash, event_id in rows}
     query = select(t.identities).where(t.identities.c.id_hash.in_(id_hashes))
-    return {row.id_hash: _Holder(row.event_id, row.same_hash) for row in await conn.execute(query)}
+    return {row.id_hash: _Holder(row.event_id, row.same_hash, is_new=False) for row in await conn.execute(query)}
 
 
 _INSERT_IDENTITIES = BulkInsert(

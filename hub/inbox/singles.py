@@ -18,6 +18,7 @@ from hub.event import ROUTE_BITS, chain_of
 from hub.inbox.draft import Draft
 from hub.store.bulk import of_row, shortened
 from hub.store.direct import rows_of
+from hub.store.types import aware
 
 SINGLES_MAX = 100
 """Beyond it, what the statements cost beside their rows does not count, and the joins of this one would."""
@@ -30,13 +31,8 @@ def is_single(draft: Draft) -> bool:
     return draft.id_hash is not None and not has_more
 
 
-async def store_singles(
-    conn: AsyncConnection, drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: int
-) -> dict[int, int]:
-    """Store those whose identity nobody holds, and commit: place among ``drafts`` → number of each that was stored.
-
-    Of several with one identity the first is stored. Nothing else may be done in this transaction: it is over.
-    """
+def values_of(drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: int) -> Sequence[Any]:
+    """What ``store_singles`` takes. It may raise anything for a draft that cannot be written."""
     events = [list(column) for column in zip(*map(_event_record, drafts), strict=True)]
     deliveries = [
         (place, route_id, chain_of(route_id, draft.event.chain_key), match.error is not None)
@@ -45,7 +41,15 @@ async def store_singles(
         for route_id in (route_ids[match.route.name],)
     ]
     columns = list(zip(*deliveries, strict=True)) if deliveries else [(), (), (), ()]
-    values = (events[0], *map(shortened, events[1:]), *columns, slot)
+    return (events[0], *map(shortened, events[1:]), *columns, slot)
+
+
+async def store_singles(conn: AsyncConnection, values: Sequence[Any]) -> dict[int, int]:
+    """Store those whose identity nobody holds, and commit: place among the drafts → number of each that was stored.
+
+    Of several with one identity the first is stored. Nothing else may be done in this transaction: it is over. Whatever
+    is raised but by the database or for a value that it cannot take, they may be stored.
+    """
     rows = await _in_its_own_transaction(conn, values)
     return {place - 1: number for place, number in rows}
 
@@ -77,8 +81,8 @@ def _event_record(draft: Draft) -> tuple[Any, ...]:
         event.dedupe_id,
         event.routing_key,
         event.message_id,
-        event.occurred_at,
-        event.received_at,
+        aware(event.occurred_at),
+        aware(event.received_at),
         event.content_type,
         event.payload,
         json.dumps(dict(event.headers)) if event.headers else "{}",
@@ -123,7 +127,8 @@ def _statement() -> str:
     stored = [name for name in arrays if name not in ("id_hash", "same_hash", "headers", "lane")]
     columns = ", ".join(f'"{name}"' for name in stored)
     # Numbers are drawn in the order of arrival, and before an identity may have to be waited for: each sorts all of
-    # ``new`` first. Identities are taken in one order by everybody, so that nobody waits in a ring.
+    # ``new`` first. Identities and totals are taken in one order by everybody, so that nobody waits in a ring: sources
+    # by code point, as ``rows.py`` sorts them, whatever the language of the database.
     return f"""\
 WITH "new" AS MATERIALIZED (
   SELECT nextval('inbox_seq'::regclass) AS seq, "new".place, {", ".join(values)}
@@ -145,7 +150,7 @@ WITH "new" AS MATERIALIZED (
   JOIN won ON won.place = one.place
 ), counted AS (
   INSERT INTO received_totals (source, slot, received)
-  SELECT source, {slot}::integer, count(*) FROM won GROUP BY source ORDER BY source
+  SELECT source, {slot}::integer, count(*) FROM won GROUP BY source ORDER BY source COLLATE "C"
   ON CONFLICT (source, slot) DO UPDATE SET received = received_totals.received + excluded.received
 )
 SELECT place, seq FROM won
