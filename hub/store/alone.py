@@ -6,18 +6,14 @@ for statements that need nothing else of their transaction: no fence, no second 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.errors import StoreUnavailableError
 from hub.store.direct import Direct, _fail, _heard, _prepared
 from hub.store.plain import PlainRow
-from hub.store.store import _RERUN_STATES, RERUN_DELAY_S, RERUNS_MAX, Store, sqlstate, unavailable
+from hub.store.store import Store, run_again
 
 
 async def read_alone(store: Store, statement: Direct, *values: Any) -> Sequence[PlainRow]:
@@ -52,18 +48,11 @@ async def write_alone(store: Store, statement: Direct, *values: Any) -> Sequence
 
 
 async def _alone(store: Store, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:
-    for rerun in range(RERUNS_MAX):
-        try:
-            async with store.writer.connect() as conn:
-                return await _at_once(conn, statement, values)
-        except DBAPIError as error:
-            if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
-                await asyncio.sleep(RERUN_DELAY_S * 2**rerun)
-                continue
-            raise unavailable(error) or error from error
-        except (OSError, PoolTimeoutError) as error:
-            raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
-    raise AssertionError("unreachable: the last round returns or raises")
+    async def run() -> Sequence[PlainRow]:
+        async with store.writer.connect() as conn:
+            return await _at_once(conn, statement, values)
+
+    return await run_again(run)
 
 
 async def _at_once(conn: AsyncConnection, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:

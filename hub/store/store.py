@@ -128,17 +128,7 @@ class Store:
         Raises StoreUnavailableError when the database does not answer, FencedError when ``fence`` is over, and
         whatever ``work`` raises; in each case nothing was committed.
         """
-        for rerun in range(RERUNS_MAX):
-            try:
-                return await self._transaction(work, fence, is_heartbeat=is_heartbeat)
-            except DBAPIError as error:
-                if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
-                    await asyncio.sleep(RERUN_DELAY_S * 2**rerun * random.uniform(0.5, 1))  # noqa: S311
-                    continue
-                raise unavailable(error) or error from error
-            except (OSError, PoolTimeoutError) as error:
-                raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
-        raise AssertionError("unreachable: the last round returns or raises")
+        return await run_again(lambda: self._transaction(work, fence, is_heartbeat=is_heartbeat))
 
     async def _transaction(self, work: Work[T], fence: Fence | None, *, is_heartbeat: bool = False) -> T:
         if self.dialect == "sqlite":
@@ -185,6 +175,21 @@ class Store:
 
 class _RolledBack(Exception):
     pass
+
+
+async def run_again(run: Callable[[], Awaitable[T]]) -> T:
+    """What a transaction answers, which is run again where it stood in another's way. Raises StoreUnavailableError."""
+    for rerun in range(RERUNS_MAX):
+        try:
+            return await run()
+        except DBAPIError as error:
+            if rerun + 1 < RERUNS_MAX and sqlstate(error) in _RERUN_STATES:
+                await asyncio.sleep(RERUN_DELAY_S * 2**rerun * random.uniform(0.5, 1))  # noqa: S311
+                continue
+            raise unavailable(error) or error from error
+        except (OSError, PoolTimeoutError) as error:
+            raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
+    raise AssertionError("unreachable: the last round returns or raises")
 
 
 def interrupt(conn: AsyncConnection) -> None:
