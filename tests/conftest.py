@@ -56,6 +56,7 @@ LONGEST = frozenset(
         "test_crashes",
         "test_extending_page",
         "test_flow_crashes",
+        "test_other_seeds",
         "test_paypay_exchanges",
         "test_planted",
         "test_rabbit_crashes",

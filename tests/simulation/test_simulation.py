@@ -1,18 +1,15 @@
-"""Some seeds hold every promise, one seed is one run, a bug that is put in is found, and the judge stands alone.
+"""Half of the seeds hold every promise, one seed is one run, a bug that is put in is found, and the judge stands alone.
 
-``make test`` plays a few seeds, HUB_TEST_LONG=1 50 and one on PostgreSQL, ``make faults`` 1,000 and some on PostgreSQL,
-``make soak`` 10,000.
+The other half is in ``test_other_seeds.py``; how many there are stands in ``seeds.py``.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Final
 
 import pytest
@@ -22,33 +19,12 @@ from tests.simulation.bugs import BUGS
 from tests.simulation.chance import Chance, Weather
 from tests.simulation.deeds import plan
 from tests.simulation.run import Result, Stage, play
+from tests.simulation.seeds import ODD, RUNS_S_MAX, SERVED, part_holds, played
 from tests.simulation.shrink import shrunk
 from tests.support.running import PROJECT
 
-IS_EVERYTHING: Final = os.environ.get("HUB_FAULTS") == "all"
-IS_LONG: Final = os.environ.get("HUB_TEST_LONG", "0") != "0"
-SEEDS: Final = 1_000 if IS_EVERYTHING else 50 if IS_LONG else 12
-SERVED: Final = 6 if IS_EVERYTHING else 1 if IS_LONG else 0
-"""Those that are played on PostgreSQL, too."""
-PARTS: Final = 4 if IS_EVERYTHING else 1
-RUNS_S_MAX: Final = 36_000 if IS_EVERYTHING else 3_000
-EVENTS_MIN, KEYS_MIN = 200, 20
 SEED: Final = 5
 """A run with kills."""
-
-
-def played(*arguments: str) -> str:
-    """What the command says. It runs apart: there sets of texts have the same order each time."""
-    command = [sys.executable, "-m", "tests.simulation", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=RUNS_S_MAX, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@cache
-def several(part: int) -> str:
-    """What is said of this part of the seeds."""
-    return played("--seeds", f"1-{SEEDS}", "--share", f"{part}/{PARTS}", "--verbose")
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +36,9 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.mark.timeout(RUNS_S_MAX + 60)
-@pytest.mark.parametrize("part", range(1, PARTS + 1))
+@pytest.mark.parametrize("part", ODD)
 def test_every_promise_holds_whatever_goes_wrong(part: int) -> None:
-    said = several(part)
-
-    sizes = [(int(events), int(keys)) for events, keys in re.findall(r"seed \d+: (\d+) events, (\d+) keys", said)]
-    assert len(sizes) == SEEDS // PARTS
-    assert min(sizes) >= (EVENTS_MIN, 0)
-    assert min(keys for _, keys in sizes) >= KEYS_MIN
+    part_holds(part)
 
 
 @pytest.mark.skipif(not SERVED, reason="long; HUB_TEST_LONG=1 runs it")
@@ -79,10 +50,10 @@ def test_every_promise_holds_on_a_server() -> None:
 
 
 def test_one_seed_is_one_run_in_every_process() -> None:
-    before = re.findall(rf"seed {SEED}: .* digest (\w+)", several(1 + (SEED - 1) % PARTS))
-    again = re.findall(r"digest (\w+)", played("--seed", str(SEED)))
+    behind_another = re.findall(rf"seed {SEED}: .* digest (\w+)", played("--seeds", f"{SEED - 1}-{SEED}", "--verbose"))
+    alone = re.findall(r"digest (\w+)", played("--seed", str(SEED)))
 
-    assert before == again != []
+    assert behind_another == alone != []
 
 
 @pytest.mark.parametrize("bug", BUGS)
