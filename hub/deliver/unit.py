@@ -18,7 +18,7 @@ from hub.inbox.rows import store_drafts
 from hub.ledger import Book
 from hub.store import tables as t
 from hub.store.bulk import BulkInsert, Record
-from hub.store.sequences import draw
+from hub.store.sequences import Wanted, draw
 from hub.store.session import open_session
 from hub.store.store import interrupt
 
@@ -58,7 +58,7 @@ class UnitOfWork:
     async def flush(self, owned: Sequence[Owned]) -> list[tuple[Accepted, Event]]:
         """Write everything; the answers are those of the events that were emitted."""
         messages = [(one, message) for one in owned for message in one.effects.messages]
-        numbers = await self.book.flush(also=("outbox_seq", len(messages)))
+        numbers = await self.book.flush(also=Wanted("outbox_seq", len(messages)))
         emitted = await self._store_events(owned)
         self.stored_messages = await _write_messages(self.conn, numbers, messages, self._now)
         await self._store_timers(owned)

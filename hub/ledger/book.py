@@ -30,7 +30,7 @@ from hub.ledger.model import Account, Hold, Mark, Move, PostedEntry
 from hub.ledger.pending import Pending, check_entry, check_same, opposite
 from hub.ledger.tables import slots_of
 from hub.money import MONEY_MINOR_MAX, Money
-from hub.store.sequences import draw
+from hub.store.sequences import Wanted, draw
 
 
 class Book:
@@ -323,16 +323,16 @@ class Book:
         """The number of an account that this book knows."""
         return self._known[account.code].id
 
-    async def flush(self, *, also: tuple[str, int] = ("outbox_seq", 0)) -> list[int]:
+    async def flush(self, *, also: Wanted | None = None) -> list[int]:
         """Write what is posted. Entries get their ids.
 
-        Answers rising numbers of ``also``, a sequence and how many: they are drawn with those of the entries.
+        Answers rising numbers of ``also``, which are drawn with those of the entries.
         Raises DuplicateReferenceError, AlreadyReversedError or RefusedByDatabaseError when the database refuses;
         nothing of the transaction can be kept then.
         """
         assert not self._is_broken, "the flush failed: roll back and begin a new book"
         if not self._pending:
-            return await draw(self._conn, *also) if also[1] else []
+            return await draw(self._conn, *also) if also is not None and also.how_many else []
         self._is_broken = True
         written, numbers = await self._numbered(also)
         try:
@@ -347,7 +347,7 @@ class Book:
         self._old_balances.clear()
         return numbers
 
-    async def _numbered(self, also: tuple[str, int]) -> tuple[list[rows.EntryRow], list[int]]:
+    async def _numbered(self, also: Wanted | None) -> tuple[list[rows.EntryRow], list[int]]:
         moves = [move for pending in self._pending for move in pending.entry.moves]
         summed = {
             self._known[account.code].id

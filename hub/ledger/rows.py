@@ -42,7 +42,7 @@ from hub.money import Money
 from hub.store.bulk import BulkInsert, of_row, shortened
 from hub.store.direct import Direct
 from hub.store.plain import PlainRow
-from hub.store.sequences import draw, draw_each
+from hub.store.sequences import Wanted, draw, draw_each
 from hub.store.types import UtcTime, aware
 
 Record: TypeAlias = Row[*tuple[Any, ...]]
@@ -201,13 +201,14 @@ async def summed_balance(conn: AsyncConnection, account_id: int) -> int:
 
 
 async def number(
-    conn: AsyncConnection, summed: Sequence[int], slot: int, *, entries: int, moves: int, also: tuple[str, int]
+    conn: AsyncConnection, summed: Sequence[int], slot: int, *, entries: int, moves: int, also: Wanted | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Rising numbers for so many entries and moves, and of ``also``, a sequence and how many.
+    """Rising numbers for so many entries and moves, and of ``also``.
 
     This slot of the accounts that are ``summed`` is locked before they are drawn.
     """
-    wanted = ((entries_seq.name, entries), (moves_seq.name, moves), also)
+    more = also or Wanted(entries_seq.name, 0)
+    wanted = (Wanted(entries_seq.name, entries), Wanted(moves_seq.name, moves), more)
     if conn.dialect.name != "postgresql":
         first, second, third = await draw_each(conn, *wanted)
     else:

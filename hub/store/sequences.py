@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sqlalchemy import Column, Sequence, String, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +20,13 @@ sequences = Table(
 )
 
 
+class Wanted(NamedTuple):
+    """So many numbers of this sequence."""
+
+    name: str
+    how_many: int
+
+
 def define_sequence(name: str) -> Sequence:
     """Declare a sequence that ``draw`` can use."""
     return Sequence(name, metadata=metadata)
@@ -25,13 +34,13 @@ def define_sequence(name: str) -> Sequence:
 
 async def draw(conn: AsyncConnection, name: str, count: int) -> list[int]:
     """The next ``count`` numbers, rising. Gaps may follow: a number of a transaction that failed is not used again."""
-    return (await draw_each(conn, (name, count)))[0]
+    return (await draw_each(conn, Wanted(name, count)))[0]
 
 
-async def draw_each(conn: AsyncConnection, *wanted: tuple[str, int]) -> list[list[int]]:
-    """Numbers of several sequences, by one statement where the database has them: (name, count) each."""
+async def draw_each(conn: AsyncConnection, *wanted: Wanted) -> list[list[int]]:
+    """Numbers of several sequences, by one statement where the database has them."""
     if conn.dialect.name == "postgresql":
-        asked = [one for one in wanted if one[1]]
+        asked = [one for one in wanted if one.how_many]
         if not asked:
             return [[] for _ in wanted]
         rows = iter(await _NEXT_VALUES[len(asked)].rows(conn, *(value for one in asked for value in one)))

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.errors import StoreUnavailableError
 from hub.store import direct
 from hub.store.direct import Direct
-from hub.store.sequences import draw, draw_each
+from hub.store.sequences import Wanted, draw, draw_each
 from hub.store.store import Store
 
 ADD = Direct(
@@ -126,7 +126,7 @@ async def test_a_connection_that_is_lost_is_said_to_be(store: Store) -> None:
 
 async def test_numbers_of_several_sequences_are_drawn_together(store: Store) -> None:
     async def work(conn: AsyncConnection) -> list[list[int]]:
-        return await draw_each(conn, ("outbox_seq", 2), ("inbox_seq", 0), ("ledger_entries_seq", 3))
+        return await draw_each(conn, Wanted("outbox_seq", 2), Wanted("inbox_seq", 0), Wanted("ledger_entries_seq", 3))
 
     (first, none, others), (later, _, _) = await store.write(work), await store.write(work)
 
