@@ -283,7 +283,8 @@ async def _with_events(look: _Look, rows: Sequence[PlainRow]) -> list[Work]:
     for row in rows:
         # A person's correction stands in for the payload that came.
         event = look.recent.take(row[_EVENT_SEQ]) if row[_CORRECTED] is None else None
-        if event is not None:
+        # On SQLite a number is drawn again when its transaction is undone, perhaps before what was kept is forgotten.
+        if event is not None and event.id == row[_EVENT_ID]:
             events[row[_EVENT_SEQ]] = event
         else:
             missing.add(row[_EVENT_SEQ])
@@ -365,7 +366,7 @@ def _with_correction(d: FromClause) -> list[ColumnElement[Any]]:
 
 
 _DELIVERY = ("id", "event_id", "event_seq", "route_id", "lane", "chain", "barrier", "unsure", "state", "attempts")
-_ID, _EVENT_SEQ, _LANE, _CHAIN = (_DELIVERY.index(name) for name in ("id", "event_seq", "lane", "chain"))
+_ID, _EVENT_ID, _EVENT_SEQ, _LANE, _CHAIN = map(_DELIVERY.index, ("id", "event_id", "event_seq", "lane", "chain"))
 # What is selected behind the delivery, in this order.
 _CORRECTED, _IS_BLOCKED, _HAS_BARRIERS, _DUE = range(len(_DELIVERY), len(_DELIVERY) + 4)
 _HAS_DUE = slice(_DUE, _DUE + 2)

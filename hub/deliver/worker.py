@@ -271,13 +271,18 @@ class Worker:
             waits = picked.waits.except_behind(_left(picked, result))
             settling = settler.settle(conn, result.attempts, _go_on(picked, result), waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
-            self._keep_messages(result.messages, kept)
+            if self._around.store.dialect == "postgresql":
+                self._keep_messages(result.messages, kept)
             suspected = self._suspicion.met_among(picked.works)
             is_held_up = not suspected <= self._suspicion.lanes
             is_more = is_held_up or picked.is_worth_another_look or _may_have_left(picked, result)
             return _Round(result, works, is_more, suspected)
 
         done = await self._committed(work, kept, is_refusal=refused is not None)
+        if self._around.store.dialect == "sqlite":
+            # There the numbers of what is undone are drawn again by others, before it is run again: a message kept
+            # before its commit would be sent in the place of theirs.
+            self._keep_messages(done.result.messages, kept)
         self._suspicion.saw(lanes, done.suspected)
         return done
 
@@ -373,7 +378,7 @@ class Worker:
             self.callers.start(one)
 
     def _keep_messages(self, messages: Sequence[tuple[int, OutgoingMessage]], kept: list[int]) -> None:
-        """For the relay, which would read them back; before the commit, since it may see them before we hear of it."""
+        """For the relay, which would read them back; on a server before the commit: it may see them before we hear."""
         destinations = self._around.destinations()
         for number, message in messages:
             destination = destinations.get(message.destination)
