@@ -30,7 +30,7 @@ from hub.ledger.model import Move
 from hub.ledger.tables import entries
 from hub.money import Money
 from hub.store import tables as t
-from hub.store.sequences import draw
+from hub.store.sequences import Wanted, draw
 
 CORRECTS: Final = "corrects"
 """Names, in the data of a correction, the reference that it corrects."""
@@ -106,7 +106,7 @@ class ReplayedBook(Book):
             return None
         return await super().find(reference)
 
-    async def flush(self, *, also: tuple[str, int] = ("outbox_seq", 0)) -> list[int]:
+    async def flush(self, *, also: Wanted | None = None) -> list[int]:
         """Keep what would be posted, for the comparison."""
         self.posted += self.pending
         self.undo_to(self.mark())
@@ -114,7 +114,7 @@ class ReplayedBook(Book):
         self._by_reference.clear()
         self._old_balances.clear()
         self._flushes += 1
-        return await draw(self._conn, *also) if also[1] else []
+        return await draw(self._conn, *also) if also is not None and also.how_many else []
 
 
 class Comparer(Rehearser):
