@@ -16,7 +16,7 @@ import pytest
 
 from tests.scenarios.bank import Bank
 from tests.scenarios.shop import ITEM, PRICE, Shop
-from tests.support.running import environment
+from tests.support.running import JWT_SECRET
 
 FILE = Path(__file__).parents[1] / "data/sepay/api_examples.json"
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {one["id"]: one for one in json.loads(FILE.read_bytes())["examples"]}
@@ -182,4 +182,4 @@ def token_of(bank: Bank) -> str:
     """A token as the login service would make it, with what it knows about the user."""
     now = int(bank.running.hub.clock.now().timestamp())
     claims = {"sub": USER, "iat": now, "exp": now + 3_600, **TOKEN_CLAIMS}
-    return jwt.encode(claims, environment(Path())["HUB_JWT_SECRET"], algorithm="HS256")
+    return jwt.encode(claims, JWT_SECRET, algorithm="HS256")

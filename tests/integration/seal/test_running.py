@@ -33,7 +33,8 @@ async def test_a_running_hub_seals(tmp_path: Path) -> None:
         await until(is_sealed, "a block over everything")
         head = (await hub.rows(s.state))[0]
         assert head.holder is not None
-        assert REGISTRY.get_sample_value("hub_seal_head_number") == head.number
+        # Told once the block is committed, which was seen at the same moment.
+        await until(lambda: REGISTRY.get_sample_value("hub_seal_head_number") == head.number)
         assert REGISTRY.get_sample_value("hub_seal_head_hash48") == int(head.hash.hex()[:12], 16)
     store = Store.open(f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}")
     async with store.reading() as conn:
