@@ -37,44 +37,75 @@ def test_a_decimal_becomes_minor_units(value: str | int | Decimal, currency: str
     assert Money.parse(value, currency) == Money(minor, currency)
 
 
+NOT_WRITTEN = "an amount is written as digits with at most one point"
+NOT_A_NUMBER = "an amount is decimal text, a Decimal or a whole number in bounds, found "
+
+
 @pytest.mark.parametrize(
-    ("value", "currency"),
+    ("value", "currency", "words"),
     [
-        ("0.5", "VND"),
-        ("1.005", "USD"),
-        ("0.00001", "BONUS"),
-        (Decimal("0.1"), "JPY"),
-        ("1e3", "VND"),
-        ("1,000", "VND"),
-        (" 1", "VND"),
-        ("1 ", "VND"),
-        ("1\n", "VND"),
-        ("١٢", "VND"),
-        ("", "VND"),
-        (".5", "USD"),
-        ("5.", "USD"),
-        ("NaN", "USD"),
-        (Decimal("NaN"), "USD"),
-        (Decimal("Infinity"), "USD"),
-        (Decimal("1E+999999999"), "VND"),
-        (Decimal("1E-999999999"), "VND"),
-        (Decimal("1." + "0" * 100_000), "VND"),
-        ("9" * 19, "VND"),
-        (10**30, "VND"),
-        ("1", "XQQ"),
-        ("1", "vnd"),
+        ("0.5", "VND", "VND has 0 digits after the point, found more"),
+        ("1.005", "USD", "USD has 2 digits after the point, found more"),
+        ("0.00001", "BONUS", "BONUS has 4 digits after the point, found more"),
+        (Decimal("0.1"), "JPY", "JPY has 0 digits after the point, found more"),
+        (Decimal("1E-40"), "VND", "VND has 0 digits after the point, found more"),
+        ("1e3", "VND", NOT_WRITTEN),
+        ("1,000", "VND", NOT_WRITTEN),
+        (" 1", "VND", NOT_WRITTEN),
+        ("1 ", "VND", NOT_WRITTEN),
+        ("1\n", "VND", NOT_WRITTEN),
+        ("١٢", "VND", NOT_WRITTEN),
+        ("", "VND", NOT_WRITTEN),
+        (".5", "USD", NOT_WRITTEN),
+        ("5.", "USD", NOT_WRITTEN),
+        ("NaN", "USD", NOT_WRITTEN),
+        ("0" * 40 + "1", "VND", NOT_WRITTEN),
+        (Decimal("NaN"), "USD", f"{NOT_A_NUMBER}Decimal"),
+        (Decimal("Infinity"), "USD", f"{NOT_A_NUMBER}Decimal"),
+        (Decimal("1." + "0" * 40), "VND", f"{NOT_A_NUMBER}Decimal"),
+        (Decimal("1." + "0" * 100_000), "VND", f"{NOT_A_NUMBER}Decimal"),
+        (10**18 + 1, "VND", f"{NOT_A_NUMBER}int"),
+        (-(10**18) - 1, "VND", f"{NOT_A_NUMBER}int"),
+        (Decimal("1E+41"), "VND", "an amount of VND is out of bounds"),
+        (Decimal("1E+999999999"), "VND", "an amount of VND is out of bounds"),
+        (Decimal("1E-41"), "VND", "an amount of VND is out of bounds"),
+        (Decimal("1E-999999999"), "VND", "an amount of VND is out of bounds"),
+        ("9" * 19, "VND", "an amount of VND is out of bounds"),
+        ("1", "XQQ", "unknown currency 'XQQ'"),
+        ("1", "vnd", "unknown currency 'vnd'"),
+        ("1", "X" * 30, f"unknown currency '{'X' * 20}'"),
     ],
 )
-def test_what_is_not_an_amount_of_the_currency_is_refused(value: str | int | Decimal, currency: str) -> None:
-    with pytest.raises(MoneyError):
+def test_what_is_not_an_amount_of_the_currency_is_refused_with_what_is_wrong(
+    value: str | int | Decimal, currency: str, words: str
+) -> None:
+    with pytest.raises(MoneyError) as refused:
         Money.parse(value, currency)
+
+    assert str(refused.value) == words
+
+
+@pytest.mark.parametrize(
+    "value", ["0" * 39 + "1", Decimal("1." + "0" * 39), Decimal("1E+0"), 1], ids=["text", "Decimal", "power", "int"]
+)
+def test_as_many_digits_as_fit_are_read(value: str | int | Decimal) -> None:
+    assert Money.parse(value, "VND") == Money(1, "VND")
+
+
+@pytest.mark.parametrize("bound", [MONEY_MINOR_MAX, -MONEY_MINOR_MAX])
+def test_an_amount_is_within_its_bounds(bound: int) -> None:
+    assert Money.parse(bound, "VND") == Money(bound, "VND")
+    with pytest.raises(MoneyError, match=r"^an amount of VND is out of bounds$"):
+        Money(bound + (1 if bound > 0 else -1), "VND")
 
 
 @pytest.mark.parametrize("value", [1.0, True, None, b"1"])
 def test_a_float_or_a_bool_is_never_an_amount(value: object) -> None:
-    with pytest.raises(MoneyError):
+    kind = type(value).__name__
+
+    with pytest.raises(MoneyError, match=rf"^{NOT_A_NUMBER}{kind}$"):
         Money.parse(value, "VND")  # type: ignore[arg-type]
-    with pytest.raises(MoneyError):
+    with pytest.raises(MoneyError, match=rf"^an amount is a whole number of minor units, found {kind}$"):
         Money(value, "VND")  # type: ignore[arg-type]
 
 
@@ -89,9 +120,15 @@ def test_two_currencies_never_mix() -> None:
         lambda: dong > yen,
         lambda: dong >= yen,
     ):
-        with pytest.raises(MixedCurrenciesError):
+        with pytest.raises(MixedCurrenciesError, match=r"^VND and JPY do not mix$") as refused:
             operation()
+        assert (refused.value.left, refused.value.right) == ("VND", "JPY")
     assert dong != yen
+
+
+def test_money_goes_with_money_alone() -> None:
+    with pytest.raises(MoneyError, match=r"^money goes with money, found int$"):
+        Money(1, "VND") + 1  # type: ignore[operator]
 
 
 def test_a_sum_out_of_bounds_is_refused() -> None:
@@ -101,7 +138,7 @@ def test_a_sum_out_of_bounds_is_refused() -> None:
 
 def test_money_is_multiplied_by_whole_numbers_only() -> None:
     assert Money(250, "USD") * 3 == Money(750, "USD")
-    with pytest.raises(MoneyError):
+    with pytest.raises(MoneyError, match=r"^money is multiplied by a whole number, found float$"):
         Money(250, "USD") * 1.5  # type: ignore[operator]
 
 
@@ -118,11 +155,15 @@ def test_money_is_written_for_people(money: Money, written: str) -> None:
 
 
 def test_a_unit_of_ours_never_takes_the_code_of_a_currency() -> None:
-    for code, scale in (("USD", 3), ("points", 0), ("MILES", 9)):
-        with pytest.raises(MoneyError):
-            register_unit(code, scale)
+    for code in ("USD", "points", "AB", "A" * 13, "1AB", "AB-C"):
+        with pytest.raises(MoneyError, match=rf"^'{code}' cannot be the code of a unit: 3 to 12 capitals and digits, "):
+            register_unit(code, 0)
+    for scale in (-1, 9):
+        with pytest.raises(MoneyError, match=rf"^the scale of MILES must be from 0 to 8, found {scale}$"):
+            register_unit("MILES", scale)
 
-    register_unit("MILES", 1)
+    for scale in (0, 8, 1):
+        register_unit("MILES", scale)
 
     assert Money.parse("1.5", "MILES") == Money(15, "MILES")
 
@@ -134,6 +175,17 @@ def test_what_is_written_is_read_back_the_same(minor: int, currency: str) -> Non
     assert Money.parse(money.decimal, currency) == money
     assert Money.parse(str(money).split()[0], currency) == money
     assert Money.parse(money.format().split()[0].replace(",", ""), currency) == money
+
+
+@given(st.integers(-(10**17), 10**17), st.integers(-(10**17), 10**17), st.integers(-9, 9))
+def test_money_is_reckoned_as_its_minor_units_are(left: int, right: int, factor: int) -> None:
+    a, b = Money(left, "USD"), Money(right, "USD")
+
+    assert a + b == Money(left + right, "USD")
+    assert a - b == Money(left - right, "USD")
+    assert a * factor == Money(left * factor, "USD")
+    assert (-a, abs(a)) == (Money(-left, "USD"), Money(abs(left), "USD"))
+    assert (bool(a), a - a) == (left != 0, Money.zero("USD"))
 
 
 @given(amounts, amounts)
