@@ -14,6 +14,9 @@ THREAD_WAITS_S: Final = 0.0005
 """A thread that calls a provider needs the interpreter for next to nothing; beside a busy event loop each call waits
 for it some ten times, five milliseconds each as Python has it."""
 LARGE_BYTES: Final = 128 * 1024
+READ_BYTES: Final = 64 * 1024
+"""A socket is read into a buffer of this size, cut to what came. At 256 KiB, as asyncio has it, the buffer comes from
+the system and goes back to it each time, which takes seven times as long as the reading."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -39,3 +42,13 @@ def settle_interpreter() -> None:
         give_back(0)
     gc.set_threshold(OBJECTS_BEFORE_A_LOOK, YOUNG_LOOKS, OLDER_LOOKS)
     sys.setswitchinterval(THREAD_WAITS_S)
+    _read_in_small_buffers()
+
+
+def _read_in_small_buffers() -> None:
+    # asyncio has no public word for this. Where the name is gone nothing is told, and reading costs what it did.
+    from asyncio import selector_events  # noqa: PLC0415 - for who asks for help alone, it would take its time to load
+
+    transport = getattr(selector_events, "_SelectorTransport", None)
+    if transport is not None:
+        transport.max_size = READ_BYTES
