@@ -42,7 +42,7 @@ class VirtualClock:
 
     def jump(self, seconds: float) -> None:
         """Time has passed, and nobody was awake: whatever was due meanwhile is due now."""
-        self._loop.now_s += seconds
+        self._loop.jump(seconds)
 
     def jitter(self) -> float:
         return self._random.uniform(0.5, 1.0)

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import selectors
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple, Unpack
 from unittest.mock import patch
+
+Ts = TypeVarTuple("Ts")
 
 OUTSIDE_S_MAX: Final = 10.0
 """How long real servers, where there are any, may take before the loop goes on without them.
 
 Were time to go on while a busy server still works, the hub would give up its answers.
 """
+TICK_S: Final = 2.0**-26
+"""Time goes by whole ticks, so that no timer fires before its time: a loop fires what is due within a nanosecond, and
+two tasks whose rests are shorter than that would wake each other for ever while time stands still."""
+TURNS_MAX: Final = 2_000_000
+"""A run has tens of thousands of turns; one that has so many will not end."""
 FIRST_PORT: Final = 20_000
 IN_HUB: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("in_hub", default=0)
 """The number of the life to which the running code belongs; 0 = to the world."""
@@ -31,6 +39,7 @@ class _Selector(selectors.DefaultSelector):
     loop: VirtualLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.loop.turn()
         found = super().select(0)
         if found or (timeout is not None and timeout <= 0):
             return found
@@ -54,6 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.now_s = 0.0
         self.outside = 0
         self.answer_s = 0.0
+        self.turns = 0
         self.listening: dict[int, tuple[Callable[[], asyncio.BaseProtocol], contextvars.Context]] = {}
         self.tasks_of_hub: dict[int, asyncio.Task[Any]] = {}
         self._ports = FIRST_PORT
@@ -65,6 +75,25 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.now_s
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: Unpack[Ts],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return super().call_at(_tick(when), callback, *args, context=context)
+
+    def jump(self, seconds: float) -> None:
+        """So much time has passed, and nothing was done meanwhile."""
+        self.now_s = _tick(self.now_s + seconds)
+
+    def turn(self) -> None:
+        """One more turn of the loop. Raises RuntimeError for a run that does not end."""
+        self.turns += 1
+        if self.turns > TURNS_MAX:
+            raise RuntimeError(f"no end after {TURNS_MAX} turns of the loop, at {self.now_s} s")
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         done: asyncio.Future[Any] = self.create_future()
@@ -114,6 +143,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def number(self) -> int:
         self._numbers += 1
         return self._numbers
+
+
+def _tick(seconds: float) -> float:
+    """The first tick that is not before."""
+    return math.ceil(seconds / TICK_S) * TICK_S
 
 
 def _settle(done: asyncio.Future[Any], result: Any) -> None:
