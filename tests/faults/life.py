@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import count
@@ -16,6 +17,7 @@ from hub.app import Hub
 from hub.clock import Clock
 from hub.deliver.worker import Worker
 from hub.environment import Environment
+from hub.inbox.drafting import Drafter
 from hub.outbox.relay import Relay
 from hub.ownership.member import Member
 from hub.schedule.scheduler import Scheduler
@@ -137,7 +139,7 @@ def surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[Seams]:
     """What a hub under trial lives in: watched, the rules at hand, and no instant of a schedule in between."""
     with ExitStack() as stack:
         stack.enter_context(watching(seams))
-        stack.enter_context(patch("hub.app.load_wiring", wiring_once))
+        stack.enter_context(patch("hub.plan.load_wiring", wiring_once))
         stack.enter_context(patch("hub.schedule.scheduler.due_instants", no_instants))
         # A trial has no two minutes until a lost request cannot be under way any more; the played provider is quick.
         stack.enter_context(patch("handlers.paypal.invoicing.STEP_S_MAX", UNDER_WAY_S))
@@ -168,4 +170,6 @@ def wiring_once(routing: Path, environment: Environment, clock: Clock) -> Wiring
     """The rules, read once per process: every hub here has the same, and reading takes longer than a run."""
     if routing not in _RULES:
         _RULES[routing] = load_wiring(routing, environment, clock)
-    return _RULES[routing]
+    rules = _RULES[routing]
+    # Each trial has a clock of its own.
+    return replace(rules, drafter=Drafter(rules.router, rules.drafter.sources, clock))

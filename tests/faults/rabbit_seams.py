@@ -58,7 +58,7 @@ def busy_surroundings(seams: Seams, *, is_quiet: bool) -> Iterator[Seams]:
         stack.enter_context(watching(seams))
         for doing, (owner, name) in AT_THE_BROKER.items():
             stack.enter_context(patch.object(owner, name, _watched(seams, doing, owner.__dict__[name])))
-        stack.enter_context(patch("hub.app.load_wiring", wiring_once))
+        stack.enter_context(patch("hub.plan.load_wiring", wiring_once))
         stack.enter_context(patch("hub.schedule.scheduler.due_instants", no_instants))
         if is_quiet:
             # A stop may have to wait for this one.

@@ -95,7 +95,7 @@ def looking_seldom() -> Iterator[None]:
     """What a hub of a run lives in."""
     with ExitStack() as stack:
         enter = stack.enter_context
-        enter(patch("hub.app.load_wiring", _wiring_once))
+        enter(patch("hub.plan.load_wiring", _wiring_once))
         enter(patch("hub.app.Store.open", _store))
         # Figures for people are no part of this.
         enter(patch("hub.app.Measuring.run", _nothing))
