@@ -33,6 +33,7 @@ from hub.ledger import Account
 from hub.ownership.holding import Holding
 from hub.ownership.turns import in_turn
 from hub.signal import LaneSignal, is_set_within
+from hub.spacing import Spacing
 from hub.store import tables as t
 from hub.store.store import sqlstate, unavailable
 
@@ -88,6 +89,7 @@ class Worker:
         self._limit = batch_size
         """How many are read for the next batch: of those for which there is no time, nothing need be read."""
         self._turn_of_kinds = 0
+        self._spacing = Spacing()
         self._sweep_s = sweep_s
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
@@ -121,6 +123,7 @@ class Worker:
                     next_sweep = self._around.clock.monotonic() + max(self._sweep_s, rest_s)
                     self._vain_s = 0.0
                 if self._to_deliver:
+                    await self._spacing.wait()
                     await self._deliver_some()
                 else:
                     await self._to_deliver.wait(max(0.0, next_sweep - self._around.clock.monotonic()))
@@ -196,6 +199,7 @@ class Worker:
         self._after(done)
         # A full batch: what was left for the next one is more than can be told.
         self._around.pace.tell(is_behind=len(done.works) >= self._limit)
+        self._spacing.ended(len(done.works), is_more=done.is_more)
         if done.is_more:
             self._to_deliver.again(lanes)
         elif self._is_leaving and not done.works:

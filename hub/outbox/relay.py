@@ -26,6 +26,7 @@ from hub.ownership.holding import Holding
 from hub.recent import Recent
 from hub.routing.config import DestinationConfig
 from hub.signal import ANY_LANE, LaneSignal, is_set_within
+from hub.spacing import Spacing
 from hub.store.store import Store
 from hub.transports.base import (
     HELD_BACK,
@@ -86,6 +87,7 @@ class Relay:
         self._stopping = asyncio.Event()
         # One round at a time: two would send the messages of one chain side by side.
         self._turn = asyncio.Lock()
+        self._spacing = Spacing()
         self._is_leaving = False
         self._vain_s = 0.0
         self.paused_because: str | None = None
@@ -102,6 +104,8 @@ class Relay:
                     next_sweep = self._clock.monotonic() + max(self._sweep_s, rest_s)
                     self._vain_s = 0.0
                 self._signal.again(self._throttle.due_lanes())
+                if self._signal:
+                    await self._spacing.wait()
                 if await self._step() is None:
                     until_sweep_s = max(0.0, next_sweep - self._clock.monotonic())
                     await self._signal.wait(min(until_sweep_s, self._throttle.wait_s))
@@ -179,6 +183,7 @@ class Relay:
             except (StoreUnavailableError, TransportUnavailableError):
                 self._signal.again(lanes)
                 raise
+            self._spacing.ended(len(picked.heads), is_more=bool(picked.lanes))
             self._signal.again(sorted(picked.lanes))
             if not picked.has_found and self._is_leaving:
                 self._vain_s += self._clock.monotonic() - begun_s
