@@ -25,7 +25,7 @@ from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.inbox.rows import store_drafts
-from hub.inbox.singles import SINGLES_MAX, is_single, store_singles, values_of
+from hub.inbox.singles import SINGLES_MAX, Single, is_single, store_singles, values_of
 from hub.recent import Recent
 from hub.signal import LaneSignal
 from hub.store.store import Store, sqlstate
@@ -233,7 +233,7 @@ class GroupCommit:
             await self._store_together(group)
 
     async def _store_singles(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
-        """Store those whose identity nobody holds, in one statement. What is left is to be stored in its own way."""
+        """Store new ones and plain repeats in one statement. What is left is to be stored in its own way."""
         drafts, kept = [one.drafts[0] for one in group], list[int]()
         try:
             values = values_of(drafts, route_ids=self._route_ids(), slot=self._slot)
@@ -243,11 +243,9 @@ class GroupCommit:
 
         async def work(conn: AsyncConnection) -> list[tuple[int, tuple[Accepted, Event]]]:
             self._forget(kept)
-            numbers = await store_singles(conn, values)
-            stored = [(place, drafts[place].numbered(number)) for place, number in sorted(numbers.items())]
-            answers = [(Accepted("event", draft.event.id), draft.event) for _, draft in stored]
-            self._keep([draft for _, draft in stored], answers, kept)
-            return [(place, answer) for (place, _), answer in zip(stored, answers, strict=True)]
+            answers = [(one.place, _single_answer(one, drafts[one.place])) for one in await store_singles(conn, values)]
+            self._keep([drafts[place] for place, _ in answers], [answer for _, answer in answers], kept)
+            return answers
 
         try:
             answers = await self._store.write(work)
@@ -320,6 +318,7 @@ class GroupCommit:
         given = iter(answers)
         counts: Counter[tuple[str, str]] = Counter()
         lanes: dict[int, None] = {}
+        said: list[tuple[_Waiting, list[Accepted]]] = []
         for one in group:
             own: list[Accepted] = []
             for _, (accepted, event) in zip(one.drafts, given, strict=False):
@@ -327,10 +326,15 @@ class GroupCommit:
                 counts[event.source, accepted.kind] += 1
                 if accepted.kind == "event":
                     lanes[event.lane] = None
-            one.answer(own)
+            said.append((one, own))
         for (source, kind), count in counts.items():
             metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
         self._to_deliver.add(lanes)
+        if self._queue and self._store.dialect == "postgresql":
+            # Once the next group is on its way: the database works on it while these are told. SQLite does so here.
+            asyncio.get_running_loop().call_soon(_say, said)
+        else:
+            _say(said)
 
     def _refuse(self, group: Collection[_Waiting], error: Exception) -> None:
         if not group:
@@ -343,6 +347,17 @@ class GroupCommit:
         )
         for one in group:
             one.answer(refusal)
+
+
+def _say(said: Sequence[tuple[_Waiting, Sequence[Accepted]]]) -> None:
+    for one, answers in said:
+        one.answer(answers)
+
+
+def _single_answer(single: Single, draft: Draft) -> tuple[Accepted, Event]:
+    if single.number is None:
+        return Accepted("duplicate", single.first or draft.event.id), draft.event
+    return Accepted("event", draft.event.id), draft.numbered(single.number).event
 
 
 def _is_refused(error: Exception) -> bool:

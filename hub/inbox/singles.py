@@ -2,15 +2,18 @@
 
 A small group costs what its statements and their way to the database and back cost: numbers, identities, events,
 deliveries and the count are one each, and ``BEGIN`` and ``COMMIT`` are two more. Here they are one, on PostgreSQL.
-What it leaves is left to ``rows.py``: a message whose identity somebody holds already, which it does not touch at all,
-and every message that is more than one row of each kind.
+A message that was accepted before is a duplicate in the same statement: senders repeat themselves, and one in a hundred
+would cost every other group a second transaction. What it leaves is left to ``rows.py``, and not touched at all: a
+message whose identity was claimed meanwhile, or by other content, and every message that is more than one row of each
+kind.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,14 +47,22 @@ def values_of(drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: in
     return (events[0], *map(shortened, events[1:]), *columns, slot)
 
 
-async def store_singles(conn: AsyncConnection, values: Sequence[Any]) -> dict[int, int]:
-    """Store those whose identity nobody holds, and commit: place among the drafts → number of each that was stored.
+class Single(NamedTuple):
+    """What became of one draft: it has a number, or it repeats what the event ``first`` was accepted with."""
+
+    place: int
+    number: int | None
+    first: UUID | None
+
+
+async def store_singles(conn: AsyncConnection, values: Sequence[Any]) -> list[Single]:
+    """Store those whose identity nobody holds, and repeats of what was accepted before, and commit: by their place.
 
     Of several with one identity the first is stored. Nothing else may be done in this transaction: it is over. Whatever
     is raised but by the database or for a value that it cannot take, they may be stored.
     """
     rows = await _in_its_own_transaction(conn, values)
-    return {place - 1: number for place, number in rows}
+    return sorted(Single(place - 1, number, first) for place, number, first in rows)
 
 
 async def _in_its_own_transaction(conn: AsyncConnection, values: Sequence[Any]) -> Sequence[Any]:
@@ -128,7 +139,9 @@ def _statement() -> str:
     columns = ", ".join(f'"{name}"' for name in stored)
     # Numbers are drawn in the order of arrival, and before an identity may have to be waited for: each sorts all of
     # ``new`` first. Identities and totals are taken in one order by everybody, so that nobody waits in a ring: sources
-    # by code point, as ``rows.py`` sorts them, whatever the language of the database.
+    # by code point, as ``rows.py`` sorts them, whatever the language of the database. Who holds an identity is looked
+    # up by order, and not by equality: on a small table the planner would read all of it, and keep that plan while it
+    # grows. Who holds it since this statement began is not seen, and left.
     return f"""\
 WITH "new" AS MATERIALIZED (
   SELECT nextval('inbox_seq'::regclass) AS seq, "new".place, {", ".join(values)}
@@ -138,6 +151,15 @@ WITH "new" AS MATERIALIZED (
   SELECT id_hash, same_hash, id FROM "new" ORDER BY id_hash, seq ON CONFLICT DO NOTHING RETURNING event_id
 ), won AS MATERIALIZED (
   SELECT "new".* FROM "new" JOIN claimed ON claimed.event_id = "new".id
+), repeated AS MATERIALIZED (
+  SELECT "new".place, "new".id, "new".source, "new".received_at, held.event_id
+  FROM "new" JOIN LATERAL (
+    SELECT id_hash, same_hash, event_id FROM identities WHERE identities.id_hash >= "new".id_hash
+    ORDER BY identities.id_hash LIMIT 1
+  ) AS held ON held.id_hash = "new".id_hash AND held.same_hash = "new".same_hash
+  WHERE NOT EXISTS (SELECT FROM claimed WHERE claimed.event_id = "new".id)
+), noted AS (
+  INSERT INTO duplicates (id, source, event_id, received_at) SELECT id, source, event_id, received_at FROM repeated
 ), stored AS (
   INSERT INTO inbox (seq, {columns}, headers, "after", hops)
   SELECT seq, {columns}, headers::jsonb, '[]'::jsonb, 0 FROM won ORDER BY seq
@@ -150,10 +172,11 @@ WITH "new" AS MATERIALIZED (
   JOIN won ON won.place = one.place
 ), counted AS (
   INSERT INTO received_totals (source, slot, received)
-  SELECT source, {slot}::integer, count(*) FROM won GROUP BY source ORDER BY source COLLATE "C"
+  SELECT source, {slot}::integer, count(*) FROM (SELECT source FROM won UNION ALL SELECT source FROM repeated) AS came
+  GROUP BY source ORDER BY source COLLATE "C"
   ON CONFLICT (source, slot) DO UPDATE SET received = received_totals.received + excluded.received
 )
-SELECT place, seq FROM won
+SELECT place, seq, NULL::uuid FROM won UNION ALL SELECT place, NULL, event_id FROM repeated
 """  # noqa: S608 - put together from the names of columns
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from hub.inbox.rows import store_drafts
 from hub.store import tables as t
 from hub.store.store import Store
 from tests.integration.inbox.inboxes import CountingStore, Inbox, an_inbox, kinds, message
+from tests.support.patience import until
 
 KEYED = {"key": "anna", "n": 1}
 HEADERS = {"x-shop": "ünder"}
@@ -98,19 +100,43 @@ async def test_repeats_and_conflicts_among_them_are_told_and_counted_as_ever(sto
     assert totals == {"shop": 4, "bank": 6}
 
 
-async def test_a_message_costs_one_statement_and_no_transaction_around_it(store: Store) -> None:
+async def test_a_group_with_a_repeat_costs_one_statement_and_no_transaction_around_it(store: Store) -> None:
     if store.dialect != "postgresql":
         pytest.skip("SQLite has no way to the database and back")
     async with an_inbox(store) as inbox:
         await inbox.send({"n": 0}, "m-0")
         with statements_of(store) as statements:
-            await inbox.send({"n": 1}, "m-1")
+            told = await singly(inbox, [message({"n": 1}, "m-1"), message({"n": 0}, "m-0")])
 
+        assert [one.kind for one in told] == ["event", "duplicate"]
         assert len(statements) == 1
         # Whoever has the connection next has a transaction again.
         with pytest.raises(ZeroDivisionError):
             await store.write(_write_and_fail)
         assert len(await inbox.rows(t.routes)) == 1
+
+
+async def test_a_group_is_told_once_the_next_one_is_on_its_way(store: Store) -> None:
+    if store.dialect != "postgresql":
+        pytest.skip("SQLite works where the answers are given")
+    counting = CountingStore(store.writer, store.reader)
+    async with an_inbox(counting) as inbox:
+        await inbox.send({"n": 0}, "m-0")
+        on_their_way: list[int] = []
+        with statements_of(store) as statements:
+            counting.gate = asyncio.Event()
+            for number in (1, 2):
+                tell = partial(_note, on_their_way, statements)
+                inbox.acceptor.accept_soon(message({"n": number}, f"m-{number}"), tell)
+                await asyncio.sleep(0.01)
+            counting.gate.set()
+            await until(lambda: len(on_their_way) == 2)
+
+    assert on_their_way == [2, 2]
+
+
+def _note(on_their_way: list[int], statements: list[str], _: object) -> None:
+    on_their_way.append(len(statements))
 
 
 async def _write_and_fail(conn: Any) -> None:
