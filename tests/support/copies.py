@@ -75,19 +75,22 @@ class Copies:
         self._snapshot: Snapshot | None = None
         self._free: list[str] = []
         self._distrusted: list[str] = []
+        # A database is no template while somebody reads in it.
+        self._turn = asyncio.Lock()
 
     async def take(self) -> str:
         """The name of a database that equals the template and is the caller's alone."""
         if self._free:
             return self._free.pop()
         name = new_name()
-        await make_database(name, template=self.template)
+        async with self._turn:
+            await make_database(name, template=self.template)
         return name
 
     async def give_back(self, name: str) -> None:
         """The caller needs it no more."""
-        if self._snapshot is None:
-            self._snapshot = await _snapshot(self.template)
+        async with self._turn:
+            self._snapshot = self._snapshot or await _snapshot(self.template)
         if await _restore(name, self._snapshot):
             self._free.append(name)
         else:

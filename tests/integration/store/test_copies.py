@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
 
-from tests.support.copies import Copies, drop
+from tests.support.copies import Copies, Snapshot, drop
 from tests.support.databases import Databases
 from tests.support.servers import administer, connect_to, sweep
 
@@ -41,6 +43,30 @@ async def contents(name: str) -> dict[str, list[str]]:
         }
     finally:
         await connection.close()
+
+
+async def test_no_copy_is_made_while_the_template_is_read(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server makes no copy of a database that somebody is connected to."""
+    turns: list[str] = []
+
+    async def make(*_: object, **__: object) -> None:
+        turns.append("make")
+        await asyncio.sleep(0)
+        turns.append("made")
+
+    async def read(_name: str) -> Snapshot:
+        turns.append("read")
+        await asyncio.sleep(0)
+        turns.append("closed")
+        return Snapshot("", {}, {})
+
+    monkeypatch.setattr("tests.support.copies.make_database", make)
+    monkeypatch.setattr("tests.support.copies._snapshot", read)
+    monkeypatch.setattr("tests.support.copies._restore", AsyncMock(return_value=True))
+
+    await asyncio.gather(copies.give_back(await copies.take()), copies.take())
+
+    assert turns == ["make", "made", "read", "closed", "make", "made"]
 
 
 async def test_rows_go_and_come_back(copies: Copies) -> None:
