@@ -6,7 +6,8 @@ appended to the head that was read, so that two who take each other for gone can
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,7 +20,7 @@ from hub.clock import Clock
 from hub.prove.offline import FIRST_PREVIOUS, block_hash, root_of
 from hub.seal import tables as s
 from hub.seal.finding import Batch
-from hub.seal.kinds import microseconds
+from hub.seal.kinds import Member, microseconds
 from hub.seal.members import in_order, note_pending, segments_of
 from hub.store.store import Store
 from hub.store.upserts import insert_for
@@ -41,6 +42,9 @@ class Head:
     holder: UUID | None = None
     until: datetime | None = None
 
+
+PIECE: Final = 64
+"""After so many members of a tree others have their turn; a power of two, so that each piece is a branch of it."""
 
 NO_HEAD: Final = Head(turn=0, number=0, hash=FIRST_PREVIOUS)
 
@@ -88,12 +92,13 @@ class Chain:
         new = self._next(head, now)
         block: dict[str, Any] | None = None
         if members:
-            root = root_of([one.node for one in members])
+            root = await root_in_pieces(members)
             number, count = head.number + 1, len(members)
             hash_ = block_hash(number=number, previous=head.hash, root=root, members=count, sealed_at=microseconds(now))
             block = {"number": number, "previous": head.hash, "root": root, "members": count, "sealed_at": now}
             block["hash"] = hash_
             new = replace(new, number=number, hash=hash_)
+        await asyncio.sleep(0)
         segments = segments_of(members)
 
         async def work(conn: AsyncConnection) -> bool:
@@ -118,6 +123,15 @@ class Chain:
 
     def _next(self, head: Head, now: datetime) -> Head:
         return replace(head, turn=head.turn + 1, holder=self._me, until=now + timedelta(seconds=LEASE_S))
+
+
+async def root_in_pieces(members: Sequence[Member]) -> bytes:
+    """The root of the tree over these members, of which there is at least one: what ``root_of`` says of them."""
+    branches: list[bytes] = []
+    for start in range(0, len(members), PIECE):
+        await asyncio.sleep(0)
+        branches.append(root_of([one.node for one in members[start : start + PIECE]]))
+    return root_of(branches)
 
 
 def _lasts(head: Head, now: datetime, *, at_least_s: float = 0.0) -> bool:

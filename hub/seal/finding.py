@@ -23,7 +23,9 @@ from hub.seal.kinds import CALL_VERDICTS, KINDS, Member, RowReader, Values, read
 from hub.seal.members import sealed_between
 
 CHUNK: Final = 500
-"""Rows of one kind that are read at a time: so many are hashed without a pause."""
+"""Rows of one kind that are read at a time."""
+PIECE: Final = 25
+"""After so many are hashed others have their turn. A delivery asks for it a dozen times, and would wait each time."""
 PENDING_CHUNK: Final = 500
 LATE_S: Final = 60.0
 LATE_MAX: Final = 5_000
@@ -132,12 +134,12 @@ class Finder:
         """Seal the rows that are final, with their companions, and write the others down."""
         reader = self._readers[kind]
         final = [row for row in rows if reader.is_plainly_final(row)]
-        batch.members += _sealable(reader, final)
+        batch.members += await sealable(reader, final)
         batch.passed += [(kind, reader.id(row)) for row in rows if not reader.is_plainly_final(row)]
         if kind in COMPANIONS:
             companion, column = COMPANIONS[kind]
             its = self._readers[companion]
-            batch.members += _sealable(its, await its.of(conn, map(reader.id, final), by=column))
+            batch.members += await sealable(its, await its.of(conn, map(reader.id, final), by=column))
 
     async def _look_for_late(self, conn: AsyncConnection, batch: Batch, positions: Mapping[str, int]) -> None:
         """Rows whose number was drawn before the cursor came by, and which were committed after."""
@@ -169,16 +171,16 @@ class Finder:
                 verdicts = await self._readers["call"].of(conn, ids, where=f"t.state IN {CALL_VERDICTS!r}")
                 ended = {self._readers[kind].id(row) for row in final}
                 early = [row for row in verdicts if self._readers["call"].id(row) not in ended]
-                batch.members += _sealable(self._readers["call"], await self._unsealed_calls(conn, early))
+                batch.members += await sealable(self._readers["call"], await self._unsealed_calls(conn, early))
 
     async def _take_pending(self, conn: AsyncConnection, batch: Batch, kind: str, final: Sequence[Values]) -> None:
         reader = self._readers[kind]
         rows = await self._unsealed(conn, kind, final)
-        batch.members += _sealable(reader, rows)
+        batch.members += await sealable(reader, rows)
         if kind in COMPANIONS:
             companion, column = COMPANIONS[kind]
             its = await self._readers[companion].of(conn, map(reader.id, final), by=column)
-            batch.members += _sealable(self._readers[companion], await self._unsealed(conn, companion, its))
+            batch.members += await sealable(self._readers[companion], await self._unsealed(conn, companion, its))
 
     async def _unsealed(self, conn: AsyncConnection, kind: str, rows: Sequence[Values]) -> list[Values]:
         if not rows:
@@ -205,10 +207,12 @@ class Finder:
         return left
 
 
-def _sealable(reader: RowReader, rows: Sequence[Values]) -> list[Member]:
+async def sealable(reader: RowReader, rows: Sequence[Values]) -> list[Member]:
     """The rows as members; one that holds what the hub never writes is left out, and the verification names it."""
     members = []
-    for row in rows:
+    for place, row in enumerate(rows):
+        if place % PIECE == PIECE - 1:
+            await asyncio.sleep(0)
         try:
             members.append(reader.member(row))
         except ValueError as error:
