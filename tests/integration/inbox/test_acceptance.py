@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
 from hub.errors import StoreUnavailableError, UsageError
 from hub.event import Event
@@ -207,6 +208,18 @@ async def test_when_the_database_is_away_the_whole_group_is_refused_and_the_next
         assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
         assert await inbox.rows(t.inbox) == []
         assert [(await inbox.send({"n": n}, f"m-{n}")).kind for n in range(5)] == ["event"] * 5
+
+
+async def test_what_could_not_be_stored_leaves_no_identity_behind(store: Store) -> None:
+    async with an_inbox(store) as inbox:
+        async with store.writer.begin() as conn:
+            await conn.execute(text("ALTER TABLE inbox RENAME TO inbox_away"))
+        with pytest.raises(StoreUnavailableError):
+            await inbox.send({"n": 1}, "m-1")
+        async with store.writer.begin() as conn:
+            await conn.execute(text("ALTER TABLE inbox_away RENAME TO inbox"))
+
+        assert (await inbox.send({"n": 1}, "m-1")).kind == "event"
 
 
 @pytest.mark.parametrize(
