@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from handlers.paypal.verifying import Believed
+from hub.errors import StoreUnavailableError
 from hub.inbox import rows
 from hub.inbox.accept import GroupCommit
 from hub.inbox.draft import Draft
@@ -29,18 +31,28 @@ WINDOW = timedelta(minutes=5)
 @contextmanager
 def the_identity_commits_before_the_event() -> Iterator[None]:
     """Whoever dies in between has the sender's repeat taken for a duplicate, for ever."""
-    original: Any = GroupCommit._store_group
+    store_group: Any = GroupCommit._store_group
+    claim = rows._claim
+    mine: set[UUID] = set()
 
     async def early(self: Any, group: Sequence[Any]) -> None:
         drafts = [draft for one in group for draft in one.drafts]
 
-        async def claim(conn: AsyncConnection) -> None:
-            await rows._claim(conn, drafts)
+        async def work(conn: AsyncConnection) -> None:
+            mine.update(holder.event_id for holder in (await claim(conn, drafts)).values() if holder.is_new)
 
-        await self._store.write(claim)
-        await original(self, group)
+        try:
+            await self._store.write(work)
+        except StoreUnavailableError as error:
+            self._refuse(group, error)
+        else:
+            await store_group(self, group)
 
-    with patch.object(GroupCommit, "_store_group", early):
+    async def known(conn: AsyncConnection, drafts: Sequence[Draft]) -> Any:
+        holders = await claim(conn, drafts)
+        return {of: replace(one, is_new=one.is_new or one.event_id in mine) for of, one in holders.items()}
+
+    with patch.object(GroupCommit, "_store_group", early), everywhere(claim, known):
         yield
 
 

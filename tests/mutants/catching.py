@@ -1,4 +1,4 @@
-"""Runs the tests that should notice a mutant, and tells which did: ``python -m tests.mutants.catching``.
+"""Runs the tests that should notice a mutant, and tells which did: ``python -m tests.mutants.catching FOLDER``.
 
 Reads one order per line on standard input, ``{"mutant": "5" or null, "tests": [node ids], "deadline_s": 60}``, and
 writes one line for each: what became of every test. Each order has a forked process of its own, so that nothing of a
@@ -18,7 +18,6 @@ import re
 import select
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -26,15 +25,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import hypothesis
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
 import tests.support
+from tests.mutants.noticed import TELLING, TOLD
 from tests.mutants.planting import VARIABLE, everywhere
+from tests.mutants.quick import give_template
 from tests.mutants.registry import by_name
 from tests.support import patience
-from tests.support.databases import Databases, _migrate
 from tests.support.running import PROJECT
 from tests.support.servers import new_name
 
@@ -43,6 +42,7 @@ PATIENCE_S = 10.0
 """How long a test waits for a mutant that does nothing any more. The unbroken hub has as long as everywhere."""
 ARGUMENTS = (
     "-q", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin",
+    "-p", "tests.mutants.quick",
     "-p", "no:cacheprovider",
     "-W", "ignore::pytest.PytestAssertRewriteWarning",
     "-o", "faulthandler_timeout=0", "--timeout-method", "signal",
@@ -55,20 +55,18 @@ def main() -> None:
     told = os.fdopen(os.dup(1), "w", buffering=1)
     # Whatever else is printed is no answer.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    folder = Path(tempfile.mkdtemp(prefix="hub_mutants_"))
-    template = folder / f"{new_name()}.db"
-    asyncio.run(_migrate(f"sqlite+aiosqlite:///{template}"))
+    folder = Path(sys.argv[1])
+    give_template(folder / f"{new_name()}.db")
     for module in pkgutil.iter_modules(tests.support.__path__):
         if module.name not in NEEDS_A_SERVER:
             importlib.import_module(f"tests.support.{module.name}")
     gc.freeze()
-    told.write(json.dumps({"folder": str(folder)}) + "\n")
     for line in sys.stdin:
         order = json.loads(line)
-        told.write(json.dumps(_in_a_process_of_its_own(order, template, folder)) + "\n")
+        told.write(json.dumps(_in_a_process_of_its_own(order, folder)) + "\n")
 
 
-def _in_a_process_of_its_own(order: Mapping[str, Any], template: Path, folder: Path) -> Any:
+def _in_a_process_of_its_own(order: Mapping[str, Any], folder: Path) -> Any:
     out, into = os.pipe()
     before = os.times()
     pid = os.fork()
@@ -77,7 +75,7 @@ def _in_a_process_of_its_own(order: Mapping[str, Any], template: Path, folder: P
         code = 1
         try:
             os.setsid()
-            found = _run(order, template, folder)
+            found = _run(order, folder)
             with os.fdopen(into, "w") as pipe:
                 json.dump(found, pipe)
             code = 0
@@ -108,7 +106,7 @@ def _heard(out: int, deadline_s: float) -> str:
     return said.decode()
 
 
-def _run(order: Mapping[str, Any], template: Path, folder: Path) -> Any:
+def _run(order: Mapping[str, Any], folder: Path) -> Any:
     """In the forked process: plant the mutant, run the tests, tell."""
     shown = os.open(order["log"] or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(shown, 1)
@@ -116,9 +114,9 @@ def _run(order: Mapping[str, Any], template: Path, folder: Path) -> Any:
     set_hypothesis_home_dir(str(folder / "hypothesis"))
     # Half of the plugins are of no use here, and one takes longer than most tests.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ[TELLING if order["mutant"] is not None else TOLD] = str(folder)
     witness = Witness()
     with ExitStack() as stack:
-        stack.enter_context(patch.object(Databases, "__init__", _with_a_template(template)))
         if order["mutant"] is not None:
             stack.enter_context(_processes_are_mutants(order["mutant"]))
             stack.enter_context(by_name(order["mutant"]).plant())
@@ -135,19 +133,6 @@ class Witness:
     def __init__(self) -> None:
         self.seen: dict[str, dict[str, Any]] = {}
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self) -> None:
-        """One example that fails is enough; nobody waits for a smaller one."""
-        hypothesis.settings.register_profile(
-            "mutants",
-            hypothesis.settings.get_profile("hub"),
-            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
-            derandomize=True,
-            database=None,
-            report_multiple_bugs=False,
-        )
-        hypothesis.settings.load_profile("mutants")
-
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         report = yield
@@ -160,16 +145,6 @@ class Witness:
                 words = str(call.excinfo.value).strip().splitlines() or [""]
                 told.update(error=call.excinfo.typename, words=re.sub(r"\s+", " ", words[0])[:WORDS_MAX])
         return report
-
-
-def _with_a_template(template: Path) -> Any:
-    original: Any = Databases.__init__
-
-    def made(self: Any, folder: Path) -> None:
-        original(self, folder)
-        self._sqlite_template = template
-
-    return made
 
 
 def _impatient(until: Any) -> Any:

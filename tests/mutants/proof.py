@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import groupby
+from pathlib import Path
+from queue import Queue
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+from typing import IO, Any, Final, Self
 
 from tests.mutants.registry import MUTANTS, NUMBERS, by_name
 from tests.support.running import PROJECT
@@ -17,11 +23,11 @@ from tests.support.running import PROJECT
 UNIT, INTEGRATION, GRID, KILL, SIMULATION = "unit or property", "integration", "crash grid", "real kill", "simulation"
 KINDS: Final = (UNIT, INTEGRATION, GRID, KILL, SIMULATION)
 GRIDS: Final = ("hunting.py::test_the_hub_dies", "_crashes.py::")
-KILLS: Final = ("test_storms.py::", "test_stopped_process.py::", "app/test_process.py::", "hunting.py::test_a_kill")
+KILLS: Final = ("test_storms.py::", "test_stopped_process.py::", "test_poison.py", "app/test_process.py::")
 OWN_MISTAKES: Final = frozenset({"ImportError", "ModuleNotFoundError", "NameError", "SyntaxError"})
 """A test that fails like this has met a mistake in the mutant itself, and has noticed nothing."""
 CHEAP_S, DEAR_S = 300, 1_200
-"""How long the tests of one mutant may take, and below each of them: one that hangs has noticed something."""
+"""How long the tests of one mutant may take, and below each of them."""
 CHEAP_TEST_S, DEAR_TEST_S = 60, 180
 
 
@@ -55,6 +61,7 @@ class Found:
     passed_without: int = 0
     cpu_s: dict[str, float] = field(default_factory=dict)
     """What it took, by mutant."""
+    clean_cpu_s: float = 0.0
 
     def kinds(self, name: str) -> list[str]:
         """The kinds of test that have caught it."""
@@ -66,6 +73,18 @@ class Found:
         for name in self.catches:
             kinds[number_of(name)].update(self.kinds(name))
         return kinds
+
+    def counts(self) -> dict[str, Any]:
+        """How many of the planted bugs which kind of test has noticed, and how many tests pass without a bug."""
+        kinds = self.by_number()
+        return {
+            "mutants": len(kinds),
+            "ways_they_were_planted": len(self.catches),
+            "caught_by": {kind: sum(kind in of_number for of_number in kinds.values()) for kind in KINDS},
+            "caught_by_two_kinds": sum(len(of_number) > 1 for of_number in kinds.values()),
+            "tests": len({one.test for catches in self.catches.values() for one in catches}),
+            "tests_that_pass_without_a_mutant": self.passed_without,
+        }
 
     def missing(self, *, is_all: bool) -> list[str]:
         """Mutants that too few kinds of test have noticed, tests that did not, and tests that do not pass at all."""
@@ -91,31 +110,92 @@ def proof(
     is_clean: bool = False,
     tests: Sequence[str] | None = None,
     log: str = "",
+    jobs: int = 1,
+    on_told: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """Plant each of these mutants and run its tests."""
+    """Plant each of these mutants and run its tests, ``jobs`` side by side; ``on_told`` hears of each when it is known.
+
+    ``is_clean``: then all these tests without a mutant, too. A crash grid tries then what has noticed a mutant.
+    """
     found = Found()
     deadline_s, test_s = (DEAR_S, DEAR_TEST_S) if is_all or tests else (CHEAP_S, CHEAP_TEST_S)
-    orders: list[dict[str, Any]] = []
-    for name in names:
-        mutant = by_name(name)
-        wanted = list(tests if tests is not None else [*mutant.cheap, *(mutant.dear if is_all else ())])
-        orders.append({"mutant": name, "tests": wanted, "deadline_s": deadline_s, "test_s": test_s, "log": log})
-    if is_clean:
-        every = sorted({test for order in orders for test in order["tests"]})
-        orders.append({"mutant": None, "tests": every, "deadline_s": 2 * DEAR_S, "test_s": DEAR_S, "log": log})
-    for told, order in zip(_asked(orders), orders, strict=True):
-        found.cpu_s[told["mutant"] or ""] = told["cpu_s"]
-        if told["mutant"] is None:
-            for test in order["tests"]:
-                seen = _seen_of(told["tests"], test)
-                passed = bool(seen) and all(one["outcome"] == "passed" for one in seen.values())
-                found.passed_without += passed
-                found.broken += [] if passed else [f"{test}: {told['ended']} {seen}"]
-            continue
-        found.catches[told["mutant"]] = [
-            catch for test in order["tests"] for catch in _catches(test, _seen_of(told["tests"], test), told["ended"])
+    more = {"deadline_s": deadline_s, "log": log}
+    wanted = {
+        name: list(tests) if tests is not None else [*by_name(name).cheap, *(by_name(name).dear if is_all else ())]
+        for name in names
+    }
+    with Catchers(jobs, on_told) as catchers:
+        orders: list[dict[str, Any]] = [
+            {"mutant": name, "tests": asked, "test_s": by_name(name).test_s or test_s, **more}
+            for name, asked in wanted.items()
         ]
+        for told in catchers.ask(orders):
+            name, asked = told["mutant"], wanted[told["mutant"]]
+            found.cpu_s[name] = told["cpu_s"]
+            may_hang = bool(by_name(name).test_s)
+            found.catches[name] = [
+                one
+                for test in asked
+                for one in _catches(test, _seen_of(told["tests"], test), told["ended"], may_hang=may_hang)
+            ]
+        if is_clean:
+            every = sorted({test for asked in wanted.values() for test in asked})
+            files = [list(of_file) for _, of_file in groupby(every, key=lambda test: test.partition("::")[0])]
+            orders = [{"mutant": None, "tests": of_file, "test_s": deadline_s, **more} for of_file in files]
+            for told, of_file in zip(catchers.ask(orders), files, strict=True):
+                found.clean_cpu_s += told["cpu_s"]
+                for test in of_file:
+                    seen = _seen_of(told["tests"], test)
+                    passed = bool(seen) and all(one["outcome"] == "passed" for one in seen.values())
+                    found.passed_without += passed
+                    found.broken += [] if passed else [f"{test}: {told['ended']} {seen}"]
     return found
+
+
+class Catchers:
+    """Processes of ``catching.py``, each with one order at a time."""
+
+    def __init__(self, jobs: int, on_told: Callable[[str], None]) -> None:
+        self._jobs = jobs
+        self._on_told = on_told
+        self._idle: Queue[tuple[IO[str], IO[str]]] = Queue()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hub_mutants_", ignore_cleanup_errors=True)))
+            command = [sys.executable, "-m", "tests.mutants.catching", str(folder)]
+            for _ in range(self._jobs):
+                process = stack.enter_context(
+                    Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                )
+                stack.callback(process.kill)
+                assert process.stdin is not None
+                assert process.stdout is not None
+                self._idle.put((process.stdin, process.stdout))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ask(self, orders: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What they tell, in the order in which they were asked."""
+        with ThreadPoolExecutor(self._jobs) as pool:
+            return list(pool.map(self._ask, orders))
+
+    def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        orders, answers = self._idle.get()
+        orders.write(f"{json.dumps(order)}\n")
+        orders.flush()
+        told: dict[str, Any] = json.loads(answers.readline())
+        self._idle.put((orders, answers))
+        name = order["mutant"] or "none"
+        seen = ", ".join(
+            f"{test.rpartition('::')[2]} {one['outcome']} {one['s']:.1f} s" for test, one in told["tests"].items()
+        )
+        self._on_told(f"{name:>4} {told['cpu_s']:6.1f} s CPU  {seen}")
+        return told
 
 
 def _seen_of(tests: dict[str, Any], asked: str) -> dict[str, Any]:
@@ -123,45 +203,21 @@ def _seen_of(tests: dict[str, Any], asked: str) -> dict[str, Any]:
     return {test: seen for test, seen in tests.items() if test == asked or test.startswith((f"{asked}[", f"{asked}::"))}
 
 
-def _catches(asked: str, seen: dict[str, Any], ended: str) -> list[Catch]:
+def _catches(asked: str, seen: dict[str, Any], ended: str, *, may_hang: bool) -> list[Catch]:
     """What a test said; one with parameters has noticed what any of its cases has."""
     if not seen:
         return [Catch(asked, kind_of(asked, is_property=False), has_caught=False, words=f"was not run: {ended}")]
-    noticed = [one for one in seen.values() if _has_noticed(one)]
+    noticed = [one for one in seen.values() if _has_noticed(one, may_hang=may_hang)]
     shown = (noticed or list(seen.values()))[0]
     words = f"{shown['outcome']} {shown['when']} {shown['error']}: {shown['words']}"
     return [Catch(asked, kind_of(asked, is_property=shown["is_property"]), bool(noticed), words)]
 
 
-def _has_noticed(seen: dict[str, Any]) -> bool:
-    return seen["outcome"] == "failed" and seen["when"] == "call" and seen["error"] not in OWN_MISTAKES
-
-
-def _asked(orders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    said: list[dict[str, Any]] = []
-    folder = ""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.mutants.catching"],
-        cwd=PROJECT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            folder = json.loads(process.stdout.readline())["folder"]
-            for order in orders:
-                process.stdin.write(f"{json.dumps(order)}\n")
-                process.stdin.flush()
-                said.append(json.loads(process.stdout.readline()))
-            process.stdin.close()
-        finally:
-            if len(said) < len(orders):
-                process.kill()
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-    return said
+def _has_noticed(seen: dict[str, Any], *, may_hang: bool) -> bool:
+    """A test that its time-out has ended says nothing, unless the mutant is one that makes everybody wait."""
+    if seen["error"] in OWN_MISTAKES or (seen["words"].startswith("Timeout (") and not may_hang):
+        return False
+    return bool(seen["outcome"] == "failed" and seen["when"] == "call")
 
 
 def table(found: Found, *, is_told: bool = False) -> str:
@@ -171,8 +227,14 @@ def table(found: Found, *, is_told: bool = False) -> str:
         counts = [sum(one.kind == kind and one.has_caught for one in catches) for kind in KINDS]
         what = f"{name:>3}  {by_name(name).what}"
         lines.append(f"{what:<58}" + "".join(f"{count or '':>18}" for count in counts) + f"{found.cpu_s[name]:>8.1f}")
-    both = [number for number, kinds in found.by_number().items() if len(kinds) > 1]
-    lines.append(f"{len(both)} of {NUMBERS} planted bugs were noticed by two kinds of test or more")
+    told = found.counts()
+    lines.append(f"CPU: {sum(found.cpu_s.values()):.0f} s with a mutant, {found.clean_cpu_s:.0f} s without")
+    if found.clean_cpu_s:
+        lines.append(f"{found.passed_without} of {told['tests']} tests pass without a mutant")
+    caught_by = ", ".join(f"{kind} {count}" for kind, count in told["caught_by"].items() if count)
+    lines.append(
+        f"mutants caught by kind: {caught_by}; by two kinds or more {told['caught_by_two_kinds']} of {NUMBERS}"
+    )
     lines += found.missing(is_all=True)
     lines += [
         f"{name}: {one.test}: {one.words}" for name, catches in found.catches.items() for one in catches if is_told

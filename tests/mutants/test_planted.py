@@ -2,12 +2,15 @@
 
 ``make test`` plants every eighth with the cheap tests (which eighth, HUB_TEST_SEED says), with HUB_TEST_LONG=1 all.
 ``make faults`` plants all, also with the dear tests and each test without any bug, and prints which kinds have noticed
-what (``python -m tests.mutants --all`` does, too).
+what (``python -m tests.mutants --all --clean`` does, too). Where HUB_TEST_COUNTS names a folder, ``mutants.json`` there
+says how many.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -18,13 +21,18 @@ IS_EVERYTHING = os.environ.get("HUB_FAULTS", "sample") != "sample"
 IS_LONG = IS_EVERYTHING or os.environ.get("HUB_TEST_LONG", "0") != "0"
 SHARE = 1 if IS_LONG else 8
 PLANTED = [mutant.name for mutant in MUTANTS][int(os.environ.get("HUB_TEST_SEED", "1")) % SHARE :: SHARE]
+JOBS = 2 if IS_EVERYTHING else 1
+"""So many mutants side by side: a third of their time they only wait."""
 PROOF_S_MAX = 3_600
 
 
 @pytest.fixture(scope="module")
 def found() -> Found:
     """What was noticed."""
-    return proof(PLANTED, is_all=IS_EVERYTHING, is_clean=IS_EVERYTHING)
+    found = proof(PLANTED, is_all=IS_EVERYTHING, is_clean=IS_EVERYTHING, jobs=JOBS)
+    if IS_EVERYTHING and (folder := os.environ.get("HUB_TEST_COUNTS")):
+        (Path(folder) / "mutants.json").write_text(json.dumps(found.counts(), indent=2))
+    return found
 
 
 @pytest.mark.timeout(PROOF_S_MAX)
