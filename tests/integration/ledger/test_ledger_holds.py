@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from hub.ledger import Book, HoldState, Move, PostedEntry, transfer
+from hub.ledger import Account, Book, HoldState, Move, PostedEntry, transfer
 from hub.ledger.errors import (
     CurrencyMismatchError,
     HoldClosedError,
@@ -96,7 +96,7 @@ async def test_a_capture_above_what_is_left_is_refused(store: Store) -> None:
         await book.capture("hold", reference="c1", to=SALES, amount=vnd(50))
         with pytest.raises(HoldExceededError) as refused:
             await book.capture("hold", reference="c2", to=SALES, amount=vnd(11))
-        assert refused.value.remaining == vnd(10)
+        assert (refused.value.remaining, refused.value.amount) == (vnd(10), vnd(11))
         with pytest.raises(CurrencyMismatchError):
             await book.capture("hold", reference="c3", to=SALES, amount=Money(1, "JPY"))
 
@@ -196,16 +196,28 @@ async def test_a_capture_can_leave_for_an_account_of_the_other_side(store: Store
     await assert_sound(store)
 
 
+async def test_what_we_have_can_be_held_as_what_we_owe(store: Store) -> None:
+    till = Account("till", "VND", "debit")
+    await booked(store, lambda b: b.post(reference="in", kind="k", moves=[Move(till, SALES, vnd(100))]))
+
+    await booked(store, lambda b: b.hold(till, vnd(60), reference="hold"))
+    await booked(store, lambda b: b.capture("hold", reference="c", to=BANK, amount=vnd(20)))
+    await booked(store, lambda b: b.void("hold"))
+
+    assert [await balance_of(store, one) for one in (till, till.held, BANK)] == [80, 0, 20]
+    await assert_sound(store)
+
+
 async def test_what_cannot_be_held_is_refused(store: Store) -> None:
     async def work(book: Book) -> None:
         await book.post(reference="in", kind="k", moves=[Move(BANK, WALLET, vnd(5))])
-        with pytest.raises(InvalidEntryError):
-            await book.hold(BANK, vnd(1), reference="a")
-        with pytest.raises(InvalidEntryError):
-            await book.hold(WALLET.held, vnd(1), reference="b")
-        with pytest.raises(InvalidEntryError):
+        for reference, account in (("a", BANK), ("b", WALLET.held)):
+            words = f"account {account.code} has no running balance of its own to hold from"
+            with pytest.raises(InvalidEntryError, match=f"^{words}$"):
+                await book.hold(account, vnd(1), reference=reference)
+        with pytest.raises(InvalidEntryError, match=r"^an expiry needs a time zone$"):
             await book.hold(WALLET, vnd(1), reference="c", expires_at=NOW.replace(tzinfo=None))
-        with pytest.raises(UnknownHoldError):
+        with pytest.raises(UnknownHoldError, match=r"^hold 'nothing': there is none$"):
             await book.capture("nothing", reference="d", to=SALES)
 
     await booked(store, work)
