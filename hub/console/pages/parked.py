@@ -57,9 +57,9 @@ async def preview(visit: Visit) -> Shown:
             except HubError as error:
                 rehearsed[event_id] = (False, str(error), ())
                 continue
-            failed = [one for one in explanation.rehearsals if one.failed]
-            word = "would fail again" if failed or explanation.problem else "would succeed"
-            rehearsed[event_id] = (not failed, word, rehearsals_of(explanation))
+            fails = bool(explanation.problem) or any(one.failed for one in explanation.rehearsals)
+            word = "would fail again" if fails else "would succeed"
+            rehearsed[event_id] = (not fails, word, rehearsals_of(explanation))
     values: dict[str, Any] = {
         "action": action,
         "chosen": chosen,
