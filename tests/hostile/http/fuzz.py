@@ -69,7 +69,7 @@ def what_does_not_fit_is_refused(context: Any, response: Any, case: Any) -> bool
     """As negative_data_rejection says, where what does not fit was sent as such.
 
     The proof is always ours, so that a head without one is none. In the query what is not described counts for nothing,
-    of what comes twice the first counts, and what is empty is not given.
+    of what comes twice the first counts, and what is empty is not given; an empty list of values is not even sent.
     """
     try:
         return negative_data_rejection(context, response, case)
@@ -78,7 +78,10 @@ def what_does_not_fit_is_refused(context: Any, response: Any, case: Any) -> bool
         names = [name for name, _ in query]
         is_query = case.meta.is_negative_at(ParameterLocation.QUERY)
         described = {one["name"] for one in case.operation.definition.raw["parameters"] if one["in"] == "query"}
-        is_plain = described.issuperset(names) and len(set(names)) == len(names) and all(value for _, value in query)
+        is_sent = set(case.query or ()) == set(names)
+        is_plain = (
+            is_sent and described.issuperset(names) and len(set(names)) == len(names) and all(v for _, v in query)
+        )
         places = (ParameterLocation.PATH, ParameterLocation.BODY)
         if any(case.meta.is_negative_at(place) for place in places) or (is_query and is_plain):
             raise
@@ -111,6 +114,8 @@ class Fuzz:
     known: Mapping[str, object] = field(default_factory=dict)
     examples: Counter[str] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
+    away: Counter[str] = field(default_factory=Counter)
+    """Operation and status → how often the provider was said not to answer."""
     violations: list[str] = field(default_factory=list)
 
     def run(self, document: Mapping[str, Any], wanted: Callable[[str], bool], share: float = 1.0) -> int:
@@ -143,6 +148,7 @@ class Fuzz:
             "  " + ", ".join(f"{name}: {number}" for name, number in sorted(classes.items())),
             "  " + ", ".join(f"{status}: {number}" for status, number in sorted(self.answers.items())),
             *(f"  {number:6d}  {label}" for label, number in sorted(self.examples.items())),
+            *(f"  {number:6d}  {label}: the provider did not answer" for label, number in sorted(self.away.items())),
             *(f"\nVIOLATION {text}" for text in self.violations),
         ]
         return "\n".join(lines)
@@ -186,7 +192,7 @@ class Fuzz:
         @seed(number)
         @given(case=operation.as_strategy(generation_mode=mode, path_parameters=path))
         @settings(
-            max_examples=each if path is None else min(each, FEW_KNOWN),
+            max_examples=each,
             deadline=None,
             database=None,
             phases=[Phase.explicit, Phase.generate],
@@ -250,6 +256,8 @@ class Fuzz:
     def _count(self, label: str, status: int) -> None:
         self.examples[label] += 1
         self.answers[status] += 1
+        if status in AWAY:
+            self.away[f"{label}, {status}"] += 1
 
     def _note(self, text: str) -> None:
         self.violations.append(text)
