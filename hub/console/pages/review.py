@@ -6,12 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from hub.console.addresses import BASE
+from hub.console.differing import differing
 from hub.console.paging import with_query
 from hub.console.visit import DIGITS, Done, Group, Place, Shown, Visit
 from hub.errors import UsageError
 from hub.ingress.tokens import Role
 from hub.operate.conflicts import find_conflict, list_conflicts, resolve_conflict
 from hub.operate.event_details import show_event
+from hub.operate.masking import mask_of
 from hub.operate.review import list_reviews, resolve_review
 
 PAGE = 50
@@ -57,7 +59,13 @@ async def show_conflict(visit: Visit) -> Shown:
     found = await find_conflict(hub.store, wanted)
     details = await show_event(hub.store, str(found.event_id), hub.wiring.config.sources)
     copy = next((one for one in details.conflicts if one.id == wanted), None)
-    values: dict[str, Any] = {"conflict": found, "event": details, "copy": copy}
+    values: dict[str, Any] = {
+        "conflict": found,
+        "event": details,
+        "copy": copy,
+        "differing": differing(details.content.text, copy.content.text) if copy else [],
+        "is_masked": mask_of(details.source, hub.wiring.config.sources).hides,
+    }
     return Shown("conflict.html", "Conflict", values)
 
 
