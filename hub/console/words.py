@@ -69,6 +69,14 @@ def age(seconds: float | None) -> str:
     return f"{seconds / DAY:.0f} d"
 
 
+def bound(seconds: float) -> str:
+    """A round time, in the largest unit that it fills."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds % unit == 0:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:g} s"
+
+
 def since(value: datetime | None, now: datetime) -> Markup:
     """How long ago, or in how long."""
     if value is None:
@@ -97,6 +105,11 @@ def number(value: int | float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:,.1f}".replace(",", "\u202f")
+
+
+def rate(value: float) -> str:
+    """So many in a time, without a fraction that says nothing."""
+    return f"{value:g}"
 
 
 def money(value: Any) -> Markup:
@@ -128,10 +141,12 @@ def breakable(value: object) -> Markup:
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "at": at,
     "age": age,
+    "bound": bound,
     "since": since,
     "state": state,
     "short": short,
     "number": number,
+    "rate": rate,
     "money": money,
     "change": change,
     "plural": plural,

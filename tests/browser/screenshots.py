@@ -52,6 +52,7 @@ async def paths_of(hub: RunningHub) -> dict[str, str]:
         "settings": "/settings",
         "audit": "/audit",
         "people": "/people",
+        "error": "/ledger/entry?reference=nobody",
     }
 
 
@@ -65,7 +66,7 @@ async def sign_in(page: Page, url: str) -> None:
 
 
 async def take(hub: RunningHub, browser: Browser, folder: Path, only: set[str]) -> None:
-    """All pages in all widths."""
+    """All pages in all widths; those in the dark with a proof."""
     paths = await paths_of(hub)
     for scheme in ("light", "dark"):
         for width in WIDTHS:
@@ -76,11 +77,31 @@ async def take(hub: RunningHub, browser: Browser, folder: Path, only: set[str]) 
             await page.goto(f"{hub.url}/console/login")
             await page.screenshot(path=folder / f"login-{width}-{scheme}.png", full_page=True)
             await sign_in(page, hub.url)
+            if scheme == "dark":
+                await prove(page, hub.url)
             for name, path in paths.items():
                 if not only or name in only:
                     await page.goto(f"{hub.url}/console{path}")
                     await page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
+            if not only or "preview" in only:
+                await preview(page, hub.url)
+                await page.screenshot(path=folder / f"preview-{width}-{scheme}.png", full_page=True)
             await page.close()
+
+
+async def prove(page: Page, url: str) -> None:
+    """Have everything accounted for."""
+    await page.goto(f"{url}/console/check")
+    await page.get_by_role("button", name="Prove it now").click()
+    await page.get_by_role("status").wait_for()
+
+
+async def preview(page: Page, url: str) -> None:
+    """What a retry of all that is parked would do; nothing is changed."""
+    await page.goto(f"{url}/console/parked")
+    await page.get_by_label("Which").select_option("all")
+    await page.get_by_role("button", name="Preview a retry").click()
+    await page.wait_for_url("**/parked/preview")
 
 
 async def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -63,21 +63,21 @@ def lanes(found: Sequence[LaneAge]) -> Markup:
     return _svg(LANES_PER_ROW * CELL, LANES // LANES_PER_ROW * CELL, title, parts)
 
 
-def curve(points: Sequence[tuple[datetime, int]], label: str) -> Markup:
-    """A balance over time, in steps: it stays until the next entry."""
+def curve(points: Sequence[tuple[datetime, int]], label: str, written: Callable[[int], str] = str) -> Markup:
+    """A balance over time, in steps: it stays until the next entry. Its highest and lowest are written to it."""
     if len(points) < 2:
         return Markup("")
     points = points[-POINTS_MAX:]
     low, high = min(0, *(value for _, value in points)), max(0, *(value for _, value in points))
     first, last = points[0][0].timestamp(), points[-1][0].timestamp()
     spread, span = max(1, high - low), max(1e-6, last - first)
-    height, left, base = 180, 8, 158
+    height, left, top, base = 180, 8, 22, 158
 
     def x(at: datetime) -> float:
         return left + (at.timestamp() - first) / span * (WIDTH - 16)
 
     def y(value: int) -> float:
-        return 12 + (high - value) / spread * (base - 12)
+        return top + (high - value) / spread * (base - top)
 
     steps = [f"M{x(points[0][0]):.1f} {y(points[0][1]):.1f}"]
     steps += [f"H{x(at):.1f}V{y(value):.1f}" for at, value in points[1:]]
@@ -87,6 +87,8 @@ def curve(points: Sequence[tuple[datetime, int]], label: str) -> Markup:
         Markup('<line class="axis" x1="0" x2="{w}" y1="{y}" y2="{y}"/>').format(w=WIDTH, y=zero),
         Markup('<path class="area" d="{d}"/>').format(d=f"{path}V{zero}H{x(points[0][0]):.1f}Z"),
         Markup('<path class="curve" d="{d}"/>').format(d=path),
+        _text(left, top - 6, written(high)),
+        *([_text(WIDTH - 8, base - 4, written(low), anchor="end")] if low < 0 else []),
         _text(left, height - 6, f"{points[0][0]:%d %b %H:%M}"),
         _text(WIDTH - 8, height - 6, f"{points[-1][0]:%d %b %H:%M}", anchor="end"),
     ]

@@ -145,13 +145,13 @@ async def show_edit(visit: Visit) -> Shown:
 
 def _why_not_editable(body: bytes, mask: Mask) -> str:
     if len(body) > EDIT_CHARS_MAX:
-        return "The payload is too large for a form. Correct it with: hub parked edit"
+        return "The payload is too large for a form."
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return "The payload is no text. Correct it with: hub parked edit"
+        return "The payload is no text."
     if mask.hides and mask.payload(body) != text:
-        return "Fields of this source are masked, and a form would show them. Correct it with: hub parked edit"
+        return "Fields of this source are masked, and a form would show them."
     return ""
 
 

@@ -11,6 +11,7 @@ from hub.console.visit import Group, Place, Shown, Visit
 from hub.errors import UsageError
 from hub.ledger.model import PostedEntry
 from hub.ledger.read import AccountBalance, find_account, find_entry, list_accounts, list_entries, list_holds
+from hub.money import Money
 
 PAGE = 50
 POINTS = 400
@@ -49,7 +50,11 @@ async def show_account(visit: Visit) -> Shown:
         "found": found,
         "entries": entries,
         "holds": holds,
-        "curve": curve(points, f"Balance of {code} over its newest {len(newest)} entries"),
+        "curve": curve(
+            points,
+            f"Balance of {code} over its newest {len(newest)} entries",
+            lambda amount_minor: Money(amount_minor, found.account.currency).format(),
+        ),
         "is_whole": len(newest) < POINTS,
         "older": with_query(visit.request, before=entries[-1].id) if len(entries) == PAGE else None,
     }

@@ -57,7 +57,7 @@ def _written(value: object) -> str:
         return "not set"
     if isinstance(value, tuple | list | set | frozenset):
         return ", ".join(str(one) for one in value) or "none"
-    return str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 GROUP = Group("settings", (Place("GET", "/settings", show, Role.OPERATOR),), label="Settings", path="/settings")

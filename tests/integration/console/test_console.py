@@ -254,6 +254,25 @@ async def test_a_search_that_takes_too_long_says_so(stage: RunningHub, monkeypat
             assert "narrow the search" in page
 
 
+async def test_a_conflict_says_what_differs(stage: RunningHub) -> None:
+    examples = await _examples(stage)
+    async with Visitor(stage) as visitor:
+        await visitor.sign_in()
+        status, page = await visitor.get(examples["/conflicts/{id}"])
+
+    assert status == 200
+    assert "amount" in page
+    assert re.findall(r'data-label="(?:taken|came again)"><code>(\d+)', page) == ["4500", "4501"]
+
+
+async def test_what_cannot_be_read_would_fail_again_and_looks_so(stage: RunningHub) -> None:
+    async with Visitor(stage) as visitor:
+        await visitor.sign_in()
+        _, preview = await visitor.post("/parked/preview", action="retry", which="all", route="(unreadable)")
+
+    assert re.findall(r'<span class="state (\w+)">(would [a-z ]+)<', preview) == [("bad", "would fail again")]
+
+
 async def test_many_parked_deliveries_are_given_up_at_once_and_it_is_on_record(stage: RunningHub) -> None:
     for number in range(3):
         await deliver(stage, order(f"p-{number}", 5, code=f"ORD-P-{number}", shelf="b"))
@@ -366,4 +385,4 @@ async def test_a_schedule_that_never_was_due_has_no_last_time(stage: RunningHub)
         _, page = await visitor.get("/schedules")
 
     assert "sweep-orders" in page
-    assert '<td class="nowrap"><span class="none">–</span></td>' in page
+    assert '<td class="nowrap" data-label="last"><span class="none">–</span></td>' in page

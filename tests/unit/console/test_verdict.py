@@ -10,7 +10,7 @@ import pytest
 from hub.console.addresses import is_loopback, next_of
 from hub.console.drawing.charts import curve
 from hub.console.verdict import Facts, verdict
-from hub.console.words import age, breakable, change, state
+from hub.console.words import age, bound, breakable, change, rate, state
 from hub.console.worklist import Counts
 from hub.flow.pauses import Pause
 from hub.money import Money
@@ -76,6 +76,8 @@ def test_what_is_worst_comes_first() -> None:
 
 def test_words() -> None:
     assert [age(one) for one in (0.02, 59, 3_000, 90_000, 400_000)] == ["20 ms", "59 s", "50 min", "25 h", "5 d"]
+    assert [bound(one) for one in (10, 60, 900, 3_600, 86_400)] == ["10 s", "1 min", "15 min", "1 h", "1 d"]
+    assert [rate(one) for one in (50.0, 0.5)] == ["50", "0.5"]
     assert str(change(Money(5, "JPY"))) == '<span class="money">+5 JPY</span>'
     assert "\u2212" in change(Money(-5, "JPY"))
     assert str(breakable("<b>&.c")) == "&lt;b&gt;&amp;.<wbr>c"
@@ -107,3 +109,11 @@ def test_a_curve_needs_two_points_and_holds_no_others() -> None:
     assert not curve(points[:1], "x")
     assert curve(points, '"><script>').count("<script>") == 0
     assert curve(points, "x").count("H") >= 4
+
+
+def test_a_curve_says_its_highest_and_its_lowest() -> None:
+    points = [(NOW + timedelta(minutes=number), number * 100 - 200) for number in range(5)]
+
+    assert ">200 yen<" in curve(points, "x", "{} yen".format)
+    assert ">-200 yen<" in curve(points, "x", "{} yen".format)
+    assert " yen<" not in curve(points, "x")
