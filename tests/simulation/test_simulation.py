@@ -21,6 +21,7 @@ from tests.simulation.deeds import plan
 from tests.simulation.run import Result, Stage, play
 from tests.simulation.seeds import ODD, RUNS_S_MAX, SERVED, part_holds, played
 from tests.simulation.shrink import shrunk
+from tests.simulation.world import Told
 from tests.support.running import PROJECT
 
 SEED: Final = 5
@@ -44,7 +45,7 @@ def test_every_promise_holds_whatever_goes_wrong(part: int) -> None:
 @pytest.mark.skipif(not SERVED, reason="long; HUB_TEST_LONG=1 runs it")
 @pytest.mark.timeout(RUNS_S_MAX + 60)
 def test_every_promise_holds_on_a_server() -> None:
-    said = played("--postgresql", "--seeds", f"1-{SERVED}", "--verbose")
+    said = played("--postgresql", "--seeds", f"1-{SERVED}", "--verbose", name="seeds on a server")
 
     assert len(re.findall(r"seed \d+: \d+ events", said)) == SERVED
 
@@ -100,6 +101,14 @@ def test_every_kind_of_fault_is_drawn_and_stays_within_its_bounds() -> None:
     assert all(one.loss <= 0.3 and one.duplicates <= 0.5 and one.late_s_max <= 86_400 for one in weathers)
     for name in Weather.__slots__:
         assert len({getattr(one, name) for one in weathers}) > 1, name
+
+
+def test_a_refusal_that_was_lost_is_forgotten_once_the_same_is_accepted() -> None:
+    told = Told(refused=[("exchange a k-0", 422, "no points"), ("exchange b k-0", 422, "no points")])
+
+    told.accept("exchange a k-0", "command", [b"{}"])
+
+    assert [name for name, _, _ in told.refused] == ["exchange b k-0"]
 
 
 def test_the_judge_stands_alone() -> None:

@@ -72,6 +72,15 @@ class Told:
     """Lives that ended by themselves."""
     points: int = 0
 
+    def accept(self, name: str, source: str, messages: Sequence[bytes]) -> None:
+        """A parcel was answered with 2xx.
+
+        It may have been refused before, in an answer that was lost: by now the member has points, for one.
+        """
+        self.answered[source] += len(messages)
+        self.accepted += [(source, message) for message in messages]
+        self.refused = [one for one in self.refused if one[0] != name]
+
 
 class World:
     """One run's surroundings. ``step`` lets everybody act once."""
@@ -217,8 +226,7 @@ class World:
     def _note(self, parcel: Parcel, answer: Answer) -> None:
         parcel.last = f"{answer.status} {answer.body[:200]!r}"
         if 200 <= answer.status < 300:
-            self.told.answered[parcel.source] += len(parcel.messages)
-            self.told.accepted += [(parcel.source, message) for message in parcel.messages]
+            self.told.accept(parcel.name, parcel.source, parcel.messages)
         elif answer.status < 500 and answer.status != 429:
             self.told.refused.append((parcel.name, answer.status, answer.body.decode("utf-8", "replace")[:300]))
 
