@@ -11,7 +11,8 @@ are SQLAlchemy's all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -120,7 +121,8 @@ class _Columns:
         ]
         self._for_postgresql = _conversions(columns, _for_postgresql)
         self._same_for_postgresql = _conversions(same, _for_postgresql)
-        self._for_sqlite = _conversions((*columns, *same), _for_sqlite)
+        self._for_sqlite = _conversions(columns, _for_sqlite)
+        self._same_for_sqlite = _conversions(same, _for_sqlite)
 
     def as_arrays(self, rows: Sequence[Record], same: Record) -> Record:
         arrays: list[Sequence[Any]] = list(zip(*rows, strict=True))
@@ -133,11 +135,13 @@ class _Columns:
         return (*arrays, *scalars)
 
     def as_records(self, rows: Sequence[Record], same: Record) -> list[Record]:
-        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        columns += [[value] * len(rows) for value in same]
+        columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
         for place, convert in self._for_sqlite:
             columns[place] = [None if value is None else convert(value) for value in columns[place]]
-        return list(zip(*columns, strict=True))
+        scalars = list(same)
+        for place, convert in self._same_for_sqlite:
+            scalars[place] = None if scalars[place] is None else convert(scalars[place])
+        return list(zip(*columns, *map(repeat, scalars), strict=False))
 
 
 def shortened(column: Sequence[Any]) -> Sequence[Any]:

@@ -41,8 +41,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 def utc_text(value: datetime) -> str:
     """A time as SQLite holds it: sorts as it passes. Raises ValueError for one without a zone."""
-    # Not strftime, which takes three times as long.
-    return aware(value).astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    # Not strftime, which takes three times as long; and nearly every time is in UTC already.
+    in_utc = value if value.tzinfo is UTC else aware(value).astimezone(UTC)
+    return in_utc.isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def as_time(dialect: str, value: datetime) -> object:
