@@ -43,8 +43,10 @@ def values_of(drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: in
         for match in draft.matches
         for route_id in (route_ids[match.route.name],)
     ]
-    columns = list(zip(*deliveries, strict=True)) if deliveries else [(), (), (), ()]
-    return (events[0], *map(shortened, events[1:]), *columns, slot)
+    if not deliveries:
+        return (events[0], *map(shortened, events[1:]), (), (), (), (), slot)
+    places, *others = zip(*deliveries, strict=True)
+    return (events[0], *map(shortened, events[1:]), places, *map(shortened, others), slot)
 
 
 class Single(NamedTuple):
@@ -92,13 +94,14 @@ def _event_record(draft: Draft) -> tuple[Any, ...]:
         event.dedupe_id,
         event.routing_key,
         event.message_id,
-        aware(event.occurred_at),
+        # A time costs the driver as much as two texts, and most events say none of their own.
+        aware(event.occurred_at) if event.occurred_at is not event.received_at else None,
         aware(event.received_at),
         event.content_type,
         event.payload,
         json.dumps(dict(event.headers)) if event.headers else "{}",
         event.traceparent,
-        event.verdict.value,
+        event.verdict,
         len(draft.matches),
         event.lane,
     )
@@ -134,9 +137,14 @@ def _statement() -> str:
     for name, array in list(arrays.items())[1:]:
         value = of_row(f'"new"."{name}"', array)
         values.append(f'{value} AS "{name}"')
-    place, route, chain, unsure, slot = (f"${len(arrays) + number}" for number in range(1, 6))
+    first = len(arrays) + 1
+    place, route, chain, unsure = (
+        f"${number}::{kind}[]" for number, kind in enumerate(("bigint", "integer", "bigint", "boolean"), start=first)
+    )
+    slot = f"${first + 4}::integer"
     stored = [name for name in arrays if name not in ("id_hash", "same_hash", "headers", "lane")]
     columns = ", ".join(f'"{name}"' for name in stored)
+    stored_values = columns.replace('"occurred_at"', 'coalesce("occurred_at", "received_at")')
     # Numbers are drawn in the order of arrival, and before an identity may have to be waited for: each sorts all of
     # ``new`` first. Identities and totals are taken in one order by everybody, so that nobody waits in a ring: sources
     # by code point, as ``rows.py`` sorts them, whatever the language of the database. Who holds an identity is looked
@@ -162,17 +170,19 @@ WITH "new" AS MATERIALIZED (
   INSERT INTO duplicates (id, source, event_id, received_at) SELECT id, source, event_id, received_at FROM repeated
 ), stored AS (
   INSERT INTO inbox (seq, {columns}, headers, "after", hops)
-  SELECT seq, {columns}, headers::jsonb, '[]'::jsonb, 0 FROM won ORDER BY seq
+  SELECT seq, {stored_values}, headers::jsonb, '[]'::jsonb, 0 FROM won ORDER BY seq
 ), made AS (
   INSERT INTO deliveries (id, event_seq, event_id, route_id, lane, chain, barrier, unsure, state, attempts)
   SELECT won.seq << {ROUTE_BITS} | one.route_id, won.seq, won.id, one.route_id, won.lane, one.chain, false, one.unsure,
          'ready', 0
-  FROM unnest({place}::bigint[], {route}::integer[], {chain}::bigint[], {unsure}::boolean[])
-    AS one (place, route_id, chain, unsure)
-  JOIN won ON won.place = one.place
+  FROM (
+    SELECT one.place, {of_row("one.route_id", route)} AS route_id, {of_row("one.chain", chain)} AS chain,
+           {of_row("one.unsure", unsure)} AS unsure
+    FROM unnest({place}, {route}, {chain}, {unsure}) AS one (place, route_id, chain, unsure)
+  ) AS one JOIN won ON won.place = one.place
 ), counted AS (
   INSERT INTO received_totals (source, slot, received)
-  SELECT source, {slot}::integer, count(*) FROM (SELECT source FROM won UNION ALL SELECT source FROM repeated) AS came
+  SELECT source, {slot}, count(*) FROM (SELECT source FROM won UNION ALL SELECT source FROM repeated) AS came
   GROUP BY source ORDER BY source COLLATE "C"
   ON CONFLICT (source, slot) DO UPDATE SET received = received_totals.received + excluded.received
 )
