@@ -46,14 +46,15 @@ def clean_headers(
     for raw_name, value in pairs:
         name, is_name, is_left_out = _judged(raw_name) if len(raw_name) <= NAME_CHARS_REMEMBERED else _judge(raw_name)
         count += 1
-        size += len(name) + len(value)
+        length = len(name) + len(value)
+        size += length
         if not is_name:
             raise UnreadableError("expected a header name of letters, digits and dashes", field="headers")
         if _CONTROL.search(value):
             raise UnreadableError("expected no control characters or line breaks", field=f"headers.{name}")
-        if len(name) + len(value) > HEADER_BYTES_MAX:
+        if length > HEADER_BYTES_MAX:
             raise UnreadableError(f"expected at most {HEADER_BYTES_MAX} bytes", field=f"headers.{name}")
-        if name in keep or not (is_left_out or name in drop):
+        if (not is_left_out and name not in drop) or name in keep:
             text = value.strip()
             if not text.isascii():
                 # Bytes that are not UTF-8 arrive as lone surrogates, which no database stores.

@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from hub.event import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would take several times as long to make: there is one for each message, and nobody changes it.
+@dataclass(slots=True, kw_only=True)
 class Request:
     """One HTTP request as it came: header names in lower case, the body byte for byte, the sender's address.
 

@@ -195,6 +195,7 @@ class Connection(web.RequestHandler):
         self._watched = watched
         self._at_once = at_once
         self._held: asyncio.Future[None] | None = None
+        self._peer: str | None = None
 
     def data_received(self, data: bytes) -> None:
         """What has come is a request to be answered at once, or something for aiohttp's own loop."""
@@ -218,8 +219,10 @@ class Connection(web.RequestHandler):
 
     def peer(self) -> str:
         """The address at the other end, as ``request.remote`` has it."""
-        name = self.peername
-        return str(name[0]) if isinstance(name, list | tuple) else str(name or "")
+        if self._peer is None:
+            name = self.peername
+            self._peer = str(name[0]) if isinstance(name, list | tuple) else str(name or "")
+        return self._peer
 
     def answer(self, response: bytes, *, is_last: bool) -> None:
         """Send the answer of the request that is answered at once; with ``is_last`` the connection ends."""

@@ -14,6 +14,8 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     ``forwarded_for`` holds the values of X-Forwarded-For, which anyone can write: it is read from its end, and only
     as far as those who wrote it are trusted.
     """
+    if not forwarded_for or not trusted:
+        return peer
     hops = [hop.strip() for value in forwarded_for for hop in value.split(",") if hop.strip()]
     address = peer
     while hops and is_within(address, trusted):

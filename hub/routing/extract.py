@@ -125,8 +125,10 @@ class Extractor:
 
     def all_of(self, message: Message) -> tuple[str, ...]:
         """The same of a message."""
+        if not self.paths:
+            return ()
         texts = (path.text_of(message) for path in self.paths)
-        return tuple(dict.fromkeys(text for text in texts if text is not None)) if self.paths else ()
+        return tuple(dict.fromkeys(text for text in texts if text is not None))
 
 
 def parse_time(text: str, zone: ZoneInfo) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii as _quoted
+from operator import itemgetter
 from typing import Any
 
 from hub.event import stable_hash
@@ -48,7 +49,12 @@ def _canonical(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, dict):
-        return "{" + ",".join([f"{_quoted(name)}:{_member(value[name])}" for name in sorted(value)]) + "}"
+        # Most members are texts, which need no second look at what they are.
+        members = [
+            f"{_quoted(name)}:{_quoted(item) if item.__class__ is str else _canonical(item)}"
+            for name, item in sorted(value.items(), key=_NAME)
+        ]
+        return "{" + ",".join(members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_canonical, value)) + "]"
     if isinstance(value, Decimal):
@@ -58,11 +64,7 @@ def _canonical(value: Any) -> str:
     return _canonical_integer(value)
 
 
-def _member(value: Any) -> str:
-    # Most members are texts, which need no second look at what they are.
-    return _quoted(value) if value.__class__ is str else _canonical(value)
-
-
+_NAME = itemgetter(0)
 _WORDS = {None: "null", True: "true", False: "false"}
 
 
