@@ -35,6 +35,7 @@ from hub.ownership.turns import in_turn
 from hub.signal import LaneSignal, is_set_within
 from hub.spacing import Spacing
 from hub.store import tables as t
+from hub.store.sharing import SHARED_S_MAX
 from hub.store.store import sqlstate, unavailable
 
 LANES_PER_BATCH = 256
@@ -90,6 +91,8 @@ class Worker:
         """How many are read for the next batch: of those for which there is no time, nothing need be read."""
         self._turn_of_kinds = 0
         self._spacing = Spacing()
+        self._is_quick = True
+        """The handlers of the last batch took no longer than others may wait for a commit."""
         self._sweep_s = sweep_s
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
@@ -299,7 +302,7 @@ class Worker:
         """
         self._last, begun_s = [], time.perf_counter()
         try:
-            return await self._around.store.write(work, fence=self._fence_in_turn)
+            return await self._around.store.write(work, fence=self._fence_in_turn, may_share=self._is_quick)
         except BaseException as error:
             self._forget_messages(kept)
             if not isinstance(error, StoreUnavailableError):
@@ -375,6 +378,7 @@ class Worker:
     def _after(self, done: _Round) -> None:
         """Tell those who wait, now that it is committed."""
         result = done.result
+        self._is_quick = sum(one.duration_ms for one in result.attempts) < 1000 * SHARED_S_MAX
         self._to_deliver.add(event.lane for event in result.emitted)
         self._to_publish.add(result.published)
         tell_all(result.attempts, self._rules())

@@ -35,7 +35,9 @@ class StageStore(Store):
         """The rehearsal's own transaction."""
         yield self._conn
 
-    async def write(self, work: Work[object], *, fence: Fence | None = None, is_heartbeat: bool = False) -> NoReturn:
+    async def write(
+        self, work: Work[object], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
+    ) -> NoReturn:
         """Refused: what is rehearsed has no transaction of its own."""
         raise PermanentError("a rehearsal writes nothing")
 

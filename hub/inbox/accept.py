@@ -276,7 +276,7 @@ class GroupCommit:
 
         try:
             try:
-                answers = await self._store.write(work)
+                answers = await self._store.write(work, may_share=True)
             except BaseException:
                 self._forget(kept)
                 raise

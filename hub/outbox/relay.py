@@ -217,7 +217,7 @@ class Relay:
             async def work(conn: AsyncConnection) -> None:
                 await write_marks(conn, marks, now=now)
 
-            await self._store.write(work, fence=self._holding.fence)
+            await self._store.write(work, fence=self._holding.fence, may_share=True)
         _tell(picked, results, marks)
         await self._throttle.learn(picked, results, destinations)
         # What did not go may be next, or is in the way of what is.

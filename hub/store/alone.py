@@ -43,7 +43,7 @@ def dialect_of(source: Source) -> str:
 async def write_alone(store: Store, statement: Direct, *values: Any) -> Sequence[PlainRow]:
     """What a statement answers that changes something, once it is committed. Raises StoreUnavailableError."""
     if store.dialect != "postgresql":
-        return await store.write(lambda conn: statement.rows(conn, *values))
+        return await store.write(lambda conn: statement.rows(conn, *values), may_share=True)
     return await _alone(store, statement, values)
 
 

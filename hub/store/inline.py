@@ -223,6 +223,11 @@ class Driver:
         while self._streams:
             await self.end_stream(self._streams[-1])
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one has begun, and SQLite has not undone it by itself."""
+        return self._file.in_transaction
+
     def interrupt(self) -> None:
         """Stop the statement under way, if there is one."""
         with suppress(sqlite3.ProgrammingError):  # it is closed: nothing is

@@ -23,6 +23,7 @@ from hub.store.begun import Begun
 from hub.store.direct import Direct
 from hub.store.engines import open_engines, open_heartbeat
 from hub.store.opening import begin_with
+from hub.store.sharing import Line
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -109,7 +110,7 @@ class Store:
         self._heartbeat = heartbeat
         self.reader = reader
         self.dialect = cast(Dialect, writer.dialect.name)
-        self._turn = asyncio.Lock()
+        self._line = Line(writer)
 
     @classmethod
     def open(cls, url: str, *, pool_size: int = 10, busy_timeout_s: float = 5.0, is_pooled: bool = False) -> Store:
@@ -120,20 +121,24 @@ class Store:
         engines = open_engines(url, pool_size=pool_size, busy_timeout_s=busy_timeout_s, is_pooled=is_pooled)
         return cls(*engines, open_heartbeat(url, is_pooled=is_pooled))
 
-    async def write(self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False) -> T:
+    async def write(
+        self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
+    ) -> T:
         """Run ``work`` in one transaction and commit it.
 
-        ``is_heartbeat``: on PostgreSQL by a connection of its own, which no handler can have in hand.
+        ``is_heartbeat``: on PostgreSQL by a connection of its own, which no handler can have in hand. ``may_share``: it
+        is short and waits for nobody, so that on SQLite its commit may be that of others as well.
 
         Raises StoreUnavailableError when the database does not answer, FencedError when ``fence`` is over, and
         whatever ``work`` raises; in each case nothing was committed.
         """
-        return await run_again(lambda: self._transaction(work, fence, is_heartbeat=is_heartbeat))
+        return await run_again(lambda: self._transaction(work, fence, is_heartbeat=is_heartbeat, may_share=may_share))
 
-    async def _transaction(self, work: Work[T], fence: Fence | None, *, is_heartbeat: bool = False) -> T:
+    async def _transaction(
+        self, work: Work[T], fence: Fence | None, *, is_heartbeat: bool = False, may_share: bool = False
+    ) -> T:
         if self.dialect == "sqlite":
-            async with self._turn, Begun(self.writer) as conn:
-                return await self._fenced(conn, work, fence)
+            return await self._line.write(lambda conn: self._fenced(conn, work, fence), may_share=may_share)
         engine = self._heartbeat if is_heartbeat and self._heartbeat is not None else self.writer
         async with Begun(engine) as conn:
             return await self._fenced(conn, work, fence)
@@ -167,6 +172,7 @@ class Store:
             raise StoreUnavailableError(f"the database did not answer: {error}", delay_s=1.0) from error
 
     async def close(self) -> None:
+        await self._line.close()
         await self.writer.dispose()
         await self.reader.dispose()
         if self._heartbeat is not None:

@@ -127,7 +127,7 @@ class LocalTransport(LocalQueues):
         if self._store.dialect == "postgresql":
             results, copies = await self._publish_alone(messages)
         else:
-            results, copies = await self._store.write(lambda conn: self._publish_in(conn, messages))
+            results, copies = await self._store.write(lambda conn: self._publish_in(conn, messages), may_share=True)
         for queue in {queue for queue, _ in copies}:
             self._arrived[queue].set()
         return results

@@ -48,7 +48,9 @@ class CountingStore(Store):
         self.gate: asyncio.Event | None = None
         self.before_commit: Callable[[], None] = lambda: None
 
-    async def write(self, work: Work[Any], *, fence: Fence | None = None, is_heartbeat: bool = False) -> Any:
+    async def write(
+        self, work: Work[Any], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
+    ) -> Any:
         if self.gate is not None:
             await self.gate.wait()
         failure = self.failures.pop(0) if self.failures else None

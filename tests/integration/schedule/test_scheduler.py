@@ -35,7 +35,9 @@ MINUTE_S = 60.0
 class FailsToCommit(Store):
     """The database goes away whenever a transaction is to be committed."""
 
-    async def write(self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False) -> T:
+    async def write(
+        self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
+    ) -> T:
         async def failing(conn: AsyncConnection) -> T:
             await work(conn)
             raise StoreUnavailableError("gone")
