@@ -2,7 +2,7 @@
 # Run the checks one after the other under headings; all run, and the exit code and the summary say what failed.
 #
 #   test.sh          everything that must pass before a change lands
-#   test.sh faults   every crash point and the long storms instead of a sample
+#   test.sh faults   every place to crash at, the long storms, 1,000 simulated runs, all planted bugs; one summary
 #   test.sh mutants  small changes to the code, and which of them no test notices; HUB_TEST_PARTS chooses parts
 #   test.sh soak     10,000 simulated runs, HUB_SOAK_SEEDS=FIRST-LAST chooses others; then HUB_SOAK_EVENTS through one hub
 #   test.sh fuzz     10,000 examples over every operation of the HTTP APIs; HUB_TEST_FUZZ_EXAMPLES says how many
@@ -13,12 +13,23 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 SEED=${HUB_TEST_SEED:-1} # of the order of the tests and of what hypothesis and the sample of faults draw
 WORKERS=${HUB_TEST_WORKERS:-4} # on two cores: some tests are always waiting for a disk or a broker
 CRASH_WORKERS=${HUB_TEST_CRASH_WORKERS:-4} # half of a trial is waiting for a disk or a process
+COUNTS=$PWD/build/faults # what each part of the faults has done, for their summary
+STORMS=(tests/faults/test_storms.py tests/faults/test_stopped_process.py tests/faults/test_paypay_exchanges.py
+    tests/faults/kills)
 
 failed=()
 summary=()
 alone=$(mktemp) # the tests that passed only when nothing ran beside them
 types=$(mktemp) # what mypy says
-trap 'rm -f "$alone" "$types"; [ -z "${mypy:-}" ] || kill "$mypy" 2>/dev/null' EXIT
+storms_said=$(mktemp)
+storms_alone=$(mktemp)
+trap clean_up EXIT
+
+clean_up() {
+    rm -f "$alone" "$types" "$storms_said" "$storms_alone"
+    [ -z "${mypy:-}" ] || kill "$mypy" 2>/dev/null
+    [ -z "${storms:-}" ] || kill -- "-$storms" 2>/dev/null
+}
 
 section() { # HEADING COMMAND…
     local heading=$1 started=$SECONDS verdict=ok name
@@ -62,6 +73,33 @@ tests() { # WORKERS PYTEST-ARGUMENT…; without the plugins that nobody needs, w
         -q -p no:schemathesis -p no:anyio -p randomly --randomly-seed="$SEED" "$@"
 }
 
+long_tests() { # as tests(); one of these may be silent for longer than any other may, and none waits in a row behind it
+    local spread=()
+    [ "$1" = 1 ] || spread=(--dist worksteal)
+    tests "$@" -o faulthandler_timeout=0 "${spread[@]}"
+}
+
+counted() { # NAME COMMAND…; what the command has done is written down in a folder of that name
+    mkdir -p "$COUNTS/$1"
+    HUB_TEST_COUNTS=$COUNTS/$1 "${@:2}"
+}
+
+start_storms() { # beside all else: half of their time they wait for what they have broken
+    set -m # a group of its own, so that all of it can be ended
+    (alone=$storms_alone && counted storms long_tests 2 "${STORMS[@]}") >"$storms_said" 2>&1 &
+    storms=$!
+    set +m
+}
+
+told_by_storms() {
+    local code=0
+    wait "$storms" || code=$?
+    storms=
+    cat "$storms_said"
+    cp "$storms_alone" "$alone"
+    return "$code"
+}
+
 start_mypy() { # beside all else: it uses one core for more than a minute
     .venv/bin/mypy --no-error-summary >"$types" 2>&1 &
     mypy=$!
@@ -94,11 +132,14 @@ case ${1:-all} in
         section 'faults, a sample' tests "$CRASH_WORKERS" -o faulthandler_timeout=2400 tests/faults
         ;;
     faults)
-        export HUB_FAULTS=all
-        # A grid takes hours here, in one test: nothing ends its process from outside.
-        section 'faults, all' tests "$CRASH_WORKERS" -o faulthandler_timeout=0 tests/faults
-        section 'planted bugs' tests 1 -s -o faulthandler_timeout=0 tests/mutants
-        section 'simulation' tests 2 -o faulthandler_timeout=0 tests/simulation
+        export HUB_FAULTS=all HUB_TEST_SEED=$SEED
+        rm -rf "$COUNTS"
+        start_storms
+        section 'crash points' counted crash-points long_tests 3 tests/faults "${STORMS[@]/#/--ignore=}"
+        section 'simulation' counted simulation long_tests 2 tests/simulation
+        section 'planted bugs' counted mutants long_tests 1 -s tests/mutants
+        section 'storms' told_by_storms
+        section 'all faults' .venv/bin/python -m tests.faults.summary "$COUNTS"
         ;;
     mutants)
         # shellcheck disable=SC2086

@@ -17,9 +17,10 @@ from _pytest.terminal import TerminalReporter
 
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
+from tests.support.counts import keep
 from tests.support.databases import DIALECTS, Databases
 
-COUNTS = ("points", "raised", "killed", "passed by", "cuts", "stops", "restarts", "events", "violations")
+COUNTS = ("places", "points", "raised", "killed", "passed by", "cuts", "stops", "restarts", "events", "violations")
 Telling: TypeAlias = Callable[[str, str, Counter[str]], None]
 """Takes what was tried, on which database, and counts by the names in ``COUNTS``."""
 PROPERTY = "fault counts"
@@ -114,6 +115,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
                 words.append(str(value))
     if not table:
         return
+    keep("faults", {"rows": list(table.items()), "figures": words})
     terminalreporter.section("faults")
     terminalreporter.write_line(_line(("tried", "database"), COUNTS))
     for (tried, database), counts in sorted(table.items()):

@@ -16,6 +16,8 @@ from pathlib import Path
 FILE = Path(__file__).parent / "places.json"
 LOOSE = 0.04
 """Loops that race take another way past a few of the places."""
+TILL = "till"
+"""The story of two hubs, which has a stage of its own."""
 RUNS = 5
 """Only what every one of so many runs meets is counted: a busy machine parts batches that an idle one takes at once."""
 
@@ -34,6 +36,8 @@ async def count(stories: Sequence[str]) -> None:
     """Count the places of these stories, of all where none is named, and write them down."""
     from tests.faults.invoices import INVOICE  # noqa: PLC0415 - they know this module
     from tests.faults.life import LivesHere  # noqa: PLC0415 - as above
+    from tests.faults.nursery import nursery  # noqa: PLC0415 - as above
+    from tests.faults.rabbit_stage import RabbitStage  # noqa: PLC0415 - as above
     from tests.faults.scenarios import SCENARIOS  # noqa: PLC0415 - as above
     from tests.faults.stage import Stage  # noqa: PLC0415 - as above
     from tests.faults.test_flow_crashes import FLOWS  # noqa: PLC0415 - as above
@@ -44,7 +48,7 @@ async def count(stories: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="hub_places_") as name:
         folder = Path(name)
         databases = Databases(folder)
-        for story in stories or every:
+        for story in [one for one in stories or every if one != TILL]:
             for dialect in DIALECTS:
                 stage = Stage(every[story], dialect, databases, folder)
                 await stage.prepare()
@@ -52,12 +56,25 @@ async def count(stories: Sequence[str]) -> None:
                 await stage.close()
                 for verdict, _, _ in runs:
                     assert not verdict.violations, str(verdict)
-                places = set.intersection(*({point.place for point in points} for _, points, _ in runs))
-                counted = json.loads(FILE.read_text())
-                counted.setdefault(story, {})[dialect] = len(places)
-                FILE.write_text(json.dumps(counted, indent=2, sort_keys=True) + "\n")
-                print(f"{story} on {dialect}: {len(places)} places, {len(runs[0][1])} points")
+                _write(story, dialect, [{point.place for point in points} for _, points, _ in runs])
+        if not stories or TILL in stories:
+            async with nursery() as apart:
+                till = RabbitStage(databases, folder, apart)
+                await till.prepare()
+                clean = [await till.clean_run() for _ in range(RUNS)]
+                await till.close()
+                for one in clean:
+                    assert not one.verdict.violations, str(one.verdict)
+                _write(TILL, "postgresql", [{point.place for point in one.opening | one.rest} for one in clean])
         await databases.close()
+
+
+def _write(story: str, database: str, met: Sequence[set[str]]) -> None:
+    places = set.intersection(*met)
+    counted = json.loads(FILE.read_text())
+    counted.setdefault(story, {})[database] = len(places)
+    FILE.write_text(json.dumps(counted, indent=2, sort_keys=True) + "\n")
+    print(f"{story} on {database}: {len(places)} places", flush=True)
 
 
 if __name__ == "__main__":

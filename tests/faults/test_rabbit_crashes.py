@@ -10,15 +10,14 @@ from random import Random
 import pytest
 
 from tests.faults.conftest import IS_EVERYTHING, Telling
+from tests.faults.grid import KILLED_PART, RUNS, SHARES, by_place, chosen, most_passed_by, report, there_are
 from tests.faults.nursery import nursery
+from tests.faults.places import TILL, expect_no_fewer
 from tests.faults.rabbit_stage import RabbitStage
 from tests.faults.seams import Point
-from tests.faults.test_crashes import RUNS, most_passed_by, report
 from tests.faults.trial import Verdict
 from tests.support.databases import Databases
 
-SHARES = 4 if IS_EVERYTHING else 1
-"""Parts of the points, so that processes can share the work."""
 SAMPLE = 2
 """Points of each way when not all are tried."""
 GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
@@ -31,7 +30,7 @@ pytestmark = pytest.mark.timeout(GRID_S_MAX)
 def counts(tell: Telling) -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
     yield counts
-    tell("till", "postgresql", counts)
+    tell(TILL, "postgresql", counts)
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -43,18 +42,21 @@ async def test_one_of_two_that_is_killed_or_fails_at_any_point_loses_and_doubles
         try:
             await stage.prepare()
             opening, rest = await points_of(stage)
-            ways = {
+            every = [*opening, *rest]
+            expect_no_fewer(TILL, "postgresql", by_place(every))
+            if is_everything:
                 # One that fails while it is opened does not start, and whoever started it tries again.
-                "killed": [*opening, *rest] if is_everything else sample(rest, chance),
-                "raised": rest if is_everything else sample(rest, chance),
-            }
-            counts["points"] = len([*opening, *rest][share::SHARES])
+                killed = chosen(every, share=share, shares=SHARES, part=KILLED_PART)
+                raised = chosen(rest, share=share, shares=SHARES)
+            else:
+                killed, raised = sample(rest, chance), sample(rest, chance)
+            counts.update(there_are(every, share=share))
 
-            found = [await try_all(stage, way, points[share::SHARES], counts) for way, points in ways.items()]
+            found = await try_all(stage, "killed", killed, counts) + await try_all(stage, "raised", raised, counts)
         finally:
             await stage.close()
-    assert not any(found), "\n".join(report(verdicts) for verdicts in found)
-    assert counts["passed by"] <= 2 * most_passed_by(rest[share::SHARES] if is_everything else [])
+    assert not found, report(found)
+    assert counts["passed by"] <= 2 * most_passed_by(raised)
 
 
 async def points_of(stage: RabbitStage) -> tuple[list[Point], list[Point]]:

@@ -1,0 +1,20 @@
+"""What a part of ``make faults`` has done, written down for the summary at its end (``tests/faults/summary.py``)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+VARIABLE: Final = "HUB_TEST_COUNTS"
+"""The folder of the part that is running; without it nothing is written."""
+
+
+def keep(name: str, counts: Mapping[str, Any]) -> None:
+    """Write counts under a name of their own: several processes, and a part that is run again, write side by side."""
+    if folder := os.environ.get(VARIABLE):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{name}-{uuid4().hex[:8]}.json").write_text(json.dumps(counts))
