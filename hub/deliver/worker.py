@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 from sqlalchemy import update
@@ -18,16 +19,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failure
-from hub.deliver.blocking import calling_chains, release_chains
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
 from hub.deliver.effects import OutgoingMessage
-from hub.deliver.picker import Picked, lanes_with_work, pick
+from hub.deliver.halving import Fault, search
+from hub.deliver.lost_calls import give_back_lost_calls
+from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.registry import Rules
+from hub.deliver.remains import chains_not_run, chains_that_go_on, may_have_left
 from hub.deliver.settle import Settler
 from hub.deliver.suspicion import Suspicion, used_up
 from hub.deliver.telling import tell_all
-from hub.deliver.work import Deferred, Failed, Work
+from hub.deliver.work import Work
 from hub.errors import RetryableError, StoreUnavailableError
 from hub.ledger import Account
 from hub.ownership.holding import Holding
@@ -120,7 +123,9 @@ class Worker:
             try:
                 if self._around.clock.monotonic() >= next_sweep:
                     async with self._turn:
-                        await self._give_back_lost_calls()
+                        await give_back_lost_calls(
+                            self._around.store, self._around.clock, self._holding, self.callers.in_flight
+                        )
                     await self._sweep()
                     rest_s = min(SWEEP_S_MAX, VAIN_SHARE * self._vain_s)
                     next_sweep = self._around.clock.monotonic() + max(self._sweep_s, rest_s)
@@ -160,23 +165,6 @@ class Worker:
         self._around.flow.workers = self._holding.workers
         self._to_deliver.again(lanes)
 
-    async def _give_back_lost_calls(self) -> None:
-        """Deliveries marked as calling that no task runs: their batch was committed although it did not hear so."""
-        in_flight = self.callers.in_flight
-        async with self._around.store.reading() as conn:
-            calling = await calling_chains(conn, self._holding.lanes)
-        lost = {chain: head for chain, _, head in calling if head not in in_flight}
-        if not lost:
-            return
-        log.warning("calls_given_back", deliveries=len(lost))
-
-        async def work(conn: AsyncConnection) -> None:
-            mine = t.deliveries.c.id.in_(lost.values()) & (t.deliveries.c.state == "calling")
-            await conn.execute(update(t.deliveries).where(mine).values(state="retrying"))
-            await release_chains(conn, lost, now=self._around.clock.now())
-
-        await self._around.store.write(work, fence=self._holding.fence)
-
     async def _deliver_some(self) -> None:
         async with self._turn:
             lanes = [lane for lane in self._to_deliver.take(LANES_PER_BATCH) if lane in self._holding.lanes]
@@ -192,7 +180,7 @@ class Worker:
         except FlushError as error:
             log.warning("batch_halved", cause=type(error.cause).__name__, deliveries=len(self._last))
             try:
-                await self._search(lanes, [work.id for work in self._last], error)
+                await search(partial(self._run_part, lanes), Fault([work.id for work in self._last], error))
             finally:
                 self._to_deliver.again(lanes)
             return
@@ -208,29 +196,14 @@ class Worker:
         elif self._is_leaving and not done.works:
             self._vain_s += self._around.clock.monotonic() - begun_s
 
-    async def _search(self, lanes: Sequence[int], ids: Sequence[int], error: FlushError) -> None:
-        """Run the deliveries of a batch that could not be written in halves, until the one at fault stands alone.
-
-        Always in their order: what stands before the culprit in its chain has to run, or fail, before it is refused.
-        """
-        if error.culprit is None and len(ids) > 1:
-            await self._search_part(lanes, ids[: len(ids) // 2])
-            await self._search_part(lanes, ids[len(ids) // 2 :])
-            return
-        culprit = ids[0] if error.culprit is None else error.culprit.id
-        at = ids.index(culprit)
-        await self._search_part(lanes, ids[:at])
-        self._after(await self._round(lanes, only={culprit}, refused=error))
-        await self._search_part(lanes, ids[at + 1 :])
-
-    async def _search_part(self, lanes: Sequence[int], ids: Sequence[int]) -> None:
-        if not ids:
-            return
+    async def _run_part(self, lanes: Sequence[int], ids: Sequence[int], refused: FlushError | None) -> Fault | None:
         try:
-            self._after(await self._round(lanes, only=set(ids)))
+            self._after(await self._round(lanes, only=set(ids), refused=refused))
         except FlushError as error:
-            # What was run is what was picked of these; the rest waits behind something, or has been run.
-            await self._search(lanes, [work.id for work in self._last], error)
+            if refused is not None:
+                raise
+            return Fault([work.id for work in self._last], error)
+        return None
 
     async def _round(
         self, lanes: Sequence[int], *, only: set[int] | None = None, refused: FlushError | None = None
@@ -275,14 +248,14 @@ class Worker:
                     # Only a run again, after a deadlock, sees this: it locks in order what the first run met.
                     lock_first = self._runner.touched
             self._adapt(result)
-            waits = picked.waits.except_behind(_left(picked, result))
-            settling = settler.settle(conn, result.attempts, _go_on(picked, result), waits)
+            waits = picked.waits.except_behind(chains_not_run(picked, result))
+            settling = settler.settle(conn, result.attempts, chains_that_go_on(picked, result), waits)
             await _settled(settling, may_be_blamed=bool(result.attempts) and refused is None)
             if self._around.store.dialect == "postgresql":
                 self._keep_messages(result.messages, kept)
             suspected = self._suspicion.met_among(picked.works)
             is_held_up = not suspected <= self._suspicion.lanes
-            is_more = is_held_up or picked.is_worth_another_look or _may_have_left(picked, result)
+            is_more = is_held_up or picked.is_worth_another_look or may_have_left(picked, result)
             return _Round(result, works, is_more, suspected)
 
         done = await self._committed(work, kept, is_refusal=refused is not None)
@@ -398,31 +371,6 @@ class Worker:
     def _forget_messages(self, kept: list[int]) -> None:
         self._around.recent_messages.forget(kept)
         kept.clear()
-
-
-def _may_have_left(picked: Picked, result: BatchResult) -> bool:
-    """Whether what has run leaves something that could run at once, and that nobody else will tell of.
-
-    A round that has read and finished all that there was leaves nothing: what comes after it has a signal of its own.
-    """
-    if not result.attempts:
-        return False
-    if picked.is_part or picked.waits.blocks or len(result.attempts) < len(picked.works):
-        return True
-    # Behind one that failed its chain may be due already, behind one with further keys others.
-    return any(one.work.barrier or isinstance(one.ending, Failed | Deferred) for one in result.attempts)
-
-
-def _go_on(picked: Picked, result: BatchResult) -> set[int]:
-    """The due chains of which something was run, or nothing was left; the others stay as they are, due."""
-    left = {work.chain for work in picked.works} - {attempt.work.chain for attempt in result.attempts}
-    return picked.drained - left
-
-
-def _left(picked: Picked, result: BatchResult) -> set[int]:
-    """The chains of which something was picked and has not run: a suspect, one for which there was no time."""
-    run = {attempt.work.id for attempt in result.attempts}
-    return {work.chain for work in picked.works if work.id not in run}
 
 
 async def _settled(settling: Awaitable[None], *, may_be_blamed: bool) -> None:
