@@ -1,6 +1,6 @@
 """Telling other processes of work, over PostgreSQL's NOTIFY. A look at the tables stands behind it: it may be lost.
 
-Named lanes are gathered and told at most a hundred times a second, in a transaction of their own that writes nothing,
+Named lanes are gathered and told at most 250 times a second, in a transaction of their own that writes nothing,
 so that no commit that stores events queues up for NOTIFY's lock. A process tells only of lanes that others own.
 Source: PostgreSQL, "NOTIFY"; docs/operations.md, "Many processes".
 """
@@ -25,7 +25,7 @@ from hub.ownership.holding import KINDS, Kind
 from hub.signal import is_set_within
 from hub.store.engines import CONNECT_TIMEOUT_S
 
-GATHER_S = 0.01
+GATHER_S = 0.004
 """Between two notifications: what is named meanwhile goes together."""
 SEND_S_MAX = 5.0
 PING_S = 30.0
