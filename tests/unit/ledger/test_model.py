@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -168,36 +169,43 @@ def test_one_code_is_one_account_and_a_difference_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words", "facts"),
+    ("refusal", "words", "facts"),
     [
         (
-            errors.InsufficientFundsError("a", balance=vnd(1), amount=vnd(2)),
+            lambda: errors.InsufficientFundsError("a", balance=vnd(1), amount=vnd(2)),
             "account a has 1 VND, not enough for 2 VND",
             {"account": "a", "balance": vnd(1), "amount": vnd(2)},
         ),
-        (errors.DuplicateReferenceError("r"), "the reference 'r' has been posted before", {"reference": "r"}),
+        (lambda: errors.DuplicateReferenceError("r"), "the reference 'r' has been posted before", {"reference": "r"}),
         (
-            errors.CurrencyMismatchError("a", expected="VND", found="JPY"),
+            lambda: errors.CurrencyMismatchError("a", expected="VND", found="JPY"),
             "account a is kept in VND, found JPY",
             {"account": "a", "expected": "VND", "found": "JPY"},
         ),
-        (errors.UnknownEntryError("r"), "no entry 'r'", {"reference": "r"}),
+        (lambda: errors.UnknownEntryError("r"), "no entry 'r'", {"reference": "r"}),
         (
-            errors.AlreadyReversedError("r"),
+            lambda: errors.AlreadyReversedError("r"),
             "the entry 'r' has been reversed before, in whole or in part",
             {"reference": "r"},
         ),
-        (errors.UnknownHoldError("h"), "hold 'h': there is none", {"reference": "h"}),
-        (errors.HoldClosedError("h", "voided"), "hold 'h': it is voided", {"reference": "h", "state": "voided"}),
+        (lambda: errors.UnknownHoldError("h"), "hold 'h': there is none", {"reference": "h"}),
         (
-            errors.HoldExceededError("h", remaining=vnd(1), amount=vnd(2)),
+            lambda: errors.HoldClosedError("h", "voided"),
+            "hold 'h': it is voided",
+            {"reference": "h", "state": "voided"},
+        ),
+        (
+            lambda: errors.HoldExceededError("h", remaining=vnd(1), amount=vnd(2)),
             "hold 'h': 1 VND are left, not 2 VND",
             {"reference": "h", "remaining": vnd(1), "amount": vnd(2)},
         ),
-        (errors.HoldNotDueError("h"), "hold 'h': its expiry has not come", {"reference": "h"}),
+        (lambda: errors.HoldNotDueError("h"), "hold 'h': its expiry has not come", {"reference": "h"}),
     ],
-    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "",
 )
-def test_a_refusal_of_the_books_says_what_and_why(error: LedgerError, words: str, facts: dict[str, object]) -> None:
+def test_a_refusal_of_the_books_says_what_and_why(
+    refusal: Callable[[], LedgerError], words: str, facts: dict[str, object]
+) -> None:
+    error = refusal()
+
     assert str(error) == words
     assert {name: getattr(error, name) for name in facts} == facts
