@@ -138,7 +138,7 @@ case ${1:-all} in
         section 'crash points' counted crash-points long_tests 3 tests/faults "${STORMS[@]/#/--ignore=}"
         section 'simulation' counted simulation long_tests 2 tests/simulation
         section 'planted bugs' counted mutants long_tests 1 -s tests/mutants
-        section 'storms' told_by_storms
+        section 'storms, beside all of these' told_by_storms
         section 'all faults' .venv/bin/python -m tests.faults.summary "$COUNTS"
         ;;
     mutants)
