@@ -31,15 +31,13 @@ from hypothesis.configuration import set_hypothesis_home_dir
 import tests.support
 from tests.mutants.noticed import TELLING, TOLD
 from tests.mutants.planting import VARIABLE, everywhere
-from tests.mutants.quick import give_template
+from tests.mutants.quick import PATIENCE_S, give_template, impatient
 from tests.mutants.registry import by_name
 from tests.support import patience
 from tests.support.running import PROJECT
 from tests.support.servers import new_name
 
 SITE = Path(__file__).parent / "site"
-PATIENCE_S = 10.0
-"""How long a test waits for a mutant that does nothing any more. The unbroken hub has as long as everywhere."""
 ARGUMENTS = (
     "-q", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin",
     "-p", "tests.mutants.quick",
@@ -120,7 +118,7 @@ def _run(order: Mapping[str, Any], folder: Path) -> Any:
         if order["mutant"] is not None:
             stack.enter_context(_processes_are_mutants(order["mutant"]))
             stack.enter_context(by_name(order["mutant"]).plant())
-            stack.enter_context(everywhere(patience.until, _impatient(patience.until), also=("tests",)))
+            stack.enter_context(everywhere(patience.until, impatient(PATIENCE_S), also=("tests",)))
         base = f"--basetemp={folder / f'run{os.getpid()}'}"
         bound = f"--timeout={order['test_s']}"
         code = pytest.main([*ARGUMENTS, base, bound, f"--rootdir={PROJECT}", *order["tests"]], plugins=[witness])
@@ -145,13 +143,6 @@ class Witness:
                 words = str(call.excinfo.value).strip().splitlines() or [""]
                 told.update(error=call.excinfo.typename, words=re.sub(r"\s+", " ", words[0])[:WORDS_MAX])
         return report
-
-
-def _impatient(until: Any) -> Any:
-    async def soon(*given: Any, deadline_s: float = PATIENCE_S, **more: Any) -> None:
-        await until(*given, deadline_s=min(deadline_s, PATIENCE_S), **more)
-
-    return soon
 
 
 def _processes_are_mutants(name: str) -> Any:

@@ -14,9 +14,12 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support import patience
 from tests.support.databases import Databases, _migrate
 
 TEMPLATE = "HUB_TEST_SQLITE_TEMPLATE"
+PATIENCE_S = 10.0
+"""How long a test waits for what is broken and does nothing any more. The unbroken hub has as long as everywhere."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -34,6 +37,8 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("quick")
     if name := os.environ.get(TEMPLATE):
         give_template(Path(name))
+        # Before any test takes it from there by name.
+        patience.until = impatient(2 * PATIENCE_S)
 
 
 @cache
@@ -48,3 +53,14 @@ def give_template(template: Path) -> None:
         self._sqlite_template = template
 
     Databases.__init__ = made  # type: ignore[method-assign]
+
+
+@cache
+def impatient(most_s: float) -> Any:
+    """``patience.until`` that waits no longer than this."""
+    until = patience.until
+
+    async def soon(*given: Any, deadline_s: float = most_s, **more: Any) -> None:
+        await until(*given, deadline_s=min(deadline_s, most_s), **more)
+
+    return soon
