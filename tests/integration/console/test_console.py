@@ -254,6 +254,17 @@ async def test_a_search_that_takes_too_long_says_so(stage: RunningHub, monkeypat
             assert "narrow the search" in page
 
 
+async def test_the_story_of_every_event_is_shown(stage: RunningHub) -> None:
+    """Also of those whose call has an outcome: a call that settled says no reason."""
+    events = await stage.rows(t.inbox)
+    async with Visitor(stage) as visitor:
+        await visitor.sign_in()
+        pages = [await visitor.get(f"/events/{one.id}") for one in events]
+
+    assert [status for status, _ in pages] == [200] * len(events)
+    assert {"settled", "unknown"} <= {one.state for one in await stage.rows(t.calls)}
+
+
 async def test_a_conflict_says_what_differs(stage: RunningHub) -> None:
     examples = await _examples(stage)
     async with Visitor(stage) as visitor:
