@@ -121,7 +121,7 @@ async def _read(_api: HubApi, asked: Asked) -> OfferedTable:
 
 
 async def _workbook(_api: HubApi, asked: Asked) -> OfferedFile:
-    return OfferedFile("ポイント.csv", "text/csv", f"month\n{asked['month']}\n".encode())
+    return OfferedFile("ポイント.csv", "text/csv", f"month\n{asked.get('month', '')}\n".encode())
 
 
 capability = Capability(
