@@ -5,7 +5,7 @@
 #   test.sh faults   every place to crash at, the long storms, 1,000 simulated runs, all planted bugs; one summary
 #   test.sh mutants  small changes to the code, and which of them no test notices; HUB_TEST_PARTS chooses parts
 #   test.sh soak     10,000 simulated runs, HUB_SOAK_SEEDS=FIRST-LAST chooses others; then HUB_SOAK_EVENTS through one hub
-#   test.sh fuzz     10,000 examples over every operation of the HTTP APIs; HUB_TEST_FUZZ_EXAMPLES says how many
+#   test.sh fuzz     10,000 examples over the HTTP APIs, as many over the console and a webhook; HUB_TEST_FUZZ_EXAMPLES
 #   test.sh bench    the benchmarks; HUB_BENCH_ARGS are passed on, such as --quick
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -150,7 +150,7 @@ case ${1:-all} in
         ;;
     fuzz)
         export HUB_TEST_FUZZ_EXAMPLES=${HUB_TEST_FUZZ_EXAMPLES:-10000}
-        section 'HTTP APIs, fuzzed' tests 1 -s -o faulthandler_timeout=0 tests/hostile/http/test_api_fuzz.py
+        section 'HTTP, fuzzed' tests 1 -s -o faulthandler_timeout=0 tests/hostile/http/test_*_fuzz.py
         ;;
     bench) # HUB_BENCH_ARGS, such as --quick, is split into words on purpose
         # shellcheck disable=SC2086
