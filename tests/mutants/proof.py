@@ -233,7 +233,7 @@ def table(found: Found, *, is_told: bool = False) -> str:
         lines.append(f"{found.passed_without} of {told['tests']} tests pass without a mutant")
     caught_by = ", ".join(f"{kind} {count}" for kind, count in told["caught_by"].items() if count)
     lines.append(
-        f"mutants caught by kind: {caught_by}; by two kinds or more {told['caught_by_two_kinds']} of {NUMBERS}"
+        f"mutants caught by kind: {caught_by}; by two kinds or more {told['caught_by_two_kinds']} of {told['mutants']}"
     )
     lines += found.missing(is_all=True)
     lines += [
