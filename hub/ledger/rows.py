@@ -40,7 +40,7 @@ from hub.ledger.tables import (
 )
 from hub.money import Money
 from hub.store.bulk import BulkInsert, of_row, shortened
-from hub.store.direct import Direct
+from hub.store.direct import Direct, run_many_on_sqlite
 from hub.store.plain import PlainRow
 from hub.store.sequences import Wanted, draw, draw_each
 from hub.store.types import UtcTime, aware
@@ -339,8 +339,8 @@ async def _insert_entries_sqlite(conn: AsyncConnection, rows: Sequence[EntryRow]
         columns = [*_entry_tuple(row), stored_now]
         columns[event_at] = row.entry.event_id.hex if row.entry.event_id else None
         values.append(tuple(columns))
-    await conn.exec_driver_sql(_INSERT_ENTRIES_SQLITE, values)
-    await conn.exec_driver_sql(_INSERT_MOVES_SQLITE, [move for row in rows for move in row.moves])
+    await run_many_on_sqlite(conn, _INSERT_ENTRIES_SQLITE, values)
+    await run_many_on_sqlite(conn, _INSERT_MOVES_SQLITE, [move for row in rows for move in row.moves])
 
 
 async def find_hold(conn: AsyncConnection, reference: str) -> Hold | None:

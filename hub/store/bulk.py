@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from hub.store.direct import rows_of, run_on_postgresql
+from hub.store.direct import rows_of, run_many_on_sqlite, run_on_postgresql
 from hub.store.plain import PlainRow
 from hub.store.types import UtcTime, aware, utc_text
 
@@ -71,10 +71,10 @@ class BulkInsert:
             return await rows_of(conn, self._postgresql, self._columns.as_arrays(rows, same))
         records = self._columns.as_records(rows, same)
         if len(records) == 1:
-            # One row is most of what a quiet hub writes, and SQLAlchemy's own way costs several times the row.
+            # It goes to the thread where one like it was slow.
             await rows_of(conn, self._sqlite, records[0])
         else:
-            await conn.exec_driver_sql(self._sqlite, records)
+            await run_many_on_sqlite(conn, self._sqlite, records)
         return ()
 
 
@@ -95,7 +95,7 @@ class BulkUpdate:
         """Update these rows, at least one; answers how many there were."""
         if conn.dialect.name == "postgresql":
             return await run_on_postgresql(conn, self._postgresql, self._columns.as_arrays(rows, same))
-        return (await conn.exec_driver_sql(self._sqlite, self._columns.as_records(rows, same))).rowcount
+        return await run_many_on_sqlite(conn, self._sqlite, self._columns.as_records(rows, same))
 
 
 def _quoted(names: Sequence[str]) -> list[str]:

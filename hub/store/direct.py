@@ -52,6 +52,17 @@ async def run_on_postgresql(conn: AsyncConnection, statement: str, values: Seque
     return _changed((await _on_postgresql(conn, statement, values))[1])
 
 
+async def run_many_on_sqlite(conn: AsyncConnection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run one in SQLite's words for each of these rows; how many rows it has changed. Raises DBAPIError."""
+    sync = _heard(conn, statement, rows, is_many=True)
+    adapted = cast(Any, sync.connection.dbapi_connection)
+    try:
+        answer = await adapted._connection.executemany(statement, rows)
+    except BaseException as error:
+        await _fail(conn, adapted, error, statement)
+    return cast(int, answer.changed)
+
+
 async def _on_postgresql(
     conn: AsyncConnection, statement: str, values: Sequence[Any]
 ) -> tuple[Sequence[PlainRow], str]:
@@ -82,12 +93,12 @@ async def _prepared(sync: Connection, adapted: Any, statement: str) -> Any:
     return (await adapted._prepare(statement, cast(Any, sync.dialect)._invalidate_schema_cache_asof))[0]
 
 
-def _heard(conn: AsyncConnection, statement: str, values: Sequence[Any]) -> Connection:
+def _heard(conn: AsyncConnection, statement: str, values: Sequence[Any], *, is_many: bool = False) -> Connection:
     """The connection within, once those who listen for statements have heard of this one."""
     sync = conn.sync_connection
     assert sync is not None, "a statement needs a connection that was begun"
     if sync._has_events or sync.engine._has_events:
-        sync.dispatch.before_cursor_execute(sync, None, statement, values, None, False)
+        sync.dispatch.before_cursor_execute(sync, None, statement, values, None, is_many)
     return sync
 
 

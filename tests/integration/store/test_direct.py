@@ -86,6 +86,30 @@ async def test_who_listens_hears_of_it(store: Store) -> None:
     assert any(one.startswith("SELECT name, value FROM sequences") for one in heard)
 
 
+async def test_one_for_many_rows_is_heard_of_counted_and_refused_like_any_other(store: Store) -> None:
+    if store.dialect != "sqlite":
+        pytest.skip("there rows are arrays of one statement")
+    add = "INSERT INTO sequences (name, value) VALUES (?, ?)"
+    heard: list[tuple[str, bool]] = []
+
+    def listen(_conn: Any, _cursor: Any, statement: str, _values: Any, _context: Any, is_many: bool) -> None:
+        heard.append((statement, is_many))
+
+    event.listen(store.writer.sync_engine, "before_cursor_execute", listen)
+    count = await store.write(lambda conn: direct.run_many_on_sqlite(conn, add, [("many 1", 1), ("many 2", 2)]))
+    with pytest.raises(IntegrityError) as refused:
+        await store.write(lambda conn: direct.run_many_on_sqlite(conn, add, [("many 3", 3), ("many 1", 4)]))
+
+    assert count == 2
+    assert heard == [(add, True)] * 2
+    assert "many 3" not in str(refused.value)
+    async with store.reading() as conn:
+        assert set(await conn.scalars(text("SELECT name FROM sequences WHERE name LIKE 'many%'"))) == {
+            "many 1",
+            "many 2",
+        }
+
+
 async def test_who_is_cut_off_in_the_middle_leaves_no_connection_behind(store: Store) -> None:
     if store.dialect == "sqlite":
         pytest.skip("nothing of SQLite's sleeps")
