@@ -115,7 +115,9 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
                 words.append(str(value))
     if not table:
         return
-    keep("faults", {"rows": list(table.items()), "figures": words})
+    if not hasattr(terminalreporter.config, "workerinput"):
+        # The one process that has heard of all tests.
+        keep("faults", {"rows": list(table.items()), "figures": words})
     terminalreporter.section("faults")
     terminalreporter.write_line(_line(("tried", "database"), COUNTS))
     for (tried, database), counts in sorted(table.items()):

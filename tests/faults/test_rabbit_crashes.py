@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from tests.faults.conftest import IS_EVERYTHING, Telling
-from tests.faults.grid import KILLED_PART, RUNS, SHARES, by_place, chosen, most_passed_by, report, there_are
+from tests.faults.grid import KILLED_PART, RUNS, SHARES, aims_at, by_place, chosen, most_passed_by, report, there_are
 from tests.faults.nursery import nursery
 from tests.faults.places import TILL, expect_no_fewer
 from tests.faults.rabbit_stage import RabbitStage
@@ -21,7 +21,6 @@ from tests.support.databases import Databases
 SAMPLE = 2
 """Points of each way when not all are tried."""
 GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
-TRIES_MAX = 2
 
 pytestmark = pytest.mark.timeout(GRID_S_MAX)
 
@@ -72,8 +71,8 @@ async def try_all(stage: RabbitStage, way: str, points: Sequence[Point], counts:
     """Try each point, and return the verdicts that found something."""
     found = []
     for point in points:
-        for _ in range(TRIES_MAX):
-            verdict = await stage.trial(point, lives_on=way == "raised")
+        for aim in aims_at(point):
+            verdict = await stage.trial(aim, lives_on=way == "raised")
             if verdict.was_reached or verdict.violations:
                 break
         counts.update({"events": verdict.events, "violations": len(verdict.violations)})
