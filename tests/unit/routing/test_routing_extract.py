@@ -153,6 +153,24 @@ def test_a_message_without_a_usable_type_is_unreadable_and_says_where(kind: obje
         reader(type="data.kind").type(Message({"kind": kind}))
 
 
+def test_a_message_that_came_without_a_routing_key_has_no_type_by_it() -> None:
+    for carried in (None, {}, {"message_id": "m-1"}):
+        with pytest.raises(UnreadableError, match="routing_key"):
+            reader(type="routing_key").type(Message({}, {}, carried))
+
+
+def test_an_identity_may_take_the_type_and_the_body_in() -> None:
+    declared = reader(type="t", id=[["type", "data.n?", "body_hash"]])
+
+    found = {
+        declared.dedupe_id(type_, Message({"n": n}), body)
+        for type_ in ("a", "b") for n in (1, 2) for body in (b"x", b"y")
+    }  # fmt: skip
+
+    assert len(found) == 8
+    assert declared.dedupe_id("a", Message({"n": 1}), b"x") in found
+
+
 def test_the_time_is_read_in_the_zone_that_the_source_names() -> None:
     declared = reader(type="t", occurred=["data.at", "message.timestamp"], occurred_zone="Asia/Ho_Chi_Minh")
 

@@ -88,7 +88,7 @@ def test_explain_names_the_clause_that_failed_and_the_values_it_saw() -> None:
             "name: by-source, match: order.paid, source: till, publish: out",
             "name: by-amount, match: order.paid, when: 'has(data.amount) && data.amount >= 1000.0', publish: out",
             "name: by-list, match: order.paid, when: 'data.items.size() > 3 || event.key == \"1\"', publish: out",
-            "name: yes, match: order.*, source: shop, when: data.amount < 1000.0, publish: out",
+            "name: yes, match: [order.*, 'order.#'], source: shop, when: data.amount < 1000.0, publish: out",
         )
     )
 
@@ -108,7 +108,7 @@ def test_explain_names_the_clause_that_failed_and_the_values_it_saw() -> None:
             "yes",
             True,
             None,
-            "the type order.paid is matched by order.*; the source is shop; data.amount < 1000.0 is true",
+            "the type order.paid is matched by order.*, order.#; the source is shop; data.amount < 1000.0 is true",
         ),
     ]
 
