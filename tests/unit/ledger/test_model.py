@@ -71,9 +71,9 @@ def test_a_move_may_carry_the_least_and_the_most(amount: int) -> None:
 def test_a_move_has_two_accounts_of_one_currency() -> None:
     with pytest.raises(InvalidEntryError, match=r"^account wallet:1 is on both sides of a move$"):
         Move(WALLET, WALLET, vnd(1))
-    with pytest.raises(CurrencyMismatchError):
+    with pytest.raises(CurrencyMismatchError, match=r"^account wallet:yen is kept in JPY, found VND$"):
         Move(BANK, YEN, vnd(1))
-    with pytest.raises(CurrencyMismatchError):
+    with pytest.raises(CurrencyMismatchError, match=r"^account bank:clearing is kept in VND, found JPY$"):
         Move(BANK, WALLET, Money(1, "JPY"))
 
 
