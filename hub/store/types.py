@@ -36,6 +36,9 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if isinstance(value, str):
             return datetime.fromisoformat(value)
+        if value.tzinfo is None:
+            # The driver takes the first and the last instant for infinities, and gives those back without a zone.
+            return value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
         return value.astimezone(UTC)  # type: ignore[no-any-return]  # a datetime, as the driver returns it
 
 
