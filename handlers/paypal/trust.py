@@ -125,10 +125,15 @@ def _check_alone(signer: x509.Certificate, name: str, at: datetime) -> None:
         raise WrongCertificateError("the certificate's extensions cannot be read") from error
     if is_ca:
         raise WrongCertificateError("the certificate is an authority's, not a signer's")
-    if signer.issuer == signer.subject:
+    try:
+        # A certificate is read part by part, its names only here.
+        issuer, subject = signer.issuer, signer.subject
+    except ValueError as error:
+        raise WrongCertificateError("the certificate's names cannot be read") from error
+    if issuer == subject:
         raise WrongCertificateError("the certificate signed itself")
     # Whole names: "begins with" and "ends with" would let a stranger's names through.
-    common = [attribute.value for attribute in signer.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    common = [attribute.value for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if common != [name] or name not in _dns_names(signer):
         raise WrongCertificateError("the certificate is not issued to PayPal's message signer")
     if not signer.not_valid_before_utc <= at <= signer.not_valid_after_utc:

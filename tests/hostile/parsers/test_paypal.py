@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +107,17 @@ def test_a_header_of_blanks_is_a_missing_one_so_that_each_delivery_has_its_ident
         Transmission.read({**HEADERS, header: blank}, BODY)
 
 
+def test_a_certificate_whose_names_cannot_be_read_is_refused() -> None:
+    [leaf] = x509.load_pem_x509_certificates(LEAF)
+    name = leaf.subject.public_bytes()
+    der = leaf.public_bytes(Encoding.DER).replace(name, name[:11] + b"\xfc" + name[12:])
+
+    with pytest.raises(WrongCertificateError, match="names cannot be read"):
+        TRUST.check([x509.load_der_x509_certificate(der)], "sandbox", RECEIVED)
+
+
+# A part of a name that is longer than any may be is warned of, and judged all the same.
+@pytest.mark.filterwarnings("ignore:Attribute's length")
 @fuzz(40)
 @given(mutated(DERS), mutated(PEMS), st.booleans())
 def test_any_certificate_is_read_and_judged_or_refused(der: bytes, pem: bytes, is_der: bool) -> None:
