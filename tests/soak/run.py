@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from benchmarks.databases import database
+from benchmarks.databases import connected, database
 from benchmarks.hubs import free_port
 from benchmarks.processes import Child, child
 from hub.clock import SystemClock
@@ -40,6 +40,9 @@ from tests.support.running import environment
 
 CHECKS: Final = 6
 """How often in a run everything is counted and the books are worked out again: it reads all rows."""
+
+VACUUM_EVERY_S: Final = 60.0
+"""As the server does by itself: ``autovacuum_naptime``."""
 
 TOO_FEW: Final = "too few samples to judge"
 
@@ -90,6 +93,7 @@ class Soak:
         pieces = {flow: max(LEAST, round(plan.events * share)) for flow, share in SHARES.items()}
         self._pace = Pace({**pieces, FLOW: max(1, plan.events - sum(pieces.values()))})
         self._begun = time.monotonic()
+        self._url = ""
         self.store: Store
         self.hub: Child
         self.loymax: Loymax
@@ -101,7 +105,7 @@ class Soak:
             enter = stack.enter_async_context
             providers = await enter(played(self.plan.seed))
             broker = "" if self.plan.embedded else (await enter(broker_node())).url
-            url = "" if self.plan.embedded else await enter(database())
+            self._url = url = "" if self.plan.embedded else await enter(database())
             home = self._folder / "home"
             home.mkdir()
             (self._folder / "routing.yaml").write_text(rules())
@@ -130,7 +134,13 @@ class Soak:
         await others.prepare()
         self._pace.allow(1.0)
         self._say(f"{self.outcome.where}: the hub is up after {time.monotonic() - self._begun:.0f} s")
-        beside = [asyncio.create_task(one) for one in (self._look(), *([self._prune()] if self.plan.prunes else []))]
+        works = [self._look()]
+        if self.plan.prunes:
+            works.append(self._prune())
+        if self._url and not await vacuums_by_itself(self._url):
+            self._say(f"autovacuum is off on this server: a vacuum every {VACUUM_EVERY_S:.0f} s stands in for it")
+            works.append(self._vacuum())
+        beside = [asyncio.create_task(one) for one in works]
         feeding = asyncio.create_task(self._until_all_is_sent(others))
         try:
             # What looks and prunes goes on for ever: it ends first only by an error.
@@ -191,6 +201,13 @@ class Soak:
                 self._say(f"not pruned: {error}")
             await asyncio.sleep(self.plan.prune_every_s)
 
+    async def _vacuum(self) -> None:
+        """Without it no table uses the room of deleted rows again."""
+        async with connected(self._url) as conn:
+            while True:
+                await asyncio.sleep(VACUUM_EVERY_S)
+                await conn.execute("VACUUM (ANALYZE)")
+
     def _judge(self) -> None:
         self.outcome.events = len(self.loymax.events)
         self.outcome.lines = judged(self.outcome.samples)
@@ -203,6 +220,13 @@ class Soak:
                 )
         refused = [one for one in self._told.refused if one[1] >= 500]
         self.outcome.violations += [f"refused: {one}" for one in refused[:5]]
+
+
+async def vacuums_by_itself(url: str) -> bool:
+    """Whether the server has its autovacuum on."""
+    async with connected(url) as conn:
+        is_on: bool = await conn.fetchval("SHOW autovacuum") == "on"
+    return is_on
 
 
 @asynccontextmanager
