@@ -18,6 +18,8 @@ LOOSE = 0.04
 """Loops that race take another way past a few of the places."""
 TILL = "till"
 """The story of two hubs, which has a stage of its own."""
+LOOSE_OF_TWO = 0.2
+"""Of two hubs, either may do a part of the work."""
 RUNS = 5
 """Only what every one of so many runs meets is counted: a busy machine parts batches that an idle one takes at once."""
 
@@ -26,7 +28,8 @@ def expect_no_fewer(story: str, database: str, places: Collection[str]) -> None:
     """Raises AssertionError where there are fewer than were counted before."""
     before: int = json.loads(FILE.read_text()).get(story, {}).get(database, 0)
     assert before, f"{FILE.name} does not know {story} on {database}: python -m tests.faults.places {story}"
-    assert len(places) >= before * (1 - LOOSE), (
+    loose = LOOSE_OF_TWO if story == TILL else LOOSE
+    assert len(places) >= before * (1 - loose), (
         f"{story} on {database} is crashed at {len(places)} places, where it was at {before}: look which are gone, and"
         f" count anew if that is right: python -m tests.faults.places {story}"
     )
