@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from hub.calls.outcome import Outcome, Settled, Unknown
 from hub.calls.record import (
@@ -18,6 +18,7 @@ from hub.calls.record import (
     UNDER_WAY_S,
     CallRecorder,
     Sending,
+    Step,
 )
 from hub.capability import calls
 from hub.deliver.context import Context
@@ -33,6 +34,7 @@ from tests.integration.deliver.workshop import give, message, route, routing, st
 from tests.support.clock import SettableClock
 from tests.support.parts import Parts, assemble, crash
 from tests.support.patience import until
+from tests.unit.routing.build import event
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what no database decides."""
@@ -94,6 +96,45 @@ async def test_of_a_call_that_has_waited_for_long_the_time_is_that_of_its_leavin
 
 
 @ON_SQLITE
+async def test_of_a_call_whose_turn_came_soon_the_record_is_left_as_it_is(store: Store, clock: SettableClock) -> None:
+    bank, begun = Bank(), clock.now()
+    bank.may_answer.clear()
+    async with assemble(store, ONE_AT_ONCE, {"pay": bank.spec()}, clock=clock) as parts:
+        await give(parts, *asks(2))
+        await on_record(parts, 2)
+        clock.advance(AHEAD_S_MAX)
+        bank.may_answer.set()
+        await parts.settle()
+
+        assert [row.started_at for row in await parts.rows(t.calls)] == [begun, begun]
+
+
+@ON_SQLITE
+async def test_what_was_never_sent_is_said_of_its_own_record_alone(
+    store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own record may have been rolled back unheard, and another's be in its place, who is calling."""
+    provider, begin = Provider(), Sending.begin
+
+    async def in_vain(self: Sending) -> None:
+        await begin(self)
+        later = clock.now() + timedelta(seconds=1)
+        await store.write(lambda conn: conn.execute(update(t.calls).values(started_at=later)))
+        raise StoreUnavailableError("not heard of", delay_s=1)
+
+    monkeypatch.setattr(Sending, "begin", in_vain)
+    recorder = CallRecorder(store, None, clock, is_first=True)
+    step = Step(7, event(), "bank", "pay", provider.send, {}, "k", provider.look_up, CALL_S_MAX)
+    with pytest.raises(StoreUnavailableError, match="not heard of"):
+        await recorder.run(step)
+    await recorder.settle()
+
+    async with store.reading() as conn:
+        [row] = (await conn.execute(select(t.calls))).all()
+    assert (row.state, provider.sent) == ("started", [])
+
+
+@ON_SQLITE
 async def test_where_each_commit_takes_too_long_the_delivery_is_put_off_and_nothing_is_sent(
     store: Store, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +162,7 @@ async def test_where_each_commit_takes_too_long_the_delivery_is_put_off_and_noth
         assert provider.sent == []
         [delivery] = await parts.rows(t.deliveries)
         assert (delivery.state, delivery.attempts) == ("retrying", 0)
+        assert delivery.next_at == clock.now() + timedelta(seconds=STOPPED_S_MAX)
 
 
 @ON_SQLITE
