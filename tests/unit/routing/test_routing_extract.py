@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,7 @@ def body(text: str) -> Any:
         ('{"amount": 135.0000}', "data.amount", "135.0000"),
         ('{"a": {"b": [1, {"c": "x"}]}}', "data.a.b.1.c", "x"),
         ('{"flag": false}', "data.flag", "false"),
+        ('{"flag": true}', "data.flag", "true"),
         ('{"0": "name"}', "data.0", "name"),
         ("[7]", "data.0", "7"),
         ('{"id": " 5 "}', "data.id", " 5 "),
@@ -61,6 +63,7 @@ def test_headers_and_the_carrier_can_be_asked_too() -> None:
     extractor = Extractor(["headers.X-Request.Id", "message.message_id"])
 
     assert extractor.first({}, {"x-request.id": "r1"}, {"message_id": "m1"}) == "r1"
+    assert extractor.first({}, MappingProxyType({"x-request.id": "r1"})) == "r1"
     assert extractor.first({}, {}, {"message_id": "m1"}) == "m1"
     assert extractor.first({}, None, {"message_id": ""}) is None
 
@@ -86,6 +89,10 @@ def test_a_text_too_long_for_an_index_keeps_its_identity() -> None:
     assert one == again != other
     assert one is not None
     assert len(one) < TEXT_CHARS_MAX
+
+
+def test_a_text_that_just_fits_is_kept_as_it_is() -> None:
+    assert Extractor(["data.id"]).first({"id": "x" * TEXT_CHARS_MAX}) == "x" * TEXT_CHARS_MAX
 
 
 def test_a_text_with_a_nul_never_reaches_a_database() -> None:
@@ -218,6 +225,34 @@ def test_long_numbers_are_not_rounded_before_they_are_compared() -> None:
     one, other = body(f"1.{'0' * 40}1"), body(f"1.{'0' * 40}2")
 
     assert sameness_hash(one, None) != sameness_hash(other, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "others"),
+    [
+        ("0", ["0.0", "-0", "-0.0", "0e5"]),
+        ("1", ["1.0", "1.00", "1e0", "0.1e1"]),
+        ("-1", ["-1.0", "-0.1e1"]),
+        ("100", ["100.0", "1e2", "1.00E+2", "0.01e4"]),
+        ("-120", ["-120.00", "-1.2e2"]),
+        ("0.05", ["5e-2", "0.0500"]),
+    ],
+)
+def test_a_number_is_the_same_however_it_is_written(one: str, others: list[str]) -> None:
+    assert {sameness_hash(body(f"[{text}]"), None) for text in (one, *others)} == {
+        sameness_hash(body(f"[{one}]"), None)
+    }
+
+
+def test_what_was_hashed_by_older_versions_is_the_same_for_this_one() -> None:
+    """The hash is kept for ever: in another form each repeat of an old message would contradict it."""
+    known = body('{"b": [1, -2.50, 100, "\u00e9\\"", true, null, {}, []], "a": {"c": 0, "A": false}}')
+
+    assert sameness_hash(known, None).hex() == "bb382205f664c4ad0d8499b3c2550fb9"
+    assert (
+        sameness_hash(known, SameConfig(only=("data.a.c", "data.b.1", "data.gone"))).hex()
+        == "2c175872a06e6135989c39de7750f397"
+    )
 
 
 def test_sameness_compares_only_what_the_source_names() -> None:
