@@ -187,6 +187,20 @@ async def test_a_reversed_capture_goes_back_to_the_account(store: Store) -> None
     await assert_sound(store)
 
 
+async def test_a_capture_of_the_same_batch_goes_back_to_the_account_too(store: Store) -> None:
+    await top_up(store, WALLET, 100)
+
+    async def work(book: Book) -> None:
+        await book.hold(WALLET, vnd(60), reference="hold")
+        await book.capture("hold", reference="c", to=SALES, amount=vnd(20))
+        await book.reverse("c", reference="c:reversed")
+
+    await booked(store, work)
+
+    assert [await balance_of(store, one) for one in (WALLET, WALLET.held, SALES)] == [60, 40, 0]
+    await assert_sound(store)
+
+
 async def test_a_capture_can_leave_for_an_account_of_the_other_side(store: Store) -> None:
     await held(store, 60)
 

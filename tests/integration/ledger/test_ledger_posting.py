@@ -14,6 +14,7 @@ from hub.ledger.errors import (
     InvalidEntryError,
     UnknownEntryError,
 )
+from hub.ledger.history import CORRECTION, correction_reference
 from hub.ledger.read import find_entry, list_accounts, list_entries
 from hub.ledger.tables import accounts, moves
 from hub.money import MONEY_MINOR_MAX, Money
@@ -70,6 +71,7 @@ async def test_an_entry_is_read_back_as_it_was_posted(store: Store) -> None:
 
     posted = await booked(store, work, slot=5)
 
+    assert posted.data == {"order_code": "AB12", "nested": [1, None]}
     async with store.reading() as conn:
         assert await find_entry(conn, "t/1") == posted
         assert await list_entries(conn, event_id=EVENT) == [posted]
@@ -237,7 +239,7 @@ async def test_a_reversal_restores_every_balance_once(store: Store) -> None:
 
     reversal = await booked(store, lambda book: book.reverse("pay", reference="pay:reversed"))
 
-    assert reversal.reverses == original.id
+    assert (reversal.reverses, reversal.kind) == (original.id, "reversal")
     assert [await balance_of(store, account) for account in (WALLET, OTHER, SALES)] == [100, 0, 0]
     for number in (1, 2):
         with pytest.raises(AlreadyReversedError):
@@ -261,6 +263,47 @@ async def test_an_entry_of_the_same_batch_can_be_reversed(store: Store) -> None:
 
     assert reversal.reverses == posted.id
     assert await balance_of(store, WALLET) == 0
+    await assert_sound(store)
+
+
+async def test_of_what_was_reversed_nothing_more_is_given_back(store: Store) -> None:
+    await top_up(store, WALLET, 100, reference="in")
+    await top_up(store, WALLET, 100)
+
+    async def part_of(book: Book) -> None:
+        entry = await book.find("in")
+        assert entry is not None
+        await book.post(reference="part", kind="refund", moves=[Move(WALLET, BANK, vnd(30))], reverses=entry.id)
+
+    async def reverse(book: Book) -> None:
+        await book.reverse("in", reference="out")
+        with pytest.raises(AlreadyReversedError):
+            await part_of(book)
+
+    await booked(store, reverse)
+
+    with pytest.raises(AlreadyReversedError):
+        await booked(store, part_of)
+    assert await balance_of(store, WALLET) == 100
+    await assert_sound(store)
+
+
+async def test_a_reversal_takes_the_corrections_of_its_entry_back_and_nothing_else(store: Store) -> None:
+    async def original(book: Book) -> PostedEntry:
+        return await book.post(reference="in", kind="top_up", moves=[Move(BANK, WALLET, vnd(100))], event_id=EVENT)
+
+    entry = await booked(store, original)
+
+    async def correct(book: Book) -> None:
+        more, by = [Move(BANK, WALLET, vnd(5))], correction_reference
+        await book.post(reference=by(entry.id, 1), kind=CORRECTION, moves=more, event_id=EVENT)
+        # Named alike, of the same event: another entry all the same.
+        await book.post(reference=by(entry.id, 2), kind="top_up", moves=[Move(BANK, OTHER, vnd(7))], event_id=EVENT)
+
+    await booked(store, correct)
+    await booked(store, lambda book: book.reverse("in", reference="out"))
+
+    assert [await balance_of(store, account) for account in (WALLET, OTHER)] == [0, 7]
     await assert_sound(store)
 
 
