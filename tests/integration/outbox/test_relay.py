@@ -7,9 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert, select
 
 from hub.outbox.verdicts import BACKOFF_S_FIRST, BACKOFF_S_MAX, backoff_s
 from hub.routing import DestinationConfig, load_text
+from hub.store import tables as t
 from hub.store.store import FencedError, Store
 from hub.transports import LocalTransport, OutboundMessage, topology_of
 from tests.integration.outbox.bench import DRAIN_S, LONG_S, Bench, sent, until
@@ -26,6 +28,20 @@ async def test_messages_are_sent_in_order_and_marked(bench: Bench) -> None:
     assert bench.broker.ids() == ids
     assert await bench.states() == sent(ids)
     assert (await bench.row(ids[0])).sent_at == bench.clock.now()
+
+
+async def test_what_waits_for_a_delivery_goes_on_once_its_own_messages_have_left(bench: Bench) -> None:
+    ids = await bench.put("anna", "bert")
+    # Each is of a delivery of its own, with a further key that others wait at.
+    barriers = [{"chain": 70 + number, "delivery_id": number} for number in (1, 2)]
+    await bench.store.write(lambda conn: conn.execute(insert(t.barriers), barriers))
+    bench.broker.fate = once(ids[1], "nack")
+    relay = await bench.relay()
+
+    await relay.drain(DRAIN_S)
+
+    async with bench.store.reading() as conn:
+        assert (await conn.scalars(select(t.barriers.c.delivery_id))).all() == [2]
 
 
 async def test_a_message_leaves_byte_for_byte_for_its_exchange(bench: Bench) -> None:
