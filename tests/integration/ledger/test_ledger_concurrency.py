@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Iterable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.ledger import Account, Book, Move, transfer
+from hub.ledger import Account, Book, Move, rows, transfer
 from hub.ledger.errors import (
     AlreadyReversedError,
     DuplicateReferenceError,
@@ -232,6 +233,34 @@ async def test_an_account_is_opened_once_by_many_at_once(store: Store) -> None:
 
     assert found == ["done"] * 10
     assert await balance_of(store, BANK) == 100
+    await assert_sound(store)
+
+
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_writers_of_one_slot_number_their_moves_one_after_the_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await top_up(store, WALLET, 100)
+    await top_up(store, OTHER, 100)
+    insert_entries, has_numbers, may_go_on = rows.insert_entries, asyncio.Event(), asyncio.Event()
+
+    async def held_up(*given: Any) -> None:
+        if not has_numbers.is_set():
+            has_numbers.set()
+            await may_go_on.wait()
+        await insert_entries(*given)
+
+    monkeypatch.setattr(rows, "insert_entries", held_up)
+    one = asyncio.create_task(top_up(store, WALLET, 1))
+    await has_numbers.wait()
+    other = asyncio.create_task(top_up(store, OTHER, 2))
+    waiting = asyncio.create_task(_until_blocked(store))
+    await asyncio.wait({other, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    may_go_on.set()
+    await asyncio.gather(one, other)
+    waiting.cancel()
+
+    assert await balance_of(store, BANK) == 203
     await assert_sound(store)
 
 
