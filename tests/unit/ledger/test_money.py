@@ -3,6 +3,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from babel.numbers import get_currency_precision
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,11 @@ def test_each_currency_has_its_own_scale(currency: str, scale: int) -> None:
 )
 def test_a_decimal_becomes_minor_units(value: str | int | Decimal, currency: str, minor: int) -> None:
     assert Money.parse(value, currency) == Money(minor, currency)
+
+
+def test_what_the_scales_were_read_from_can_be_read_again() -> None:
+    """It was forgotten to spare memory; whoever formats for people asks for it."""
+    assert get_currency_precision("JPY") == 0
 
 
 NOT_WRITTEN = "an amount is written as digits with at most one point"
