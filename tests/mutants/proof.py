@@ -80,7 +80,9 @@ class Found:
         return {
             "mutants": len(kinds),
             "ways_they_were_planted": len(self.catches),
-            "caught_by": {kind: sum(kind in of_number for of_number in kinds.values()) for kind in KINDS},
+            "caught_by": {
+                kind: count for kind in KINDS if (count := sum(kind in of_number for of_number in kinds.values()))
+            },
             "caught_by_two_kinds": sum(len(of_number) > 1 for of_number in kinds.values()),
             "tests": len({one.test for catches in self.catches.values() for one in catches}),
             "tests_that_pass_without_a_mutant": self.passed_without,
@@ -231,7 +233,7 @@ def table(found: Found, *, is_told: bool = False) -> str:
     lines.append(f"CPU: {sum(found.cpu_s.values()):.0f} s with a mutant, {found.clean_cpu_s:.0f} s without")
     if found.clean_cpu_s:
         lines.append(f"{found.passed_without} of {told['tests']} tests pass without a mutant")
-    caught_by = ", ".join(f"{kind} {count}" for kind, count in told["caught_by"].items() if count)
+    caught_by = ", ".join(f"{kind} {count}" for kind, count in told["caught_by"].items())
     lines.append(
         f"mutants caught by kind: {caught_by}; by two kinds or more {told['caught_by_two_kinds']} of {told['mutants']}"
     )
