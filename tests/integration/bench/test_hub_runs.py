@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -32,9 +33,7 @@ async def test_a_drain_with_poison_parks_the_poison_and_nothing_else() -> None:
     # The judge has looked: two in two hundred parked, the others booked once and arrived.
     assert 0 < figure.events < load.events - load.poisoned
     assert figure.number("deadlocks") == 0
-    # Counted by the system in hundredths of a second, of which a short run may see none.
-    assert figure.worker_cpu_s >= 0
-    assert figure.database_cpu_s >= 0
+    assert figure.worker_cpu_s > 0
 
 
 async def test_a_past_is_one_that_the_hub_can_go_on_from() -> None:
@@ -82,12 +81,16 @@ async def test_a_wrong_run_has_no_figure_and_leaves_no_database() -> None:
 
 
 async def drained(name: str, load: Load, *, database_url: str = "") -> tuple[Load, Figure]:
-    """A run that was long enough to be measured: twice as many events wherever the hub had done them unseen."""
+    """A run that was long enough to be measured: twice as many events wherever the hub had done them unseen.
+
+    The system counts processor time in hundredths of a second, of which a short run may show none.
+    """
     while True:
-        try:
-            return load, await drain_by_hub(name, load, broker_url=RABBITMQ, database_url=database_url)
-        except TooShortError:
-            load = replace(load, events=2 * load.events, prefix=f"more-{load.prefix}")
+        with suppress(TooShortError):
+            figure = await drain_by_hub(name, load, broker_url=RABBITMQ, database_url=database_url)
+            if figure.worker_cpu_s > 0:
+                return load, figure
+        load = replace(load, events=2 * load.events, prefix=f"more-{load.prefix}")
 
 
 async def databases_of_ours() -> set[str]:
