@@ -139,15 +139,15 @@ def _uuid_of(value: int) -> UUID:
     """The same as ``UUID(int=value)``, which looks at six arguments first, in a third of the time."""
     made = _NEW(UUID)
     _SET(made, "int", value)
-    _SET(made, "is_safe", _UNKNOWN)
+    _SET(made, "is_safe", _IS_SAFE_UNKNOWN)
     return made
 
 
 _NEW, _SET = object.__new__, object.__setattr__
-_UNKNOWN = SafeUUID.unknown
+_IS_SAFE_UNKNOWN = SafeUUID.unknown
 """Looked up once: a member of an enumeration is found by a function in Python."""
-_SHORT = 256
-_SIZES = tuple(size.to_bytes(8, "big") for size in range(_SHORT))
+_SIZES_MAX = 256
+_SIZES = tuple(size.to_bytes(8, "big") for size in range(_SIZES_MAX))
 
 
 def stable_hash(*parts: str | bytes) -> bytes:
@@ -156,7 +156,7 @@ def stable_hash(*parts: str | bytes) -> bytes:
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
         size = len(data)
-        pieces += (_SIZES[size] if size < _SHORT else size.to_bytes(8, "big"), data)
+        pieces += (_SIZES[size] if size < _SIZES_MAX else size.to_bytes(8, "big"), data)
     return blake2b(b"".join(pieces), digest_size=16).digest()
 
 

@@ -22,7 +22,7 @@ from hub.deliver.batch import BatchResult, BatchRunner, FlushError, single_failu
 from hub.deliver.caller import Callers
 from hub.deliver.context import Surroundings
 from hub.deliver.effects import OutgoingMessage
-from hub.deliver.halving import Fault, search
+from hub.deliver.halving import Unwritable, run_all_but_the_culprits
 from hub.deliver.lost_calls import give_back_lost_calls
 from hub.deliver.picker import lanes_with_work, pick
 from hub.deliver.registry import Rules
@@ -180,7 +180,9 @@ class Worker:
         except FlushError as error:
             log.warning("batch_halved", cause=type(error.cause).__name__, deliveries=len(self._last))
             try:
-                await search(partial(self._run_part, lanes), Fault([work.id for work in self._last], error))
+                await run_all_but_the_culprits(
+                    partial(self._run_part, lanes), Unwritable([work.id for work in self._last], error)
+                )
             finally:
                 self._to_deliver.again(lanes)
             return
@@ -196,13 +198,15 @@ class Worker:
         elif self._is_leaving and not done.works:
             self._vain_s += self._around.clock.monotonic() - begun_s
 
-    async def _run_part(self, lanes: Sequence[int], ids: Sequence[int], refused: FlushError | None) -> Fault | None:
+    async def _run_part(
+        self, lanes: Sequence[int], ids: Sequence[int], refused: FlushError | None
+    ) -> Unwritable | None:
         try:
             self._after(await self._round(lanes, only=set(ids), refused=refused))
         except FlushError as error:
             if refused is not None:
                 raise
-            return Fault([work.id for work in self._last], error)
+            return Unwritable([work.id for work in self._last], error)
         return None
 
     async def _round(

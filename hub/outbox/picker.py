@@ -128,8 +128,8 @@ async def pick(
             chains.append(chain)
         else:
             (picked.behind if kind == _BEHIND else ready).append(Head(seq, chain, lane, destination, attempts, size))
-    due = _open_only(await _due_heads(source, chains, limit, picked) if chains else [], rooms, picked)
-    picked.heads, picked.held = _within_bounds(_in_equal_parts(due, ready, limit), limit, destinations, rooms)
+    due = open_only(await _due_heads(source, chains, limit, picked) if chains else [], rooms, picked)
+    picked.heads, picked.held = within_bounds(in_equal_parts(due, ready, limit), limit, destinations, rooms)
     picked.has_found = bool(due or ready or picked.behind or picked.stuck or picked.put_off)
     left = {head.seq for head in picked.held}
     picked.lanes = _to_be_seen_again(picked, lanes, due=due, ready=ready, left=left, per_lane=per_lane, limit=limit)
@@ -168,7 +168,7 @@ def _to_be_seen_again(
     return again
 
 
-def _open_only(due: Sequence[Head], rooms: Rooms, picked: Picked) -> list[Head]:
+def open_only(due: Sequence[Head], rooms: Rooms, picked: Picked) -> list[Head]:
     """The due rows whose destination takes something; of the others, the chains are put off."""
     closed = frozenset(rooms.closed)
     chains = {head.chain: head for head in reversed(due) if head.destination in closed}
@@ -176,7 +176,7 @@ def _open_only(due: Sequence[Head], rooms: Rooms, picked: Picked) -> list[Head]:
     return [head for head in due if head.destination not in closed]
 
 
-def _in_equal_parts(due: Sequence[Head], new: Sequence[Head], limit: int) -> list[Head]:
+def in_equal_parts(due: Sequence[Head], new: Sequence[Head], limit: int) -> list[Head]:
     """All of them, but first half a round of what is tried again and half of what is new; of each chain in order."""
     again, fresh = (sorted(heads, key=lambda head: head.seq) for heads in (due, new))
     of_due = min(len(again), max(limit // 2, limit - len(fresh)))
@@ -333,7 +333,7 @@ SELECT * FROM (
 )
 
 
-def _within_bounds(
+def within_bounds(
     heads: Iterable[Head], limit: int, destinations: Mapping[str, DestinationConfig], rooms: Rooms
 ) -> tuple[list[Head], list[Head]]:
     """The first that fit, so many in all, so many bytes, so many at each destination; and those that must stay.

@@ -21,11 +21,11 @@ class EventReader:
     def __init__(self, config: EventConfig) -> None:
         self.config = config
         self._type = CompiledPath(config.type) if is_path(config.type) else None
-        self._types = config.rename
+        self._renamed = config.rename
         # Where all its messages are of one type, that is known before any has come.
         is_one = self._type is None and config.type != ROUTING_KEY
-        only = config.rename.get(config.type, config.type)
-        self._only = only if is_one and type_problem(only) is None else None
+        fixed = config.rename.get(config.type, config.type)
+        self._fixed_type = fixed if is_one and type_problem(fixed) is None else None
         self._key = Extractor(config.key)
         self._after = Extractor(config.after)
         self._occurred = Extractor(config.occurred)
@@ -34,14 +34,14 @@ class EventReader:
 
     def type(self, message: Message) -> str:
         """The event's type, after ``rename``. Raises UnreadableError when the message does not give one."""
-        if self._only is not None:
-            return self._only
+        if self._fixed_type is not None:
+            return self._fixed_type
         text = self.config.type
         if text == ROUTING_KEY:
             text = (message.message or {}).get(ROUTING_KEY, "")
         elif self._type is not None:
             text = self._type.text_of(message) or ""
-        text = self._types.get(text, text)
+        text = self._renamed.get(text, text)
         problem = type_problem(text)
         if problem is not None:
             raise UnreadableError(problem, field=self.config.type)

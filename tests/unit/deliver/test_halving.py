@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.deliver.batch import FlushError
-from hub.deliver.halving import Fault, search
+from hub.deliver.halving import Unwritable, run_all_but_the_culprits
 from tests.unit.deliver.test_endings import a_work
 
 COUNT = 40
@@ -24,7 +24,7 @@ class Database:
         self.run_ids: list[int] = []
         self.refused: list[int] = []
 
-    async def run(self, ids: Sequence[int], refused: FlushError | None) -> Fault | None:
+    async def run(self, ids: Sequence[int], refused: FlushError | None) -> Unwritable | None:
         if refused is not None:
             self.refused += ids
             return None
@@ -33,10 +33,10 @@ class Database:
             self.run_ids += ids
         return fault
 
-    def fault(self, ids: Sequence[int]) -> Fault | None:
+    def fault(self, ids: Sequence[int]) -> Unwritable | None:
         for one in ids:
             if one in self._culprits:
-                return Fault(ids, FlushError(ValueError("no"), a_work(id=one) if self._says_which else None))
+                return Unwritable(ids, FlushError(ValueError("no"), a_work(id=one) if self._says_which else None))
         return None
 
 
@@ -46,15 +46,15 @@ async def test_all_but_those_at_fault_run_in_their_order(culprits: set[int], say
     fault = database.fault(range(COUNT))
     assert fault is not None
 
-    await search(database.run, fault)
+    await run_all_but_the_culprits(database.run, fault)
 
     assert database.refused == sorted(culprits)
     assert database.run_ids == [one for one in range(COUNT) if one not in culprits]
 
 
 async def test_what_cannot_even_be_refused_ends_the_search() -> None:
-    async def run(ids: Sequence[int], refused: FlushError | None) -> Fault | None:
+    async def run(ids: Sequence[int], refused: FlushError | None) -> Unwritable | None:
         raise FlushError(ValueError("no"))
 
     with pytest.raises(FlushError):
-        await search(run, Fault([1], FlushError(ValueError("no"))))
+        await run_all_but_the_culprits(run, Unwritable([1], FlushError(ValueError("no"))))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.outbox.picker import BATCH_BYTES_MAX, Head, Picked, Rooms, _in_equal_parts, _open_only, _within_bounds
+from hub.outbox.picker import BATCH_BYTES_MAX, Head, Picked, Rooms, in_equal_parts, open_only, within_bounds
 from hub.routing.config import DestinationConfig
 
 DESTINATIONS = {name: DestinationConfig(queue=name, max_in_flight=most) for name, most in (("a", 2), ("b", 5))}
@@ -32,7 +32,7 @@ def test_a_round_takes_the_first_that_fit_and_holds_back_what_the_flow_has_no_ro
     most = {"a": 2 if room_of_a is None else min(2, room_of_a), "b": 5}
     heads = heads_to(*names)
 
-    chosen, held = _within_bounds(heads, limit, DESTINATIONS, rooms)
+    chosen, held = within_bounds(heads, limit, DESTINATIONS, rooms)
 
     taken = Counter(head.destination for head in chosen)
     assert len(chosen) <= limit
@@ -66,7 +66,7 @@ def test_a_round_takes_the_first_that_fit_and_holds_back_what_the_flow_has_no_ro
 def test_a_round_holds_so_many_bytes_but_one_large_message_goes_alone(sizes: list[int], goes: list[int]) -> None:
     heads = [Head(seq, seq, 0, "b", 0, size) for seq, size in enumerate(sizes)]
 
-    assert seqs(_within_bounds(heads, 10, DESTINATIONS, Rooms())[0]) == goes
+    assert seqs(within_bounds(heads, 10, DESTINATIONS, Rooms())[0]) == goes
 
 
 @given(
@@ -81,7 +81,7 @@ def test_what_is_tried_again_and_what_is_new_share_a_round(
     due, new = (first, second) if is_first_due else (second, first)
 
     mixed = seqs(
-        _in_equal_parts(
+        in_equal_parts(
             [Head(seq, seq, 0, "a", 0, 1) for seq in due], [Head(seq, seq, 0, "a", 0, 1) for seq in new], limit
         )
     )
@@ -114,5 +114,5 @@ def test_a_due_chain_whose_destination_is_closed_is_put_off_once_by_its_head() -
     rooms.put("a", 0, 4.0)
     due = [Head(1, 7, 0, "a", 0, 1), Head(2, 8, 0, "b", 0, 1), Head(3, 7, 0, "a", 0, 1)]
 
-    assert _open_only(due, rooms, picked) == [due[1]]
+    assert open_only(due, rooms, picked) == [due[1]]
     assert picked.put_off == [(due[0], 4.0)]
