@@ -39,7 +39,7 @@ from hub.ledger.tables import (
     moves_seq,
 )
 from hub.money import Money
-from hub.store.bulk import BulkInsert, of_row, shortened
+from hub.store.bulk import BulkInsert, as_parameters, of_row, shortened, unnest
 from hub.store.direct import Direct, run_many_on_sqlite
 from hub.store.plain import PlainRow
 from hub.store.sequences import Wanted, draw, draw_each
@@ -157,7 +157,7 @@ def _same_or_read(asked: Account, row: PlainRow) -> Account:
 _ASKED = {"code": "text", "currency": "text", "side": "text", "running": "boolean", "may_go_negative": "boolean"}
 _COLUMNS = f"a.id, {', '.join(f'a.{name}' for name in _ASKED)}"
 _NAMES = ", ".join(_ASKED)
-_ARRAYS = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_ASKED.values(), start=1))
+_ARRAYS = ", ".join(as_parameters(_ASKED.values()))
 
 # Each lateral part looks up one row by its key. A plain join lets the planner read every balance once, which it does
 # even with sequential scans off (slot = 0 through the primary key). What is there is locked first, then the rest is
@@ -270,18 +270,10 @@ MOVE_COLUMNS = {
 }
 
 
-def _arrays(columns: dict[str, str], first: int) -> list[str]:
-    """The columns as parameters, of which this is the first."""
-    return [f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=first)]
-
-
-def _unnest(columns: dict[str, str], first: int) -> str:
-    return f"unnest({', '.join(_arrays(columns, first))}) AS t({', '.join(columns)})"
-
-
 def _of_row(columns: dict[str, str], first: int) -> str:
     """The values of a row, of which only the first, its id, is surely there for each."""
-    named = [of_row(f"t.{name}", array) for name, array in zip(columns, _arrays(columns, first), strict=True)]
+    arrays = as_parameters(columns.values(), first)
+    named = [of_row(f"t.{name}", array) for name, array in zip(columns, arrays, strict=True)]
     named[0] = "t.id"
     return ", ".join(f"({one})::jsonb" if name == "data" else one for name, one in zip(columns, named, strict=True))
 
@@ -291,9 +283,9 @@ _MOVES_FROM = 1 + len(ENTRY_COLUMNS)
 _POSTED_AT = f"${_MOVES_FROM + len(MOVE_COLUMNS)}::timestamptz"
 _INSERT_POSTGRESQL = Direct(
     postgresql=f"WITH written AS (INSERT INTO entries ({', '.join(ENTRY_COLUMNS)}, posted_at)"
-    f" SELECT {_of_row(ENTRY_COLUMNS, 1)}, {_POSTED_AT} FROM {_unnest(ENTRY_COLUMNS, 1)})"
+    f" SELECT {_of_row(ENTRY_COLUMNS, 1)}, {_POSTED_AT} FROM {unnest(ENTRY_COLUMNS)})"
     f" INSERT INTO moves ({', '.join(MOVE_COLUMNS)})"
-    f" SELECT {_of_row(MOVE_COLUMNS, _MOVES_FROM)} FROM {_unnest(MOVE_COLUMNS, _MOVES_FROM)}",
+    f" SELECT {_of_row(MOVE_COLUMNS, _MOVES_FROM)} FROM {unnest(MOVE_COLUMNS, _MOVES_FROM)}",
     sqlite="",
 )
 _INSERT_ENTRIES_SQLITE = (
@@ -448,7 +440,7 @@ def _change_holds(value: str, source: str) -> str:
     )
 
 
-_CHANGE_HOLDS_POSTGRESQL = Direct(postgresql=_change_holds("t.{}", f"FROM {_unnest(_HOLD_COLUMNS, 1)}"), sqlite="")
+_CHANGE_HOLDS_POSTGRESQL = Direct(postgresql=_change_holds("t.{}", f"FROM {unnest(_HOLD_COLUMNS)}"), sqlite="")
 _CHANGE_HOLD_SQLITE = text(_change_holds(":{}", "")).bindparams(bindparam("closed_at", type_=holds.c.closed_at.type))
 
 

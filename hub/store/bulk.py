@@ -11,7 +11,7 @@ are SQLAlchemy's all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -109,7 +109,7 @@ class _Columns:
     def __init__(self, columns: Sequence[Column[Any]], same: Sequence[Column[Any]]) -> None:
         names = _quoted([column.name for column in columns])
         kinds = [_kind_of(column.type) for column in (*columns, *same)]
-        arrays = [f"${number}::{kind}[]" for number, kind in enumerate(kinds[: len(columns)], start=1)]
+        arrays = as_parameters(kinds[: len(columns)])
         scalars = [f"${number}::{kind}" for number, kind in enumerate(kinds[len(columns) :], start=len(columns) + 1)]
         self.unnested = f'unnest({", ".join(arrays)}) AS "new" ({", ".join(names)})'
         values = [of_row(f'"new".{name}', array) for name, array in zip(names, arrays, strict=True)]
@@ -148,6 +148,16 @@ def shortened(column: Sequence[Any]) -> Sequence[Any]:
     """The column, or its first value alone where all rows, of which there is at least one, say the same."""
     # Most columns differ at their ends already.
     return column[:1] if column[-1] == column[0] and column.count(column[0]) == len(column) else column
+
+
+def as_parameters(kinds: Iterable[str], first: int = 1) -> list[str]:
+    """SQL for columns of these types that are handed over as arrays, the parameters from the number ``first`` on."""
+    return [f"${number}::{kind}[]" for number, kind in enumerate(kinds, start=first)]
+
+
+def unnest(kinds: Mapping[str, str], first: int = 1) -> str:
+    """SQL for a table ``t`` of columns, of which ``kinds`` says the type, that are handed over as arrays."""
+    return f"unnest({', '.join(as_parameters(kinds.values(), first))}) AS t({', '.join(kinds)})"
 
 
 def of_row(value: str, array: str) -> str:
