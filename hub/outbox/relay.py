@@ -106,6 +106,8 @@ class Relay:
                 self._signal.again(self._throttle.due_lanes())
                 if self._signal:
                     await self._spacing.wait()
+                if self._stopping.is_set():
+                    break
                 if await self._step() is None:
                     until_sweep_s = max(0.0, next_sweep - self._clock.monotonic())
                     await self._signal.wait(min(until_sweep_s, self._throttle.wait_s))
