@@ -72,7 +72,7 @@ def age(seconds: float | None) -> str:
 def bound(seconds: float) -> str:
     """A round time, in the largest unit that it fills."""
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds % unit == 0:
+        if seconds and seconds % unit == 0:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds:g} s"
 

@@ -64,7 +64,7 @@ def lanes(found: Sequence[LaneAge]) -> Markup:
 
 
 def curve(points: Sequence[tuple[datetime, int]], label: str, written: Callable[[int], str] = str) -> Markup:
-    """A balance over time, in steps: it stays until the next entry. Its highest and lowest are written to it."""
+    """A balance over time, in steps: it stays until the next entry. Its highest and lowest are written beside it."""
     if len(points) < 2:
         return Markup("")
     points = points[-POINTS_MAX:]

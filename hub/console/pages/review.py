@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from hub.console.addresses import BASE
-from hub.console.differing import differing
+from hub.console.differences import list_differences
 from hub.console.paging import with_query
 from hub.console.visit import DIGITS, Done, Group, Place, Shown, Visit
 from hub.errors import UsageError
@@ -63,7 +63,7 @@ async def show_conflict(visit: Visit) -> Shown:
         "conflict": found,
         "event": details,
         "copy": copy,
-        "differing": differing(details.content.text, copy.content.text) if copy else [],
+        "differences": list_differences(details.content.text, copy.content.text) if copy else [],
         "is_masked": mask_of(details.source, hub.wiring.config.sources).hides,
     }
     return Shown("conflict.html", "Conflict", values)

@@ -74,9 +74,9 @@ def test_what_is_worst_comes_first() -> None:
     assert found.sentence == "2 things need you."
 
 
-def test_words() -> None:
+def test_times_amounts_and_states_are_written_for_people() -> None:
     assert [age(one) for one in (0.02, 59, 3_000, 90_000, 400_000)] == ["20 ms", "59 s", "50 min", "25 h", "5 d"]
-    assert [bound(one) for one in (10, 60, 900, 3_600, 86_400)] == ["10 s", "1 min", "15 min", "1 h", "1 d"]
+    assert [bound(one) for one in (0, 10, 60, 900, 3_600, 86_400)] == ["0 s", "10 s", "1 min", "15 min", "1 h", "1 d"]
     assert [rate(one) for one in (50.0, 0.5)] == ["50", "0.5"]
     assert str(change(Money(5, "JPY"))) == '<span class="money">+5 JPY</span>'
     assert "\u2212" in change(Money(-5, "JPY"))

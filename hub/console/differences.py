@@ -17,7 +17,7 @@ _NOTHING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Differing:
+class Difference:
     """A field, and what stands there on either side."""
 
     path: str
@@ -25,7 +25,7 @@ class Differing:
     second: str
 
 
-def differing(first: str, second: str) -> list[Differing]:
+def list_differences(first: str, second: str) -> list[Difference]:
     """The first fields that differ between two JSON texts; none where either is something else."""
     try:
         contents = parse_json(first.encode()), parse_json(second.encode())
@@ -34,7 +34,7 @@ def differing(first: str, second: str) -> list[Differing]:
     return list(islice(_between(*contents, ""), SHOWN_MAX))
 
 
-def _between(first: Any, second: Any, path: str) -> Iterator[Differing]:
+def _between(first: Any, second: Any, path: str) -> Iterator[Difference]:
     if isinstance(first, dict) and isinstance(second, dict):
         for name in dict.fromkeys([*first, *second]):
             below = f"{path}.{name}" if path else name
@@ -43,7 +43,7 @@ def _between(first: Any, second: Any, path: str) -> Iterator[Differing]:
         for place, (one, other) in enumerate(zip_longest(first, second, fillvalue=_NOTHING)):
             yield from _between(one, other, f"{path}[{place}]")
     elif type(first) is not type(second) or first != second:
-        yield Differing(path or "all of it", _written(first), _written(second))
+        yield Difference(path or "all of it", _written(first), _written(second))
 
 
 def _written(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.console.differing import CHARS_MAX, SHOWN_MAX, Differing, differing
+from hub.console.differences import CHARS_MAX, SHOWN_MAX, Difference, list_differences
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ from hub.console.differing import CHARS_MAX, SHOWN_MAX, Differing, differing
     ],
 )
 def test_the_fields_that_differ_are_named(first: str, second: str, found: list[tuple[str, str, str]]) -> None:
-    assert differing(first, second) == [Differing(*one) for one in found]
+    assert list_differences(first, second) == [Difference(*one) for one in found]
 
 
 def test_what_is_long_is_cut() -> None:
-    many = [differing(f"[{', '.join(str(place + by) for place in range(50))}]", "[]") for by in (0, 1)]
-    [long] = differing('{"a": "%s"}' % ("x" * 10_000), '{"a": ""}')
+    many = [list_differences(f"[{', '.join(str(place + by) for place in range(50))}]", "[]") for by in (0, 1)]
+    [long] = list_differences('{"a": "%s"}' % ("x" * 10_000), '{"a": ""}')
 
     assert [len(one) for one in many] == [SHOWN_MAX, SHOWN_MAX]
     assert len(long.first) == CHARS_MAX + 1
