@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from hub import spacing
-from hub.ownership.wakeups import GATHER_S
-from hub.spacing import SMALL_MAX, SPACE_S, Spacing
+from hub.spacing import SMALL_MAX, Spacing
 
 
 @pytest.fixture
@@ -61,7 +60,3 @@ async def test_who_was_idle_for_as_long_does_not_wait(monkeypatch: pytest.Monkey
     await rounds.wait()
 
     assert waits == []
-
-
-def test_no_timer_is_longer_than_five_milliseconds() -> None:
-    assert max(SPACE_S, GATHER_S) <= 0.005

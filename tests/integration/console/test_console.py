@@ -272,7 +272,7 @@ async def test_a_conflict_says_what_differs(stage: RunningHub) -> None:
         status, page = await visitor.get(examples["/conflicts/{id}"])
 
     assert status == 200
-    assert "amount" in page
+    assert '<th scope="row">amount</th>' in page
     assert re.findall(r'data-label="(?:taken|came again)"><code>(\d+)', page) == ["4500", "4501"]
 
 
