@@ -132,7 +132,8 @@ class Worker:
                     self._vain_s = 0.0
                 if self._to_deliver:
                     await self._spacing.wait()
-                    await self._deliver_some()
+                    if not self._stopping.is_set():
+                        await self._deliver_some()
                 else:
                     await self._to_deliver.wait(max(0.0, next_sweep - self._around.clock.monotonic()))
                 pause_s = 0.0
