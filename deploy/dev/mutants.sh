@@ -16,7 +16,7 @@ PARTS='
 money | 150 | hub/money.py | tests/unit/ledger/test_money.py
 model | 150 | hub/ledger/model.py hub/ledger/pending.py hub/ledger/errors.py | tests/unit/ledger
 holds | 40 | hub/ledger/holds.py | tests/integration/ledger/test_ledger_holds.py tests/integration/ledger/test_ledger_laws.py
-book | 40 | hub/ledger/book.py hub/ledger/history.py hub/ledger/rows.py hub/ledger/read.py hub/ledger/verify.py | tests/integration/ledger
+book | 40 | hub/ledger/book.py hub/ledger/history.py hub/ledger/account_rows.py hub/ledger/entry_rows.py hub/ledger/hold_rows.py hub/ledger/read.py hub/ledger/verify.py | tests/integration/ledger
 patterns | 250 | hub/routing/patterns.py | tests/unit/routing/test_routing_patterns.py
 extract | 150 | hub/routing/extract.py hub/routing/sameness.py | tests/unit/routing/test_routing_extract.py
 router | 60 | hub/routing/conditions.py hub/routing/router.py hub/routing/reader.py | tests/unit/routing

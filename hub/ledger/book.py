@@ -15,7 +15,7 @@ from weakref import proxy
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.ledger import rows
+from hub.ledger import account_rows, entry_rows, hold_rows
 from hub.ledger.errors import (
     AlreadyReversedError,
     DuplicateReferenceError,
@@ -45,10 +45,10 @@ class Book:
         self._now = now
         self._slot = slot % slots_of(conn.dialect.name)
         self._asked: dict[str, Account] = {}
-        self._known: dict[str, rows.Known] = {}
+        self._known: dict[str, account_rows.Known] = {}
         self._pending: list[Pending] = []
         self._by_reference: dict[str, Pending] = {}
-        self._old_balances: list[tuple[rows.Known, int]] = []
+        self._old_balances: list[tuple[account_rows.Known, int]] = []
         self._flushes = 0
         self._is_broken = False
         # Weakly, so that a batch's accounts and entries go with it, and not when the collector comes by.
@@ -101,7 +101,7 @@ class Book:
             for posting in entry.postings
             if posting.account == account.code
         )
-        return Money(await rows.summed_balance(self._conn, known.id) + pending, account.currency)
+        return Money(await account_rows.summed_balance(self._conn, known.id) + pending, account.currency)
 
     async def post(
         self,
@@ -161,7 +161,7 @@ class Book:
             raise AlreadyReversedError(reversed_reference)
         hold = original.hold.account if original and original.hold else None
         if hold is None and old.hold_id is not None:
-            hold = await rows.holder(self._conn, old.hold_id)
+            hold = await hold_rows.holder(self._conn, old.hold_id)
         # Without its corrections, the accounts would be left with the difference. The latest goes first.
         corrections = await corrections_of(self._conn, old) if old.id else []
         moves = tuple(move for one in (*corrections, old) for move in opposite(one, hold))
@@ -316,7 +316,7 @@ class Book:
             known.balance = balance
 
     async def _load(self, accounts: Sequence[Account], glance: Sequence[Account]) -> None:
-        for known in await rows.touch(self._conn, accounts, self._now, glance=glance):
+        for known in await account_rows.touch(self._conn, accounts, self._now, glance=glance):
             self._known[known.account.code] = known
 
     def id_of(self, account: Account) -> int:
@@ -336,7 +336,7 @@ class Book:
         self._is_broken = True
         written, numbers = await self._numbered(also)
         try:
-            await rows.insert_entries(self._conn, written, self._now)
+            await entry_rows.insert_entries(self._conn, written, self._now)
             await self._desk.flush()
         except IntegrityError as error:
             raise await entry_refused(self._conn, error, written) from error
@@ -347,7 +347,7 @@ class Book:
         self._old_balances.clear()
         return numbers
 
-    async def _numbered(self, also: Wanted | None) -> tuple[list[rows.EntryRow], list[int]]:
+    async def _numbered(self, also: Wanted | None) -> tuple[list[entry_rows.EntryRow], list[int]]:
         moves = [move for pending in self._pending for move in pending.entry.moves]
         summed = {
             self._known[account.code].id
@@ -356,7 +356,7 @@ class Book:
             if not account.running
         }
         # Every balance that these moves touch is locked when they are drawn, so ids grow along each of them.
-        entry_ids, ids, numbers = await rows.number(
+        entry_ids, ids, numbers = await account_rows.draw_numbers(
             self._conn, list(summed), self._slot, entries=len(self._pending), moves=len(moves), also=also
         )
         move_ids = iter(ids)
@@ -368,7 +368,7 @@ class Book:
                 entry.reverses = pending.reverses.id
             if pending.hold is not None:
                 self._desk.number(pending.hold, entry)
-            written.append(rows.EntryRow(entry, pending.reverses_fully, self._move_rows(entry, move_ids)))
+            written.append(entry_rows.EntryRow(entry, pending.reverses_fully, self._move_rows(entry, move_ids)))
         return written, numbers
 
     def _move_rows(self, entry: PostedEntry, move_ids: Iterable[int]) -> list[tuple[object, ...]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from sqlalchemy import Select, select
+from sqlalchemy import ARRAY, ColumnElement, Select, String, Text, any_, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub.ledger.account_rows import Record
+from hub.ledger.entry_rows import EntryRow
 from hub.ledger.errors import (
     AlreadyReversedError,
     DuplicateReferenceError,
@@ -19,7 +22,6 @@ from hub.ledger.errors import (
     UnknownEntryError,
 )
 from hub.ledger.model import Account, Move, PostedEntry, Side
-from hub.ledger.rows import EntryRow, Record, as_list, in_texts
 from hub.ledger.tables import MOVES_PER_ENTRY_MAX, accounts, entries, moves
 from hub.money import Money
 
@@ -149,7 +151,20 @@ _KEY_DETAIL = re.compile(r"Key \(reference\)=\((.*)\) already exists", re.DOTALL
 async def _known_reference(conn: AsyncConnection, written: Sequence[EntryRow]) -> str:
     # Some rows of this batch may have gone in before one was refused; they are not the older ones we look for.
     query = select(entries.c.reference).where(
-        in_texts(conn, entries.c.reference, "references"), entries.c.id < min(row.entry.id for row in written)
+        _in_texts(conn, entries.c.reference, "references"), entries.c.id < min(row.entry.id for row in written)
     )
-    references = as_list(conn, [row.entry.reference for row in written])
+    references = _as_list(conn, [row.entry.reference for row in written])
     return str(await conn.scalar(query.limit(1), {"references": references}) or "")
+
+
+def _in_texts(conn: AsyncConnection, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """``column`` is one of the texts of the parameter ``name``, bound by ``_as_list``."""
+    if conn.dialect.name == "postgresql":
+        return column == any_(bindparam(name, type_=ARRAY(Text)))
+    values = func.json_each(bindparam(name, type_=String)).table_valued("value")
+    return column.in_(select(values.c.value))
+
+
+def _as_list(conn: AsyncConnection, values: Iterable[str]) -> object:
+    """The value to bind for ``_in_texts``."""
+    return list(values) if conn.dialect.name == "postgresql" else json.dumps(list(values))

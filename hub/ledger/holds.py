@@ -14,7 +14,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.ledger import rows
+from hub.ledger import hold_rows
 from hub.ledger.errors import (
     CurrencyMismatchError,
     HoldClosedError,
@@ -103,11 +103,11 @@ class HoldDesk:
     async def find(self, reference: str) -> Hold | None:
         if reference in self._holds:
             return self._holds[reference]
-        hold = await rows.find_hold(self._conn, reference)
+        hold = await hold_rows.find_hold(self._conn, reference)
         if hold is not None and not self._book.has(hold.account.held):
             await self._book.lock([hold.account, hold.account.held])
             # Another writer may have changed it before we had the lock; now nobody can.
-            hold = await rows.find_hold(self._conn, reference)
+            hold = await hold_rows.find_hold(self._conn, reference)
         if hold is not None:
             self._holds[reference] = hold
             self._written[reference] = replace(hold)
@@ -143,20 +143,20 @@ class HoldDesk:
         new = [hold for hold in self._holds.values() if hold.reference not in self._written]
         if new:
             ids = ((hold, self._book.id_of(hold.account), self._book.id_of(hold.account.held)) for hold in new)
-            await rows.insert_holds(self._conn, list(ids))
+            await hold_rows.insert_holds(self._conn, list(ids))
         changes = [change for hold in self._holds.values() if (change := self._change(hold))]
-        if changes and await rows.change_holds(self._conn, changes) != len(changes):
+        if changes and await hold_rows.change_holds(self._conn, changes) != len(changes):
             raise HoldClosedError(self._steps[0][0].reference, "closed, or less is left, by another writer")
         self._written = {reference: replace(hold) for reference, hold in self._holds.items()}
         self._steps.clear()
 
-    def _change(self, hold: Hold) -> rows.HoldChange | None:
+    def _change(self, hold: Hold) -> hold_rows.HoldChange | None:
         written = self._written.get(hold.reference)
         captured = hold.captured_minor - (written.captured_minor if written else 0)
         released = hold.released_minor - (written.released_minor if written else 0)
         if not captured and not released:
             return None
-        return rows.HoldChange(
+        return hold_rows.HoldChange(
             id=hold.id,
             captured=captured,
             released=released,

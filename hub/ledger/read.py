@@ -10,9 +10,10 @@ from uuid import UUID
 from sqlalchemy import CompoundSelect, Select, func, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from hub.ledger.account_rows import Record, account_of
 from hub.ledger.history import find_entry, load_entries
+from hub.ledger.hold_rows import hold_of, holds_query
 from hub.ledger.model import Account, Hold, HoldState, PostedEntry
-from hub.ledger.rows import Record, account_of, hold_of, holds_query
 from hub.ledger.tables import accounts, balances, entries, holds, moves
 from hub.money import Money
 

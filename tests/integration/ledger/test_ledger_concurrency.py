@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from hub.ledger import Account, Book, Move, rows, transfer
+from hub.ledger import Account, Book, Move, entry_rows, transfer
 from hub.ledger.errors import (
     AlreadyReversedError,
     DuplicateReferenceError,
@@ -242,7 +242,7 @@ async def test_writers_of_one_slot_number_their_moves_one_after_the_other(
 ) -> None:
     await top_up(store, WALLET, 100)
     await top_up(store, OTHER, 100)
-    insert_entries, has_numbers, may_go_on = rows.insert_entries, asyncio.Event(), asyncio.Event()
+    insert_entries, has_numbers, may_go_on = entry_rows.insert_entries, asyncio.Event(), asyncio.Event()
 
     async def held_up(*given: Any) -> None:
         if not has_numbers.is_set():
@@ -250,7 +250,7 @@ async def test_writers_of_one_slot_number_their_moves_one_after_the_other(
             await may_go_on.wait()
         await insert_entries(*given)
 
-    monkeypatch.setattr(rows, "insert_entries", held_up)
+    monkeypatch.setattr(entry_rows, "insert_entries", held_up)
     one = asyncio.create_task(top_up(store, WALLET, 1))
     await has_numbers.wait()
     other = asyncio.create_task(top_up(store, OTHER, 2))

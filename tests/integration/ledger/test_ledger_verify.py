@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.ledger import Account, Book, Move, transfer
+from hub.ledger.account_rows import TOUCH_POSTGRESQL
 from hub.ledger.ddl import create_statements
-from hub.ledger.rows import TOUCH_POSTGRESQL
 from hub.ledger.verify import CHECKS, verify
 from hub.store.direct import rows_of
 from hub.store.store import Store
