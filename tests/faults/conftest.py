@@ -104,6 +104,7 @@ def tally(tell: Telling, stage: Stage) -> Iterator[Counter[str]]:
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """How much was tried, and what was found."""
     table: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    rows: list[tuple[str, str, str, dict[str, int]]] = []
     words: list[str] = []
     # The counts come with the end of each test's fixtures, which has no heading of its own.
     for report in chain.from_iterable(terminalreporter.stats.values()):
@@ -111,13 +112,14 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
             if name == PROPERTY and report.when == "teardown":
                 tried, database, counts = value
                 table[tried, database].update(counts)
+                rows.append((report.nodeid, tried, database, counts))
             elif name == FIGURE and report.when == "teardown":
                 words.append(str(value))
     if not table:
         return
     if not hasattr(terminalreporter.config, "workerinput"):
         # The one process that has heard of all tests.
-        keep("faults", {"rows": list(table.items()), "figures": words})
+        keep("faults", {"rows": rows, "figures": words})
     terminalreporter.section("faults")
     terminalreporter.write_line(_line(("tried", "database"), COUNTS))
     for (tried, database), counts in sorted(table.items()):

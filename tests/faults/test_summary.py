@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.faults.places import FILE
-from tests.faults.summary import STORIES, STORMS, main, summary_of
+from tests.faults.places import FILE, STORIES
+from tests.faults.summary import STORMS, main, summary_of
 
 STORY = {"places": 5, "points": 9, "raised": 5, "killed": 1, "passed by": 1, "events": 40}
 MUTANTS = {"mutants": 28, "caught_by": {"unit or property": 20, "simulation": 9}, "caught_by_two_kinds": 25}
 PARTS: dict[str, list[Any]] = {
-    "crash-points": [{"rows": [[[story, "sqlite"], STORY] for story in STORIES]}],
-    "storms": [{"rows": [[[storm, "postgresql"], {what: 10, "events": 100}] for storm, what in STORMS.items()]}],
+    "crash-points": [{"rows": [["test_it", story, "sqlite", STORY] for story in STORIES]}],
+    "storms": [
+        {"rows": [["test_it", storm, "postgresql", {what: 10, "events": 100}] for storm, what in STORMS.items()]}
+    ],
     "simulation": [
-        {"seeds": 600, "events": 9, "kills": 4, "failed": 0},
-        {"seeds": 400, "events": 9, "kills": 4, "failed": 0},
-        {"seeds on a server": 20, "events": 9, "kills": 1, "failed": 0},
+        {"played": ["1/2"], "counts": {"seeds": 600, "events": 9, "kills": 4, "failed": 0}},
+        {"played": ["2/2"], "counts": {"seeds": 400, "events": 9, "kills": 4, "failed": 0}},
+        {"played": ["--postgresql"], "counts": {"seeds on a server": 20, "events": 9, "kills": 1, "failed": 0}},
     ],
     "mutants": [MUTANTS],
 }
@@ -54,8 +56,24 @@ def test_a_part_that_told_nothing_is_missing(part: str, tmp_path: Path) -> None:
     assert not found.is_good
 
 
+def test_a_test_that_was_run_again_counts_once_but_what_it_broke_stays(tmp_path: Path) -> None:
+    [stories], seeds = PARTS["crash-points"], PARTS["simulation"]
+    failed = [[*row[:3], row[3] | {"places": 7, "violations": 2}] for row in stories["rows"][:1]]
+    again = {
+        "crash-points": [{"rows": [*failed, *stories["rows"][1:]]}, {"rows": stories["rows"][:1]}],
+        "simulation": [{**seeds[0], "counts": seeds[0]["counts"] | {"failed": 1}}, *seeds],
+        "mutants": [MUTANTS | {"mutants": 3}, MUTANTS],
+    }
+
+    found = summary_of(told_to(tmp_path, {**PARTS, **again}))
+
+    once = (len(STORIES) * STORY["places"], 1_020, MUTANTS["mutants"])
+    assert tuple(found.figures[name] for name in ("places", "seeds", "mutants")) == once
+    assert found.figures["violations"] == 3
+
+
 def test_a_story_at_which_nobody_was_killed_is_missing(tmp_path: Path) -> None:
-    rows = [[[story, "sqlite"], STORY | {"killed": int(story != "invoice")}] for story in STORIES]
+    rows = [["test_it", story, "sqlite", STORY | {"killed": int(story != "invoice")}] for story in STORIES]
 
     found = summary_of(told_to(tmp_path, {**PARTS, "crash-points": [{"rows": rows}]}))
 
@@ -65,8 +83,8 @@ def test_a_story_at_which_nobody_was_killed_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        {"simulation": [*PARTS["simulation"], {"failed": 1}]},
-        {"storms": [*PARTS["storms"], {"rows": [[["cuts", "postgresql"], {"violations": 1}]]}]},
+        {"simulation": [*PARTS["simulation"], {"played": ["3/3"], "counts": {"failed": 1}}]},
+        {"storms": [*PARTS["storms"], {"rows": [["test_cuts", "cuts", "postgresql", {"violations": 1}]]}]},
     ],
 )
 def test_a_promise_that_was_broken_is_told(broken: dict[str, list[Any]], tmp_path: Path) -> None:

@@ -128,13 +128,13 @@ def proof(
     }
     with Catchers(jobs, on_told) as catchers:
         orders: list[dict[str, Any]] = [
-            {"mutant": name, "tests": asked, "test_s": by_name(name).test_s or test_s, **more}
+            {"mutant": name, "tests": asked, "test_s": by_name(name).hang_s or test_s, **more}
             for name, asked in wanted.items()
         ]
         for told in catchers.ask(orders):
             name, asked = told["mutant"], wanted[told["mutant"]]
             found.cpu_s[name] = told["cpu_s"]
-            may_hang = bool(by_name(name).test_s)
+            may_hang = bool(by_name(name).hang_s)
             found.catches[name] = [
                 one
                 for test in asked

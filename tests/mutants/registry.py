@@ -34,7 +34,7 @@ class Mutant:
     plant: Callable[[], AbstractContextManager[None]]
     cheap: Sequence[str] = ()
     dear: Sequence[str] = ()
-    test_s: float = 0.0
+    hang_s: float = 0.0
     """A test that is not over by then has noticed it, where the mutant makes it wait; 0 for as long as any other."""
 
 
@@ -91,7 +91,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         delivering.a_cancelled_handler_has_done_its_work,
         cheap=(
             "tests/unit/deliver/test_drive.py::test_when_the_process_stops_the_handler_hears_it_as_a_cancellation",
-            D("test_stopping.py::test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_start"),
+            D("hang_stopping.py::test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_start"),
         ),
     ),
     Mutant(
@@ -100,7 +100,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         calling.silence_is_a_refusal,
         cheap=(
             D("test_call_laws.py::test_it_is_done_once_under_one_key_and_nobody_believes_otherwise"),
-            D("test_calls.py::test_silence_is_unknown_after_its_time"),
+            D("test_calls.py::hang_silence_is_unknown_after_its_time"),
         ),
     ),
     Mutant(
@@ -176,7 +176,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         sending.a_consumer_that_stumbles_is_gone,
         cheap=("tests/unit/transports/test_rabbit_consumer.py::test_whatever_ends_a_session_the_next_one_follows[1]",),
         dear=(LOCAL.format("a_batch_whose_handler_raised_comes_again"),),
-        test_s=20,
+        hang_s=20,
     ),
     Mutant(
         "14",
@@ -184,7 +184,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         sending.a_publish_waits_for_ever,
         cheap=("tests/unit/transports/test_rabbit_publisher.py::test_a_publish_to_a_broker_that_is_away_ends",),
         dear=(O("test_relay.py::test_a_broker_that_does_not_answer_counts_as_away"),),
-        test_s=20,
+        hang_s=20,
     ),
     Mutant(
         "15",
@@ -284,7 +284,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
             ),
         ),
         dear=(
-            "tests/faults/test_stopped_process.py::test_what_a_process_that_is_stopped_inside_a_transaction_did_there_is_refused",
+            "tests/faults/hang_stopped_process.py::test_what_a_process_that_is_stopped_inside_a_transaction_did_there_is_refused",
         ),
     ),
 )

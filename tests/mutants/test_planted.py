@@ -2,20 +2,18 @@
 
 ``make test`` plants every eighth with the cheap tests (which eighth, HUB_TEST_SEED says), with HUB_TEST_LONG=1 all.
 ``make faults`` plants all, also with the dear tests and each test without any bug, and prints which kinds have noticed
-what (``python -m tests.mutants --all --clean`` does, too). Where HUB_TEST_COUNTS names a folder, ``mutants.json`` there
-says how many.
+what (``python -m tests.mutants --all --clean`` does, too); the counts go where HUB_TEST_COUNTS says.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.mutants.proof import Found, proof, table
 from tests.mutants.registry import MUTANTS
+from tests.support.counts import keep
 
 IS_EVERYTHING = os.environ.get("HUB_FAULTS", "sample") != "sample"
 IS_LONG = IS_EVERYTHING or os.environ.get("HUB_TEST_LONG", "0") != "0"
@@ -30,8 +28,8 @@ PROOF_S_MAX = 3_600
 def found() -> Found:
     """What was noticed."""
     found = proof(PLANTED, is_all=IS_EVERYTHING, is_clean=IS_EVERYTHING, jobs=JOBS)
-    if IS_EVERYTHING and (folder := os.environ.get("HUB_TEST_COUNTS")):
-        (Path(folder) / "mutants.json").write_text(json.dumps(found.counts(), indent=2))
+    if IS_EVERYTHING:
+        keep("mutants", found.counts())
     return found
 
 

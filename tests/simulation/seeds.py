@@ -17,7 +17,8 @@ from tests.support.running import PROJECT
 
 IS_EVERYTHING: Final = os.environ.get("HUB_FAULTS") == "all"
 IS_LONG: Final = os.environ.get("HUB_TEST_LONG", "0") != "0"
-SEEDS: Final = 1_000 if IS_EVERYTHING else 50
+SEEDS_OF_ALL: Final = 1_000
+SEEDS: Final = SEEDS_OF_ALL if IS_EVERYTHING else 50
 SERVED: Final = 20 if IS_EVERYTHING else 1 if IS_LONG else 0
 """Those that are played on PostgreSQL, too."""
 PARTS: Final = 4 if IS_EVERYTHING else 2
@@ -44,7 +45,7 @@ def played(*arguments: str, name: str = "") -> str:
         counts = {what: int(number) for what, number in total.groupdict().items()}
         # Each life but the first began because the one before it was killed.
         kills = counts.pop("lives") - counts["seeds"]
-        keep("simulation", {name: counts.pop("seeds"), **counts, "kills": kills})
+        keep("simulation", {"played": arguments, "counts": {name: counts.pop("seeds"), **counts, "kills": kills}})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

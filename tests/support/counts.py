@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,10 @@ VARIABLE: Final = "HUB_TEST_COUNTS"
 
 
 def keep(name: str, counts: Mapping[str, Any]) -> None:
-    """Write counts under a name of their own: several processes, and a part that is run again, write side by side."""
+    """Write counts into a file of their own: several processes, and a part that is run again, write side by side.
+
+    The names of the files are in order of time.
+    """
     if folder := os.environ.get(VARIABLE):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{name}-{uuid4().hex[:8]}.json").write_text(json.dumps(counts))
+        (Path(folder) / f"{name}-{time.time_ns()}-{uuid4().hex[:8]}.json").write_text(json.dumps(counts))
