@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.outbox import marks, verdicts
 from hub.store import tables as t
-from hub.transports import local
+from hub.transports import local_exchanges
 from hub.transports.base import Confirmed, Unroutable
 from hub.transports.local import LocalTransport
 from hub.transports.rabbit import publishing
@@ -81,7 +81,7 @@ def a_publish_waits_for_ever() -> Iterator[None]:
 @contextmanager
 def what_nobody_takes_counts_as_published() -> Iterator[None]:
     """The broker has taken it, so it is sent; that it had no queue for it is another word, which nobody waits for."""
-    answer, route, judge = publishing._answer, local._route, verdicts.judge
+    answer, route, judge = publishing._answer, local_exchanges.route, verdicts.judge
 
     def content(future: Any) -> Any:
         found = answer(future)

@@ -26,6 +26,7 @@ from hub.transports import (
     Topology,
     Unroutable,
     local,
+    local_statements,
     open_transport,
 )
 from tests.support.clock import SettableClock
@@ -250,7 +251,7 @@ def looks_at(store: Store) -> Iterator[list[tuple[float, list[str]]]]:
     engines = [store.writer.sync_engine, store.reader.sync_engine]
 
     def hear(_conn: Any, _cursor: Any, statement: str, values: Any, *_more: Any) -> None:
-        if statement in (local._NOT_EMPTY._postgresql, local._NOT_EMPTY._sqlite):
+        if statement in (local_statements.NOT_EMPTY._postgresql, local_statements.NOT_EMPTY._sqlite):
             names = values[0]
             looks.append((asyncio.get_running_loop().time(), json.loads(names) if isinstance(names, str) else names))
 
