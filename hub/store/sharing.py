@@ -6,7 +6,8 @@ them are on the disk, or none is. What one of them raises undoes that one alone.
 
 - Only those share that say so (``may_share``): a closure that waits for somebody would hold up the commit of others.
 - A transaction that is older than ``SHARED_S_MAX`` takes in nobody else.
-- Where the connection is lost, or the database undoes everything, the others are run again: nothing was committed.
+- Where the connection is lost, the database undoes everything or refuses the commit for what one of them has left, they
+  are run again, at last each by itself, and hear what is said of it alone: nothing was committed.
 
 Source: docs/decisions/0011-sqlite-on-the-loop.md.
 """
@@ -14,12 +15,14 @@ Source: docs/decisions/0011-sqlite-on-the-loop.md.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, TypeVar
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hub.store.begun import Begun
@@ -30,7 +33,7 @@ SHARED_S_MAX: Final = 0.005
 """How long a transaction may have run when another joins it: those in it wait for that one's work as well."""
 SHARED_MAX: Final = 32
 """So many share one commit."""
-RERUNS_MAX: Final = 3
+UNDONE_MAX: Final = 3
 """After so many times that another one took it down with it, a closure runs without others."""
 
 
@@ -41,23 +44,26 @@ class _UndoneError(Exception):
 class _Shared:
     """A transaction and the closures that have run in it."""
 
-    def __init__(self, stack: AsyncExitStack, conn: AsyncConnection, begun_s: float) -> None:
+    def __init__(self, conn: AsyncConnection, begun_s: float) -> None:
         assert conn.sync_connection is not None, "it was begun"
-        self.stack = stack
+        self.stack = AsyncExitStack()
         """What commits it, or undoes it."""
         self.conn = conn
         self.begun_s = begun_s
         self.members = 1
         self.is_torn = False
-        """A closure has left something that may not be committed."""
+        """A closure is at work in it, or has left what may not be committed."""
         self.committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Those who wait for it may all have been cancelled.
-        self.committed.add_done_callback(_look_at)
+        self.committed.add_done_callback(_retrieve)
         self._driver: Any = conn.sync_connection.connection.driver_connection
 
     async def run(self, sql: str) -> None:
-        """A statement that frames a savepoint."""
-        await self._driver.execute(sql)
+        """A statement that frames a savepoint. Raises _UndoneError: without its frame nothing of it can be kept."""
+        try:
+            await self._driver.execute(sql)
+        except sqlite3.Error as error:
+            raise _UndoneError from error
 
     @property
     def is_whole(self) -> bool:
@@ -67,7 +73,7 @@ class _Shared:
 
 
 class Line:
-    """Those who want to write, in order of asking."""
+    """Those who want to write, in order of asking; one that runs again asks anew."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -79,7 +85,7 @@ class Line:
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]], *, may_share: bool = False) -> T:
         """Run ``work`` in a transaction and commit it; again, where it was undone for another's sake."""
-        for _ in range(RERUNS_MAX):
+        for _ in range(UNDONE_MAX):
             try:
                 return await self._write(work, may_share=may_share)
             except _UndoneError:
@@ -115,7 +121,8 @@ class Line:
                     # Whoever was about to ask does so now.
                     await asyncio.sleep(0)
                     if self._next_may_share():
-                        shared = _Shared(stack.pop_all(), conn, begun_s)
+                        shared = _Shared(conn, begun_s)
+                        shared.stack = stack.pop_all()
         except BaseException:
             self._pass_on()
             raise
@@ -134,9 +141,11 @@ class Line:
                 result = await work(shared.conn)
             except BaseException:
                 if shared.is_whole:
-                    await shared.run("ROLLBACK TO shared")
-                    await shared.run("RELEASE shared")
-                    shared.is_torn = False
+                    # Where it cannot be undone alone, all of them are.
+                    with suppress(_UndoneError):
+                        await shared.run("ROLLBACK TO shared")
+                        await shared.run("RELEASE shared")
+                        shared.is_torn = False
                 raise
             await shared.run("RELEASE shared")
             shared.is_torn = False
@@ -171,6 +180,9 @@ class Line:
         except asyncio.CancelledError:
             shared.committed.cancel()
             raise
+        except IntegrityError:
+            # What one of them has left, such as a reference to nothing, is seen only now, and not whose it is.
+            shared.committed.set_exception(_UndoneError())
         except BaseException as error:
             shared.committed.set_exception(error)
         else:
@@ -205,6 +217,6 @@ class Line:
         self._is_taken = False
 
 
-def _look_at(committed: asyncio.Future[None]) -> None:
+def _retrieve(committed: asyncio.Future[None]) -> None:
     if not committed.cancelled():
         committed.exception()

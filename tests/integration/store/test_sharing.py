@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
 from hub.store import sharing
-from hub.store.inline import Driver
+from hub.store.inline import Answer, Driver
 from hub.store.store import Store
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
@@ -167,3 +169,73 @@ async def test_closing_waits_for_the_commit_under_way(store: Store) -> None:
     await store.close()
 
     assert await said(store) == ["a", "b"]
+
+
+@pytest.fixture
+def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have the disk fail the next statement that reads like this."""
+    failing: list[str] = []
+    execute = Driver.execute
+
+    async def fails(driver: Driver, statement: str, values: Sequence[Any] = ()) -> Answer:
+        if statement in failing:
+            failing.remove(statement)
+            raise sqlite3.OperationalError("disk I/O error")
+        return await execute(driver, statement, values)
+
+    monkeypatch.setattr(Driver, "execute", fails)
+    return failing.append
+
+
+@pytest.mark.parametrize("frame", ["SAVEPOINT shared", "RELEASE shared"])
+async def test_where_a_closure_cannot_be_framed_all_run_again(
+    store: Store, fail_once: Callable[[str], None], frame: str
+) -> None:
+    fail_once(frame)
+
+    await asyncio.gather(*(store.write(says(word), may_share=True) for word in "abc"))
+
+    assert sorted(await said(store)) == ["a", "b", "c"]
+
+
+async def test_what_cannot_be_undone_alone_is_told_as_it_was_raised(
+    store: Store, fail_once: Callable[[str], None]
+) -> None:
+    async def fails(conn: AsyncConnection) -> None:
+        await says("b")(conn)
+        raise ValueError("no")
+
+    fail_once("ROLLBACK TO shared")
+    works: list[Write] = [says("a"), fails, says("c")]
+    results = await asyncio.gather(*(store.write(one, may_share=True) for one in works), return_exceptions=True)
+
+    assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+    assert sorted(await said(store)) == ["a", "c"]
+
+
+async def test_a_commit_that_is_refused_for_one_is_told_to_that_one_alone(store: Store) -> None:
+    links = "CREATE TABLE links (to_note TEXT REFERENCES notes (said) DEFERRABLE INITIALLY DEFERRED)"
+    await store.write(lambda conn: conn.execute(text(links)))
+
+    async def points_nowhere(conn: AsyncConnection) -> None:
+        await conn.execute(text("INSERT INTO links VALUES ('nowhere')"))
+
+    works: list[Write] = [says("a"), points_nowhere, says("c")]
+    results = await asyncio.gather(*(store.write(one, may_share=True) for one in works), return_exceptions=True)
+
+    assert [type(result) for result in results] == [type(None), IntegrityError, type(None)]
+    assert sorted(await said(store)) == ["a", "c"]
+
+
+async def test_a_transaction_that_cannot_be_shared_is_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("its connection is gone")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(sharing, "_Shared", refuse)
+        writes = [asyncio.create_task(store.write(says(word), may_share=True)) for word in "ab"]
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [result is None for result in results] == [False, True]
+    assert await said(store) == ["b"]
