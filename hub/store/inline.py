@@ -10,6 +10,9 @@ run where they are made, and what could hold up the loop does not:
 - what is neither of them (DDL, a PRAGMA) goes to the thread;
 - a lock that another process holds is asked for again and again, with the loop's sleep in between.
 
+What goes wrong with the disk or its room makes SQLite undo a whole transaction, savepoints and all, and whatever comes
+next would be committed by itself: so it is refused until the transaction has been ended.
+
 A connection that needs no thread has none. Cancelling stops the statement under way.
 Source: docs/decisions/0011-sqlite-on-the-loop.md.
 """
@@ -58,6 +61,8 @@ STATEMENTS_KEPT: Final = 256
 """How many prepared statements a connection keeps."""
 PACES_MAX: Final = 4_096
 """How many statements are known by their pace; the hub has some hundreds."""
+UNDONE: Final = "SQLite has undone the transaction"
+"""What is said to who goes on in one that SQLite has rolled back by itself."""
 RETRY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025)
 """How long is waited for another's lock between one try and the next, the last again and again."""
 
@@ -122,6 +127,8 @@ class Driver:
         """How long statements have run since the loop had a turn."""
         self._in_a_row = 0
         """How many transactions there were since then."""
+        self._has_begun = False
+        """Whether a transaction has begun that nobody has ended; where the file is in none, SQLite has undone it."""
         self._committed = 0
         """How many rows had been changed at the last commit."""
         self._has_changed_more = False
@@ -141,7 +148,7 @@ class Driver:
             self._until = time.perf_counter() + READ_S_MAX
         begun = time.perf_counter()
         try:
-            return _run(self._file, statement, values)
+            return self._run(statement, values)
         except sqlite3.OperationalError as error:
             if not (_is_stopped(error) and pace.is_read) and not _is_busy(error):
                 raise
@@ -156,12 +163,12 @@ class Driver:
     async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
         """Run one statement for each row. Many go to the thread: the loop has better things to do meanwhile."""
         if self._waiting or len(rows) > ROWS_MAX:
-            return await self._patiently_apart(partial(_run_many, self._file, statement, rows))
+            return await self._patiently_apart(partial(self._run_many, statement, rows))
         if self._spent_s > TURN_S_MAX:
             await self._give_turn()
         begun = time.perf_counter()
         try:
-            return _run_many(self._file, statement, rows)
+            return self._run_many(statement, rows)
         finally:
             self._spent_s += time.perf_counter() - begun
 
@@ -173,6 +180,7 @@ class Driver:
         if self._waiting:
             await self._apart(_nothing)
         await self._patiently(lambda: _run(self._file, statement, ()))
+        self._has_begun = True
         self._committed = self._file.total_changes
         self._has_changed_more = False
 
@@ -185,9 +193,10 @@ class Driver:
         """End the transaction; one that changed something, in the thread, as the disk takes its time."""
         await self._end_streams()
         if not self._waiting and not self._has_changed():
-            await self._patiently(self._file.commit)
-            return
-        await self._patiently_apart(self._file.commit, can_be_stopped=False)
+            await self._patiently(self._commit)
+        else:
+            await self._patiently_apart(self._commit, can_be_stopped=False)
+        self._has_begun = False
 
     async def rollback(self) -> None:
         """Undo the transaction, behind whatever the thread still has in hand."""
@@ -196,11 +205,17 @@ class Driver:
             await self._apart(self._file.rollback, can_be_stopped=False)
         elif self._file.in_transaction:
             self._file.rollback()
+        self._has_begun = False
 
     async def apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something of any length with the connection, in its thread."""
         self._has_changed_more = True
-        return await self._patiently_apart(lambda: work(self._file))
+
+        def run() -> T:
+            self._refuse_what_is_undone()
+            return work(self._file)
+
+        return await self._patiently_apart(run)
 
     async def stream(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
         """Run a statement as far as its first row."""
@@ -292,6 +307,23 @@ class Driver:
             return _Pace(is_read=False)
         return _Pace(is_read=False, in_thread=TRIALS if any(_LOOKS_THROUGH.match(row[3]) for row in plan) else 0)
 
+    def _run(self, statement: str, values: Sequence[Any]) -> Answer:
+        self._refuse_what_is_undone()
+        return _run(self._file, statement, values)
+
+    def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
+        self._refuse_what_is_undone()
+        return _run_many(self._file, statement, rows)
+
+    def _commit(self) -> None:
+        self._refuse_what_is_undone()
+        self._file.commit()
+
+    def _refuse_what_is_undone(self) -> None:
+        # Asked where the statement runs: what is ahead of it in the thread may undo the transaction, too.
+        if self._has_begun and not self._file.in_transaction:
+            raise sqlite3.OperationalError(UNDONE)
+
     async def _execute_apart(self, statement: str, values: Sequence[Any], pace: _Pace) -> Answer:
         if not pace.is_read and pace.in_thread == math.inf:
             self._has_changed_more = True
@@ -299,7 +331,7 @@ class Driver:
         def run() -> Answer:
             begun = time.perf_counter()
             try:
-                return _run(self._file, statement, values)
+                return self._run(statement, values)
             finally:
                 pace.took(time.perf_counter() - begun, was_in_thread=True)
 

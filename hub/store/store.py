@@ -22,6 +22,7 @@ from hub.errors import HubError, StoreUnavailableError
 from hub.store.begun import Begun
 from hub.store.direct import Direct
 from hub.store.engines import open_engines, open_heartbeat
+from hub.store.inline import UNDONE
 from hub.store.opening import begin_with
 from hub.store.sharing import Line
 
@@ -241,4 +242,4 @@ def unavailable(error: SQLAlchemyError) -> StoreUnavailableError | None:
 
 _NOT_LET_IN = frozenset({"3D000", "55000"})
 """While connecting: no such database (yet), or it accepts no connections (yet). Class 28 is about the login."""
-_SQLITE_SIGNS = ("locked", "readonly", "disk is full", "disk I/O", "unable to open")
+_SQLITE_SIGNS = ("locked", "readonly", "disk is full", "disk I/O", "unable to open", UNDONE)

@@ -6,8 +6,8 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -385,3 +385,45 @@ async def test_a_connection_that_was_closed_is_said_to_be_lost(store: Store) -> 
 
     await store.write(note)
     assert await count(store) == 1
+
+
+async def fill_the_disk(conn: AsyncConnection) -> None:
+    """A statement for which there is no room, as a handler has it that swallows whatever goes wrong."""
+    pages = (await conn.exec_driver_sql("PRAGMA page_count")).scalar_one()
+    await conn.exec_driver_sql(f"PRAGMA max_page_count = {pages + 10}")
+    with suppress(OperationalError):
+        await conn.execute(text("INSERT INTO notes (said) VALUES (zeroblob(1000000))"))
+
+
+async def go_on_with_many(conn: AsyncConnection) -> None:
+    """Write so many that they go to the thread."""
+    await conn.exec_driver_sql("INSERT INTO notes (n) VALUES (?)", [(n,) for n in range(inline.ROWS_MAX + 1)])
+
+
+async def go_on_within(conn: AsyncConnection) -> None:
+    """Write in a savepoint, which SQLite takes for a transaction where there is none."""
+    async with conn.begin_nested():
+        await note(conn)
+
+
+async def go_on_with_nothing(_: AsyncConnection) -> None:
+    """Only commit."""
+
+
+@pytest.mark.parametrize("go_on", [note, go_on_with_many, go_on_within, go_on_with_nothing])
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "shared"])
+async def test_nothing_is_kept_of_a_transaction_that_sqlite_has_undone(
+    store: Store, go_on: Callable[[AsyncConnection], Awaitable[None]], others: int
+) -> None:
+    async def work(conn: AsyncConnection) -> None:
+        await note(conn, 7)
+        await fill_the_disk(conn)
+        await go_on(conn)
+
+    beside = [store.write(note, may_share=True) for _ in range(others)]
+    results = await asyncio.gather(*beside, store.write(work, may_share=bool(others)), return_exceptions=True)
+
+    assert [type(one) for one in results] == [*[type(None)] * others, StoreUnavailableError]
+    assert await count(store) == others
+    await store.write(note)
+    assert await count(store) == others + 1
