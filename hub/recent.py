@@ -1,9 +1,10 @@
 """What this process has just written and will read next, kept in memory: reading it back costs as much again.
 
 Only what the database holds as well is kept, or is about to hold: it is put here before its commit, since whoever
-reads next may be faster than the answer that it is committed, and taken out where that fails, before anybody can draw
-its number again. Nothing depends on finding it here: a restart, another process or too much of it means that it is
-read. Source: docs/performance.md.
+reads next may be faster than the answer that it is committed, and taken out where that fails. On PostgreSQL nobody else
+has had its number by then. SQLite draws it again, perhaps before: so an event is used only under its own id
+(hub/deliver/picker.py), and a message is kept only after its commit (hub/deliver/worker.py). Nothing depends on finding
+it here: a restart, another process or too much of it means that it is read. Source: docs/performance.md.
 """
 
 from __future__ import annotations
