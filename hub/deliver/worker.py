@@ -38,8 +38,7 @@ from hub.ownership.turns import in_turn
 from hub.signal import LaneSignal, is_set_within
 from hub.spacing import Spacing
 from hub.store import tables as t
-from hub.store.sharing import SHARED_S_MAX
-from hub.store.store import sqlstate, unavailable
+from hub.store.store import SHARED_S_MAX, sqlstate, unavailable
 
 LANES_PER_BATCH = 256
 SWEEP_S_MAX = 5.0

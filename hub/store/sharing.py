@@ -5,7 +5,7 @@ the connection run one after another in one transaction, each in a savepoint of 
 them are on the disk, or none is. What one of them raises undoes that one alone.
 
 - Only those share that say so (``may_share``): a closure that waits for somebody would hold up the commit of others.
-- A transaction that is older than ``SHARED_S_MAX`` takes in nobody else.
+- A transaction takes in nobody else once it is no longer young: those in it wait for that one's work as well.
 - Where the connection is lost, the database undoes everything or refuses the commit for what one of them has left, they
   are run again, at last each by itself, and hear what is said of it alone: nothing was committed.
 
@@ -29,8 +29,6 @@ from hub.store.begun import Begun
 
 T = TypeVar("T")
 
-SHARED_S_MAX: Final = 0.005
-"""How long a transaction may have run when another joins it: those in it wait for that one's work as well."""
 SHARED_MAX: Final = 32
 """So many share one commit."""
 UNDONE_MAX: Final = 3
@@ -75,8 +73,10 @@ class _Shared:
 class Line:
     """Those who want to write, in order of asking; one that runs again asks anew."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, young_s_max: float) -> None:
+        """``young_s_max`` is how long a transaction may have run when another joins it."""
         self._engine = engine
+        self._young_s_max = young_s_max
         self._is_taken = False
         self._waiting: deque[tuple[asyncio.Future[None], bool]] = deque()
         self._open: _Shared | None = None
@@ -163,7 +163,7 @@ class Line:
             self._ending = asyncio.create_task(self._end(shared))
 
     def _may_go_on(self, shared: _Shared) -> bool:
-        is_young = time.perf_counter() - shared.begun_s < SHARED_S_MAX and shared.members < SHARED_MAX
+        is_young = time.perf_counter() - shared.begun_s < self._young_s_max and shared.members < SHARED_MAX
         return is_young and not shared.is_torn and shared.is_whole and self._next_may_share()
 
     def _next_may_share(self) -> bool:

@@ -1,7 +1,8 @@
 """Transactions on the one database, the same way on SQLite and PostgreSQL.
 
-``write`` runs a closure in one transaction and may run it again (deadlock, serialisation failure), so a closure must
-build its results afresh each time. ``reading`` gives a snapshot. Source: docs/guarantees.md, G2.
+``write`` runs a closure in one transaction and may run it again (deadlock, serialisation failure; on SQLite, when
+another that shared its commit undid both), so a closure must build its results afresh each time. ``reading`` gives a
+snapshot. Source: docs/guarantees.md, G2.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import structlog
@@ -32,6 +33,8 @@ Dialect: TypeAlias = Literal["sqlite", "postgresql"]
 
 RERUNS_MAX = 10
 RERUN_DELAY_S = 0.01
+SHARED_S_MAX: Final = 0.005
+"""``may_share`` is for what takes no longer: who has run in a transaction waits for those that join it."""
 IDLE_S_MAX = 13
 """How long a fenced transaction may lie idle: more than a handler may take, less than a lease lasts."""
 _RERUN_STATES = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
@@ -104,14 +107,17 @@ _HOLD_SQLITE = Direct(postgresql="", sqlite="SELECT 1 FROM workers WHERE id = ? 
 
 
 class Store:
-    """One database. On SQLite a single connection writes, one closure after another, in order of asking."""
+    """One database. On SQLite a single connection writes, one closure after another.
+
+    That is in order of asking; one that runs again asks anew.
+    """
 
     def __init__(self, writer: AsyncEngine, reader: AsyncEngine, heartbeat: AsyncEngine | None = None) -> None:
         self.writer = writer
         self._heartbeat = heartbeat
         self.reader = reader
         self.dialect = cast(Dialect, writer.dialect.name)
-        self._line = Line(writer)
+        self._line = Line(writer, young_s_max=SHARED_S_MAX)
 
     @classmethod
     def open(cls, url: str, *, pool_size: int = 10, busy_timeout_s: float = 5.0, is_pooled: bool = False) -> Store:
@@ -128,7 +134,8 @@ class Store:
         """Run ``work`` in one transaction and commit it.
 
         ``is_heartbeat``: on PostgreSQL by a connection of its own, which no handler can have in hand. ``may_share``: it
-        is short and waits for nobody, so that on SQLite its commit may be that of others as well.
+        is short and waits for nobody, so that on SQLite its commit may be that of others as well; it runs again, behind
+        whoever has asked meanwhile, where one of them takes the transaction with it.
 
         Raises StoreUnavailableError when the database does not answer, FencedError when ``fence`` is over, and
         whatever ``work`` raises; in each case nothing was committed.

@@ -24,7 +24,7 @@ Write = Callable[[AsyncConnection], Awaitable[None]]
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """An SQLite file with one table, and a machine that is never too busy to share."""
-    monkeypatch.setattr(sharing, "SHARED_S_MAX", 60.0)
+    monkeypatch.setattr("hub.store.store.SHARED_S_MAX", 60.0)
     store = Store.open(f"sqlite+aiosqlite:///{tmp_path / 'sharing.db'}")
     await store.write(lambda conn: conn.execute(text("CREATE TABLE notes (said TEXT UNIQUE)")))
     yield store
@@ -75,7 +75,7 @@ async def test_one_that_may_not_share_has_a_commit_of_its_own(store: Store, comm
 async def test_nobody_joins_a_transaction_that_is_old(
     store: Store, commits: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing, "SHARED_S_MAX", 0.0)
+    monkeypatch.setattr(store._line, "_young_s_max", 0.0)
 
     await asyncio.gather(*(store.write(says(word), may_share=True) for word in "abc"))
 
