@@ -10,18 +10,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import product
 from random import Random
+from typing import TypeAlias
 
 import pytest
 
 from tests.faults.conftest import IS_EVERYTHING, POINTS
-from tests.faults.life import Lives, LivesHere
-from tests.faults.places import expect_no_fewer
+from tests.faults.life import LivesHere
+from tests.faults.places import STORIES, expect_no_fewer
 from tests.faults.seams import Point
 from tests.faults.stage import Stage
-from tests.faults.trial import Verdict, clean_run, trial
+from tests.faults.trial import Verdict, clean_run
 from tests.support.databases import DIALECTS
 
 SEED = int(os.environ.get("HUB_TEST_SEED", "1"))
@@ -34,7 +35,10 @@ KILLED_PART = 4
 PASSED_BY_MAX = 0.1
 """The part of the points that may not be met again, whatever is tried: more, and the harness misses what it aims at."""
 PASSED_BY_FEW = 4
-HALF_AN_HOUR_S, TWO_HOURS_S = 1_800, 7_200
+GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
+"""What one test may take."""
+Trial: TypeAlias = Callable[[Point], Awaitable[Verdict]]
+"""Plays a story, lets the hub die or fail at this point, and asks the judge."""
 _KNOWN: dict[tuple[str, str, bool], list[Point]] = {}
 """The points of each story. The samples of one process draw from one run: it takes longer than what they try."""
 
@@ -45,11 +49,11 @@ WARNINGS = [
 ]
 
 
-def pairs(stories: Iterable[str], first: int) -> list[tuple[str, str]]:
-    """Story and database of a long run. ``first`` is the number of the first story among all."""
+def assign_databases(stories: Iterable[str]) -> list[tuple[str, str]]:
+    """Each story of a long run with its database, or with both."""
     if POINTS == "every":
         return list(product(stories, DIALECTS))
-    return [(story, DIALECTS[(SEED + number) % len(DIALECTS)]) for number, story in enumerate(stories, first)]
+    return [(story, DIALECTS[(SEED + STORIES.index(story)) % len(DIALECTS)]) for story in stories]
 
 
 async def points_of(stage: Stage, *, with_opening: bool) -> list[Point]:
@@ -91,21 +95,22 @@ def by_place(points: Iterable[Point]) -> dict[str, list[Point]]:
     return found
 
 
-async def try_all(stage: Stage, lives: Lives, points: Iterable[Point], tally: Counter[str]) -> list[Verdict]:
-    """Try each point, and return the verdicts that found something."""
+async def try_all(attempt: Trial, points: Iterable[Point], way: str, tally: Counter[str]) -> list[Verdict]:
+    """Try each point, count it under the ``way`` of dying there, and return the verdicts that found something."""
     found = []
     for point in points:
-        verdict = await reached(stage, lives, point)
-        tally["passed by"] += not verdict.was_reached
+        verdict = await try_point(attempt, point)
+        tally[way if verdict.was_reached else "passed by"] += 1
         tally.update({"events": verdict.events, "violations": len(verdict.violations)})
         if verdict.violations:
             found.append(verdict)
     return found
 
 
-async def reached(stage: Stage, lives: Lives, point: Point) -> Verdict:
+async def try_point(attempt: Trial, point: Point) -> Verdict:
+    """Try it; where the run takes another way around it, try what ``aims_at`` has instead."""
     for aim in aims_at(point):
-        verdict = await trial(stage, lives, aim)
+        verdict = await attempt(aim)
         if verdict.was_reached or verdict.violations:
             break
     return verdict
@@ -126,7 +131,7 @@ def one_of_each_place(points: Iterable[Point], chance: Random, *, part: int) -> 
     return [chance.choice(times) for times in chance.sample(every, -(-len(every) // part))]
 
 
-def some(points: Sequence[Point], chance: Random, number: int) -> list[Point]:
+def draw_few(points: Sequence[Point], chance: Random, number: int) -> list[Point]:
     """For a sample: some of the points, every other one where something becomes lasting."""
     boundaries = [point for point in points if point.is_boundary]
     statements = [point for point in points if not point.is_boundary]
@@ -139,12 +144,12 @@ def most_passed_by(tried: Sequence[Point]) -> int:
     return max(PASSED_BY_FEW, math.ceil(PASSED_BY_MAX * len(tried)))
 
 
-def there_are(points: Sequence[Point], *, share: int = 0) -> dict[str, int]:
-    """Counts of what there is to try, told once."""
+def count_all(points: Sequence[Point], *, share: int = 0) -> dict[str, int]:
+    """What there is to try; the first share tells it for all."""
     return {} if share else {"places": len(by_place(points)), "points": len(points)}
 
 
-def judged(found: Sequence[Verdict], tried: Sequence[Point], tally: Counter[str]) -> None:
+def expect_kept(found: Sequence[Verdict], tried: Sequence[Point], tally: Counter[str]) -> None:
     """Raises AssertionError where a promise was broken, or too many points were not met again."""
     assert not found, report(found)
     assert tally["passed by"] <= most_passed_by(tried)

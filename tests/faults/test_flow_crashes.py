@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -16,22 +17,22 @@ from tests.faults.flows.paypal import SUBSCRIBE
 from tests.faults.flows.paypay import EXCHANGE, PAYMENT
 from tests.faults.flows.sepay import RENEWAL
 from tests.faults.grid import (
-    HALF_AN_HOUR_S,
+    GRID_S_MAX,
     KILLED_PART,
     SHARES,
-    TWO_HOURS_S,
     WARNINGS,
+    assign_databases,
     chosen,
-    judged,
-    pairs,
+    count_all,
+    draw_few,
+    expect_kept,
     points_of,
-    some,
-    there_are,
     try_all,
 )
 from tests.faults.life import LivesHere
 from tests.faults.nursery import nursery
 from tests.faults.stage import Stage
+from tests.faults.trial import trial
 from tests.support.databases import DIALECTS, Databases
 
 pytestmark = WARNINGS
@@ -44,7 +45,7 @@ SAMPLE = {"sqlite": 1, "postgresql": 0}
 """Points that are tried when not all are, where something becomes lasting: a day of a flow takes seconds."""
 KILLED = 2
 """The same for a process of its own, with HUB_TEST_LONG=1."""
-ON = pairs(FLOWS, 3) if IS_EVERYTHING else list(product(SHOWN, DIALECTS))
+ON = assign_databases(FLOWS) if IS_EVERYTHING else list(product(SHOWN, DIALECTS))
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def stage(
     await made.close()
 
 
-@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+@pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize(("stage", "dialect"), ON, indirect=True)
 @pytest.mark.parametrize("share", range(SHARES))
 async def test_a_crash_at_any_point_of_a_flow_leaves_it_done_once(
@@ -68,24 +69,23 @@ async def test_a_crash_at_any_point_of_a_flow_leaves_it_done_once(
 ) -> None:
     points = await points_of(stage, with_opening=False)
     a_few = SAMPLE[stage.dialect]
-    tried = chosen(points, share=share, shares=SHARES) if is_everything else some(points, chance, a_few)
+    tried = chosen(points, share=share, shares=SHARES) if is_everything else draw_few(points, chance, a_few)
 
-    found = await try_all(stage, LivesHere(), tried, tally)
+    found = await try_all(partial(trial, stage, LivesHere()), tried, "raised", tally)
 
-    tally.update({**there_are(points, share=share), "raised": len(tried) - tally["passed by"]})
-    judged(found, tried, tally)
+    tally.update(count_all(points, share=share))
+    expect_kept(found, tried, tally)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="long; HUB_TEST_LONG=1 kills at two points of a flow, make faults at many")
-@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+@pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize(("stage", "dialect"), ON, indirect=True)
 async def test_a_kill_at_any_point_of_a_flow_leaves_it_done_once(
     stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=False)
-    tried = chosen(points, part=KILLED_PART) if is_everything else some(points, chance, KILLED)
+    tried = chosen(points, part=KILLED_PART) if is_everything else draw_few(points, chance, KILLED)
     async with nursery() as apart:
-        found = await try_all(stage, apart, tried, tally)
+        found = await try_all(partial(trial, stage, apart), tried, "killed", tally)
 
-    tally.update({"killed": len(tried) - tally["passed by"]})
-    judged(found, tried, tally)
+    expect_kept(found, tried, tally)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import grid
+from tests.faults.places import STORIES
 from tests.faults.seams import Point
 from tests.support.databases import DIALECTS
 
@@ -27,7 +28,7 @@ def test_the_shares_try_each_place_once() -> None:
 def test_a_share_that_meets_other_points_draws_the_same_places() -> None:
     less = [point for point in POINTS if not point.place.endswith("c")]
 
-    places = [[point.place for point in grid.chosen(some, share=1, shares=2)] for some in (POINTS, less)]
+    places = [[point.place for point in grid.chosen(points, share=1, shares=2)] for points in (POINTS, less)]
 
     assert [place for place in places[0] if not place.endswith("c")] == places[1]
 
@@ -40,6 +41,6 @@ def test_two_seeds_have_each_story_on_both_databases(monkeypatch: pytest.MonkeyP
     found: set[tuple[str, str]] = set()
     for seed in (7, 8):
         monkeypatch.setattr(grid, "SEED", seed)
-        found.update(grid.pairs(["a", "b", "c"], 2))
+        found.update(grid.assign_databases(STORIES))
 
-    assert found == {(story, dialect) for story in "abc" for dialect in DIALECTS}
+    assert found == {(story, dialect) for story in STORIES for dialect in DIALECTS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -11,24 +12,23 @@ import pytest
 
 from tests.faults.conftest import IS_EVERYTHING
 from tests.faults.grid import (
-    HALF_AN_HOUR_S,
+    GRID_S_MAX,
     KILLED_PART,
     SHARES,
-    TWO_HOURS_S,
     WARNINGS,
+    assign_databases,
     chosen,
-    judged,
-    pairs,
+    count_all,
+    draw_few,
+    expect_kept,
     points_of,
-    some,
-    there_are,
     try_all,
 )
-from tests.faults.invoices import INVOICE, SALE
-from tests.faults.invoices import judged as told_by_paypal
+from tests.faults.invoices import INVOICE, SALE, judged
 from tests.faults.life import LivesHere
 from tests.faults.nursery import nursery
 from tests.faults.stage import Stage
+from tests.faults.trial import trial
 from tests.support.databases import DIALECTS, Databases
 
 pytestmark = WARNINGS
@@ -36,7 +36,7 @@ pytestmark = WARNINGS
 SAMPLE = {"sqlite": 3, "postgresql": 1}
 """Points that are tried when not all are: half of them where something becomes lasting."""
 KILLED = {"sqlite": 1, "postgresql": 0}
-ALL = [dialect for _, dialect in pairs([INVOICE.name], 2)]
+ALL = [dialect for _, dialect in assign_databases([INVOICE.name])]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def stage(dialect: str, databases: Databases, tmp_path: Path) -> AsyncIter
     await made.close()
 
 
-@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+@pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize("dialect", ALL if IS_EVERYTHING else DIALECTS, indirect=True)
 @pytest.mark.parametrize("share", range(SHARES))
 async def test_a_crash_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
@@ -56,27 +56,26 @@ async def test_a_crash_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
     a_few = SAMPLE[stage.dialect]
-    tried = chosen(points, share=share, shares=SHARES) if is_everything else some(points, chance, a_few)
+    tried = chosen(points, share=share, shares=SHARES) if is_everything else draw_few(points, chance, a_few)
 
-    found = await try_all(stage, LivesHere(), tried, tally)
+    found = await try_all(partial(trial, stage, LivesHere()), tried, "raised", tally)
 
-    tally.update({**there_are(points, share=share), "raised": len(tried) - tally["passed by"]})
-    judged(found, tried, tally)
+    tally.update(count_all(points, share=share))
+    expect_kept(found, tried, tally)
 
 
-@pytest.mark.timeout(TWO_HOURS_S if IS_EVERYTHING else HALF_AN_HOUR_S)
+@pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize("dialect", ALL if IS_EVERYTHING else [one for one in DIALECTS if KILLED[one]], indirect=True)
 async def test_a_kill_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
     stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    tried = chosen(points, part=KILLED_PART) if is_everything else some(points, chance, KILLED[stage.dialect])
+    tried = chosen(points, part=KILLED_PART) if is_everything else draw_few(points, chance, KILLED[stage.dialect])
 
     async with nursery() as apart:
-        found = await try_all(stage, apart, tried, tally)
+        found = await try_all(partial(trial, stage, apart), tried, "killed", tally)
 
-    tally.update({"killed": len(tried) - tally["passed by"]})
-    judged(found, tried, tally)
+    expect_kept(found, tried, tally)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +97,6 @@ def test_the_judge_notices_an_invoice_that_is_not_as_it_must_be(changes: dict[st
         "payments": {"transactions": [{"amount": {"value": "9.99"}}]},
     }
 
-    assert told_by_paypal([right]) == []
-    assert told_by_paypal([right, right] if changes is None else [right | changes]) != []
-    assert told_by_paypal([]) != []
+    assert judged([right]) == []
+    assert judged([right, right] if changes is None else [right | changes]) != []
+    assert judged([]) != []

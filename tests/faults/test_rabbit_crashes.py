@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.faults.conftest import IS_EVERYTHING, Telling
-from tests.faults.grid import KILLED_PART, RUNS, SHARES, aims_at, by_place, chosen, most_passed_by, report, there_are
+from tests.faults.conftest import Telling
+from tests.faults.grid import (
+    GRID_S_MAX,
+    KILLED_PART,
+    RUNS,
+    SHARES,
+    by_place,
+    chosen,
+    count_all,
+    draw_few,
+    most_passed_by,
+    report,
+    try_all,
+)
 from tests.faults.nursery import nursery
 from tests.faults.places import TILL, expect_no_fewer
 from tests.faults.rabbit_stage import RabbitStage
 from tests.faults.seams import Point
-from tests.faults.trial import Verdict
 from tests.support.databases import Databases
 
 SAMPLE = 2
 """Points of each way when not all are tried."""
-GRID_S_MAX = 7_200 if IS_EVERYTHING else 1_800
 
 pytestmark = pytest.mark.timeout(GRID_S_MAX)
 
@@ -47,10 +58,11 @@ async def test_one_of_two_that_is_killed_or_fails_at_any_point_loses_and_doubles
                 killed = chosen(every, share=share, shares=SHARES, part=KILLED_PART)
                 raised = chosen(rest, share=share, shares=SHARES)
             else:
-                killed, raised = sample(rest, chance), sample(rest, chance)
-            counts.update(there_are(every, share=share))
+                killed, raised = draw_few(rest, chance, SAMPLE), draw_few(rest, chance, SAMPLE)
+            counts.update(count_all(every, share=share))
 
-            found = await try_all(stage, "killed", killed, counts) + await try_all(stage, "raised", raised, counts)
+            found = await try_all(partial(stage.trial, lives_on=False), killed, "killed", counts)
+            found += await try_all(partial(stage.trial, lives_on=True), raised, "raised", counts)
         finally:
             await stage.close()
     assert not found, report(found)
@@ -65,24 +77,3 @@ async def points_of(stage: RabbitStage) -> tuple[list[Point], list[Point]]:
     expect_no_fewer(TILL, "postgresql", by_place(point for clean in runs for point in clean.opening | clean.rest))
     opening = frozenset.intersection(*(clean.opening for clean in runs))
     return sorted(opening), sorted(frozenset.intersection(*(clean.rest for clean in runs)))
-
-
-async def try_all(stage: RabbitStage, way: str, points: Sequence[Point], counts: Counter[str]) -> list[Verdict]:
-    """Try each point, and return the verdicts that found something."""
-    found = []
-    for point in points:
-        for aim in aims_at(point):
-            verdict = await stage.trial(aim, lives_on=way == "raised")
-            if verdict.was_reached or verdict.violations:
-                break
-        counts.update({"events": verdict.events, "violations": len(verdict.violations)})
-        counts[way if verdict.was_reached else "passed by"] += 1
-        if verdict.violations:
-            found.append(verdict)
-    return found
-
-
-def sample(points: Sequence[Point], chance: Random) -> list[Point]:
-    """A few: more where something becomes lasting, or is said to the broker, than before ordinary statements."""
-    boundaries = [point for point in points if point.is_boundary]
-    return sorted(chance.sample(boundaries, SAMPLE - 1) + chance.sample(points, 1))
