@@ -26,7 +26,7 @@ soak: ## play 10,000 simulated runs, and feed one hub with 200,000 events (hours
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh soak
 
-fuzz: ## call every operation of the HTTP APIs with 10,000 examples (minutes)
+fuzz: ## call every operation of the HTTP APIs with 10,000 examples, and the console and a webhook with as many (minutes)
 	@deploy/dev/venv.sh dev
 	@deploy/dev/test.sh fuzz
 

@@ -1,11 +1,13 @@
 """The doors that no description lists: every page and action of the console, and a webhook whose sender is proven.
 
-Runs with ``HUB_TEST_FUZZ_EXAMPLES``: so many examples are spread over both and over the pages that capabilities bring.
+A few examples of each with the other tests, drawn by HUB_TEST_SEED. With ``HUB_TEST_FUZZ_EXAMPLES`` so many are spread
+over both and over the pages that capabilities bring.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -30,7 +32,9 @@ from tests.support.running import RunningHub, environment, running
 
 __all__ = ["cheap_hashes"]
 
+SEED: Final = int(os.environ.get("HUB_TEST_SEED", "1"))
 LONG_S_MAX: Final = 7_200
+FEW: Final = 30
 NAMES: Final = re.findall(
     r"\w+",
     "action actor after all back before code currency day delivery for from key kind month name next outcome payload "
@@ -38,6 +42,7 @@ NAMES: Final = re.findall(
 )
 """Of what is asked for in queries and in forms."""
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+HALF_A_CHARACTER: Final = "\ud800"
 TEXTS: Final = (
     "",
     "0",
@@ -69,20 +74,17 @@ TEXTS: Final = (
     "<script>",
     "{{ 7 * 7 }}",
     "a\x00b",
-    "\ud800",
+    HALF_A_CHARACTER,
     "\u202e\u0000\uffff",
     "\r\nX: y",
     "../../etc/passwd",
     "ポイント",
     "x" * 5_000,
 )
-RATHER: Final = 0.2
+ODD_SHARE: Final = 0.2
 """How often something else stands where something belongs."""
 
-pytestmark = [
-    pytest.mark.skipif(not IS_LONG, reason="thousands of pages; HUB_TEST_FUZZ_EXAMPLES runs it"),
-    pytest.mark.timeout(LONG_S_MAX),
-]
+pytestmark = [pytest.mark.timeout(LONG_S_MAX)] if IS_LONG else []
 
 
 async def test_no_page_and_no_action_of_the_console_fails(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ async def test_no_page_and_no_action_of_the_console_fails(tmp_path: Path) -> Non
         assert await visitor.sign_in() == 303
         # Who ends the own session sees no page any more.
         places = [place for place in Console(hub.hub).places if (place.method, place.path) != ("POST", "/people")]
-        await visited("console", hub, visitor, places, EXAMPLES // 2)
+        await visited("console", hub, visitor, places, EXAMPLES // 2 or FEW)
 
 
 async def test_no_page_that_a_capability_brings_fails(tmp_path: Path) -> None:
@@ -98,13 +100,13 @@ async def test_no_page_that_a_capability_brings_fails(tmp_path: Path) -> None:
     async with running(environment(tmp_path, **more)) as hub, Visitor(hub) as visitor:
         assert await visitor.sign_in() == 303
         places = [place for place in Console(hub.hub).places if "{page" in place.path]
-        await visited("pages of capabilities", hub, visitor, places, EXAMPLES // 4)
+        await visited("pages of capabilities", hub, visitor, places, EXAMPLES // 4 or FEW)
 
 
 async def test_no_body_of_a_proven_sender_fails(tmp_path: Path) -> None:
-    chance, answers, wrong = random.Random(1), Counter[int](), []
+    chance, answers, wrong = random.Random(SEED), Counter[int](), []
     async with staged(tmp_path) as hub:
-        for number in range(EXAMPLES // 4):
+        for number in range(EXAMPLES // 4 or FEW):
             body = drawn_body(chance, number)
             status = await deliver(hub, body)
             answers[status] += 1
@@ -119,7 +121,7 @@ async def test_no_body_of_a_proven_sender_fails(tmp_path: Path) -> None:
 
 async def visited(name: str, hub: RunningHub, visitor: Visitor, places: Sequence[Place], examples: int) -> None:
     """Go to every place in turn; no answer may be the hub's fault, or take the visitor for somebody else."""
-    chance, answers, wrong = random.Random(1), Counter[int](), []
+    chance, answers, wrong = random.Random(SEED), Counter[int](), []
     ids = [str(row.id) for table in (t.inbox, t.conflicts) for row in await hub.rows(table)] or [NOBODY]
     files = [
         {"capability": one.name, "page": page.name, "file": file}
@@ -127,11 +129,12 @@ async def visited(name: str, hub: RunningHub, visitor: Visitor, places: Sequence
         for page in one.console
         for file in page.files or [""]
     ]
+    turns = chance.sample(places, len(places))
     for number in range(examples):
-        place = places[number % len(places)]
+        place = turns[number % len(turns)]
         path = drawn_path(place.path, {"name": "book-order", **chance.choice(files)}, chance, ids)
         fields = {chance.choice(NAMES): drawn_text(chance, ids) for _ in range(chance.randrange(4))}
-        if place.method == "POST" and chance.random() > RATHER:
+        if place.method == "POST" and chance.random() > ODD_SHARE:
             fields.setdefault("reason", "because")
         status, said = await visit(visitor, place, path, fields)
         answers[status] += 1
@@ -146,8 +149,8 @@ async def visited(name: str, hub: RunningHub, visitor: Visitor, places: Sequence
 
 
 def drawn_text(chance: random.Random, ids: list[str]) -> str:
-    text = chance.choice(TEXTS) if chance.random() > RATHER else chance.choice(ids)
-    if text and chance.random() < RATHER:
+    text = chance.choice(TEXTS) if chance.random() > ODD_SHARE else chance.choice(ids)
+    if text and chance.random() < ODD_SHARE:
         place = chance.randrange(len(text))
         text = text[:place] + chr(chance.choice((chance.randrange(32, 127), chance.randrange(0x11000)))) + text[place:]
     return text
@@ -158,7 +161,7 @@ def drawn_path(path: str, good: Mapping[str, str], chance: random.Random, ids: l
 
     def part(found: re.Match[str]) -> str:
         name, _, pattern = found[1].partition(":")
-        if chance.random() < RATHER:
+        if chance.random() < ODD_SHARE:
             return quoted(drawn_text(chance, ids)) or "x"
         return good.get(name) or (chance.choice(ids) if "f" in pattern or name == "id" else str(chance.randrange(40)))
 
@@ -190,7 +193,7 @@ def drawn_body(chance: random.Random, number: int) -> bytes:
     if kind == 0:
         return chance.choice(list(BODIES.values()))[1]
     if kind == 1:
-        good[chance.choice(list(good))] = chance.choice((None, [], {}, True, 1.5, "x" * 3_000, TEXTS[30]))
+        good[chance.choice(list(good))] = chance.choice((None, [], {}, True, 1.5, "x" * 3_000, HALF_A_CHARACTER))
     body = bytearray(json.dumps(good).encode())
     if kind == 2:
         for _ in range(chance.randrange(1, 4)):
