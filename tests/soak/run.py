@@ -39,7 +39,10 @@ from tests.support.broker_node import broker_node
 from tests.support.running import environment
 
 CHECKS: Final = 6
-"""How often in a run everything is counted and the books are worked out again: it reads all rows."""
+"""At most so often in a run, and once after its end, everything is counted and the books are worked out again.
+
+It reads all rows. The last of these may be due only after the end.
+"""
 
 VACUUM_EVERY_S: Final = 60.0
 """As the server does by itself: ``autovacuum_naptime``."""
