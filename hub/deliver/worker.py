@@ -7,6 +7,7 @@ whose handlers call a provider are handed to tasks of their own. Source: docs/de
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -93,8 +94,8 @@ class Worker:
         """How many are read for the next batch: of those for which there is no time, nothing need be read."""
         self._turn_of_kinds = 0
         self._spacing = Spacing()
-        self._is_quick = True
-        """The handlers of the last batch took no longer than others may wait for a commit."""
+        self._may_share = True
+        """The last batch took no longer than others may wait for a commit."""
         self._sweep_s = sweep_s
         self._runner = BatchRunner(around)
         self._stopping = asyncio.Event()
@@ -277,9 +278,17 @@ class Worker:
 
         It says so in words at best, and all of it again would end alike where this machine has no time for it.
         """
-        self._last, begun_s = [], time.perf_counter()
+        self._last, begun_s, spent_s = [], time.perf_counter(), math.inf
+
+        async def timed(conn: AsyncConnection) -> _Round:
+            nonlocal spent_s
+            work_begun_s, spent_s = time.perf_counter(), math.inf
+            done = await work(conn)
+            spent_s = time.perf_counter() - work_begun_s
+            return done
+
         try:
-            return await self._around.store.write(work, fence=self._fence_in_turn, may_share=self._is_quick)
+            return await self._around.store.write(timed, fence=self._fence_in_turn, may_share=self._may_share)
         except BaseException as error:
             self._forget_messages(kept)
             if not isinstance(error, StoreUnavailableError):
@@ -290,6 +299,8 @@ class Worker:
             raise FlushError(
                 RetryableError("its transaction was ended: nothing happened in it for too long")
             ) from error
+        finally:
+            self._may_share = spent_s < SHARED_S_MAX
 
     def _adapt(self, result: BatchResult) -> None:
         if result.left:
@@ -355,7 +366,6 @@ class Worker:
     def _after(self, done: _Round) -> None:
         """Tell those who wait, now that it is committed."""
         result = done.result
-        self._is_quick = sum(one.duration_ms for one in result.attempts) < 1000 * SHARED_S_MAX
         self._to_deliver.add(event.lane for event in result.emitted)
         self._to_publish.add(result.published)
         tell_all(result.attempts, self._rules())
