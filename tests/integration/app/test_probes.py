@@ -23,8 +23,9 @@ async def test_a_worker_can_be_watched_and_lets_nothing_in(tmp_path: Path) -> No
     answers = {}
     async with running(environ, roles=NOT_IN) as worker:
         assert worker.hub.serving is None
-        assert worker.hub.probes is not None
-        url = worker.hub.probes.url
+        assert worker.hub.doors is not None
+        assert worker.hub.doors.probes is not None
+        url = worker.hub.doors.probes.url
 
         async def has_lanes() -> bool:
             async with worker.http.get(f"{url}/readyz") as response:
