@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError
@@ -25,7 +25,7 @@ from hub.inbox.draft import Draft
 from hub.inbox.drafting import Drafter
 from hub.inbox.received import Accepted, OverloadedError, Received
 from hub.inbox.rows import store_drafts
-from hub.inbox.singles import SINGLES_MAX, Single, is_single, store_singles, values_of
+from hub.inbox.singles import SINGLES_MAX, Repeated, Single, Stored, is_single, store_singles, values_of
 from hub.recent import Recent
 from hub.signal import LaneSignal
 from hub.store.store import Store, sqlstate
@@ -331,7 +331,8 @@ class GroupCommit:
             metrics.ACCEPTED.labels(source=source, kind=kind).inc(count)
         self._to_deliver.add(lanes)
         if self._queue and self._store.dialect == "postgresql":
-            # Once the next group is on its way: the database works on it while these are told. SQLite does so here.
+            # Once the next group is on its way: the database works on it while these are told. SQLite works on this
+            # thread: nothing would be won.
             asyncio.get_running_loop().call_soon(_say, said)
         else:
             _say(said)
@@ -355,9 +356,13 @@ def _say(said: Sequence[tuple[_Waiting, Sequence[Accepted]]]) -> None:
 
 
 def _single_answer(single: Single, draft: Draft) -> tuple[Accepted, Event]:
-    if single.number is None:
-        return Accepted("duplicate", single.first or draft.event.id), draft.event
-    return Accepted("event", draft.event.id), draft.numbered(single.number).event
+    match single:
+        case Stored(number=number):
+            return Accepted("event", draft.event.id), draft.numbered(number).event
+        case Repeated(first=first):
+            return Accepted("duplicate", first), draft.event
+        case _:
+            assert_never(single)
 
 
 def _is_refused(error: Exception) -> bool:

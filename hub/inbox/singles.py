@@ -3,24 +3,26 @@
 A small group costs what its statements and their way to the database and back cost: numbers, identities, events,
 deliveries and the count are one each, and ``BEGIN`` and ``COMMIT`` are two more. Here they are one, on PostgreSQL.
 A message that was accepted before is a duplicate in the same statement: senders repeat themselves, and one in a hundred
-would cost every other group a second transaction. What it leaves is left to ``rows.py``, and not touched at all: a
-message whose identity was claimed meanwhile, or by other content, and every message that is more than one row of each
-kind.
+would cost every other group a second transaction. What it leaves is left to ``rows.py``, and of it nothing
+but numbers is used: a message whose identity was claimed meanwhile, or by other content, and every message that is more
+than one row of each kind.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.event import ROUTE_BITS, chain_of
 from hub.inbox.draft import Draft
+from hub.store.alone import rows_at_once
 from hub.store.bulk import of_row, shortened
-from hub.store.direct import rows_of
+from hub.store.direct import Direct
 from hub.store.types import aware
 
 SINGLES_MAX = 100
@@ -49,12 +51,22 @@ def values_of(drafts: Sequence[Draft], *, route_ids: Mapping[str, int], slot: in
     return (events[0], *map(shortened, events[1:]), places, *map(shortened, others), slot)
 
 
-class Single(NamedTuple):
-    """What became of one draft: it has a number, or it repeats what the event ``first`` was accepted with."""
+class Stored(NamedTuple):
+    """The draft at this place has this number."""
 
     place: int
-    number: int | None
-    first: UUID | None
+    number: int
+
+
+class Repeated(NamedTuple):
+    """The draft at this place repeats what the event ``first`` was accepted with."""
+
+    place: int
+    first: UUID
+
+
+Single: TypeAlias = Stored | Repeated
+"""What became of one draft."""
 
 
 async def store_singles(conn: AsyncConnection, values: Sequence[Any]) -> list[Single]:
@@ -63,23 +75,11 @@ async def store_singles(conn: AsyncConnection, values: Sequence[Any]) -> list[Si
     Of several with one identity the first is stored. Nothing else may be done in this transaction: it is over. Whatever
     is raised but by the database or for a value that it cannot take, they may be stored.
     """
-    rows = await _in_its_own_transaction(conn, values)
-    return sorted(Single(place - 1, number, first) for place, number, first in rows)
-
-
-async def _in_its_own_transaction(conn: AsyncConnection, values: Sequence[Any]) -> Sequence[Any]:
-    sync = conn.sync_connection
-    assert sync is not None, "a statement needs a connection"
-    driver = cast(Any, sync.connection.dbapi_connection)
-    if driver._transaction is not None:
-        # Behind a pooler one has begun, and is committed by whoever began it.
-        return await rows_of(conn, _STORE, values)
-    usual = driver.isolation_level
-    driver.isolation_level = "autocommit"
-    try:
-        return await rows_of(conn, _STORE, values)
-    finally:
-        driver.isolation_level = usual
+    rows = await rows_at_once(conn, _STORE, *values)
+    return [
+        Stored(place - 1, number) if number is not None else Repeated(place - 1, first)
+        for place, number, first in sorted(rows, key=itemgetter(0))
+    ]
 
 
 def _event_record(draft: Draft) -> tuple[Any, ...]:
@@ -190,4 +190,4 @@ SELECT place, seq, NULL::uuid FROM won UNION ALL SELECT place, NULL, event_id FR
 """  # noqa: S608 - put together from the names of columns
 
 
-_STORE = _statement()
+_STORE = Direct(postgresql=_statement(), sqlite="")

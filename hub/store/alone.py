@@ -50,25 +50,35 @@ async def write_alone(store: Store, statement: Direct, *values: Any) -> Sequence
 async def _alone(store: Store, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:
     async def run() -> Sequence[PlainRow]:
         async with store.writer.connect() as conn:
-            return await _at_once(conn, statement, values)
+            if _adapted(conn)._prepared_statement_cache is not None:
+                return await rows_at_once(conn, statement, *values)
+            # A pooler may have the statement prepared on one connection of the server and run on another, but for a
+            # transaction around both.
+            async with conn.begin():
+                return await statement.rows(conn, *values)
 
     return await run_again(run)
 
 
-async def _at_once(conn: AsyncConnection, statement: Direct, values: Sequence[Any]) -> Sequence[PlainRow]:
-    sync = conn.sync_connection
-    assert sync is not None, "it was just begun"
-    adapted = cast(Any, sync.connection.dbapi_connection)
-    if adapted._prepared_statement_cache is None:
-        # A pooler may have the statement prepared on one connection of the server and run on another, but for a
-        # transaction around both.
-        async with conn.begin():
-            return await statement.rows(conn, *values)
+async def rows_at_once(conn: AsyncConnection, statement: Direct, *values: Any) -> Sequence[PlainRow]:
+    """What a statement of PostgreSQL answers: committed, unless a transaction has begun. Raises DBAPIError.
+
+    None has begun on a connection on which no statement has run, but for that of a pooler.
+    """
+    adapted = _adapted(conn)
+    if adapted._transaction is not None:
+        return await statement.rows(conn, *values)
     text = statement._postgresql
-    _heard(conn, text, values)
+    sync = _heard(conn, text, values)
     try:
         async with adapted._execute_mutex:
             prepared = await _prepared(sync, adapted, text)
             return cast(Sequence[PlainRow], await prepared.fetch(*values))
     except BaseException as error:
         await _fail(conn, adapted, error, text)
+
+
+def _adapted(conn: AsyncConnection) -> Any:
+    sync = conn.sync_connection
+    assert sync is not None, "a statement needs a connection that was begun"
+    return sync.connection.dbapi_connection

@@ -175,8 +175,10 @@ def _waiting(real: Callable[..., Any]) -> Callable[..., Any]:
     return waiting
 
 
-_DRIVERS_OWN = (_on_postgresql, begin_with, alone._at_once)
+_DRIVERS_OWN = (_on_postgresql, begin_with, alone.rows_at_once)
 """They ask the driver past SQLAlchemy."""
+_ASKING = ("sqlalchemy", "hub.store", "hub.inbox")
+"""Modules that know them by name."""
 
 
 def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
@@ -188,7 +190,7 @@ def _replaced(dialect: str) -> Iterator[tuple[Any, str, Any]]:
     }
     served = {"await_": direct["await_"], "greenlet_spawn": (_greenlet_spawn, _spawn)}
     served |= {real.__name__: (real, _waiting(real)) for real in _DRIVERS_OWN}
-    for module in [module for name, module in sys.modules.items() if name.startswith(("sqlalchemy", "hub.store"))]:
+    for module in [module for name, module in sys.modules.items() if name.startswith(_ASKING)]:
         for name, (real, other) in (served if dialect == "postgresql" else direct).items():
             if getattr(module, name, None) is real:
                 yield module, name, other

@@ -56,7 +56,7 @@ async def test_what_is_stored_is_the_same_whichever_way_it_goes(store: Store, mo
         with statements_of(store) as statements:
             await singly(inbox, messages)
         if store.dialect == "postgresql":
-            assert set(statements) == {singles._STORE}
+            assert set(statements) == {singles._STORE._postgresql}
         monkeypatch.setattr(accept, "_are_singles", lambda _: False)
         for one in messages:
             one.message_id = one.message_id.replace("m-", "n-")
@@ -239,4 +239,4 @@ async def test_an_event_that_an_earlier_transaction_has_stored_is_not_written_ag
 
 def test_totals_are_taken_in_one_order_whatever_the_language_of_the_database() -> None:
     # ``rows.py`` takes them by code point: in another order two acceptors would wait for each other.
-    assert 'GROUP BY source ORDER BY source COLLATE "C"' in singles._STORE
+    assert 'GROUP BY source ORDER BY source COLLATE "C"' in singles._STORE._postgresql

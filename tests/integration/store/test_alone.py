@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
-from hub.store.alone import read_alone, write_alone
+from hub.store.alone import read_alone, rows_at_once, write_alone
 from hub.store.direct import Direct
 from hub.store.store import Store
 
@@ -85,6 +85,22 @@ async def test_a_pooler_gets_a_transaction_around_it(store: Store) -> None:
     finally:
         await pooled.close()
     assert len(begun) == 2
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+async def test_it_belongs_to_a_transaction_that_has_begun(store: Store, has_begun: bool) -> None:
+    if store.dialect == "sqlite":
+        pytest.skip("what PostgreSQL alone does")
+    name = f"alone-6-{has_begun}"
+
+    async def work(conn: AsyncConnection) -> None:
+        if has_begun:
+            await READ.rows(conn, name)
+        assert [tuple(row) for row in await rows_at_once(conn, ADD, name, 6)] == [(6,)]
+
+    await store.rehearse(work)
+
+    assert len(await read_alone(store, READ, name)) == (0 if has_begun else 1)
 
 
 @pytest.mark.parametrize("is_alone", [True, False])
