@@ -30,6 +30,8 @@ RENEWED_S: Final = LEASE_S / 2
 """So long before its end a lease is renewed where no block has done it."""
 AHEAD_S_MAX: Final = 2 * LEASE_S
 """A lease that ends later than this is one by a clock that ran ahead, and counts as over: else nobody would seal."""
+BRANCH_MEMBERS: Final = 64
+"""After so many members of a tree others have their turn; a power of two, so that each piece is a branch of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,6 @@ class Head:
     holder: UUID | None = None
     until: datetime | None = None
 
-
-PIECE: Final = 64
-"""After so many members of a tree others have their turn; a power of two, so that each piece is a branch of it."""
 
 NO_HEAD: Final = Head(turn=0, number=0, hash=FIRST_PREVIOUS)
 
@@ -128,9 +127,9 @@ class Chain:
 async def root_in_pieces(members: Sequence[Member]) -> bytes:
     """The root of the tree over these members, of which there is at least one: what ``root_of`` says of them."""
     branches: list[bytes] = []
-    for start in range(0, len(members), PIECE):
+    for start in range(0, len(members), BRANCH_MEMBERS):
         await asyncio.sleep(0)
-        branches.append(root_of([one.node for one in members[start : start + PIECE]]))
+        branches.append(root_of([one.node for one in members[start : start + BRANCH_MEMBERS]]))
     return root_of(branches)
 
 

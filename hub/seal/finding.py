@@ -24,7 +24,7 @@ from hub.seal.members import sealed_between
 
 CHUNK: Final = 500
 """Rows of one kind that are read at a time."""
-PIECE: Final = 25
+ROWS_PER_TURN: Final = 25
 """After so many are hashed others have their turn. A delivery asks for it a dozen times, and would wait each time."""
 PENDING_CHUNK: Final = 500
 LATE_S: Final = 60.0
@@ -211,7 +211,7 @@ async def sealable(reader: RowReader, rows: Sequence[Values]) -> list[Member]:
     """The rows as members; one that holds what the hub never writes is left out, and the verification names it."""
     members = []
     for place, row in enumerate(rows):
-        if place % PIECE == PIECE - 1:
+        if place % ROWS_PER_TURN == ROWS_PER_TURN - 1:
             await asyncio.sleep(0)
         try:
             members.append(reader.member(row))

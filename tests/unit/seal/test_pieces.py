@@ -8,12 +8,22 @@ from collections.abc import Awaitable
 import pytest
 
 from hub.prove.offline import root_of
-from hub.seal.chain import PIECE, root_in_pieces
+from hub.seal.chain import BRANCH_MEMBERS, root_in_pieces
 from hub.seal.finding import CHUNK, sealable
 from hub.seal.kinds import Member, readers_of
 
-MEMBERS = [Member("event", number, "", number.to_bytes(32, "big")) for number in range(10 * PIECE)]
-COUNTS = [1, 2, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 5, 7 * PIECE - 1, 10 * PIECE]
+MEMBERS = [Member("event", number, "", number.to_bytes(32, "big")) for number in range(10 * BRANCH_MEMBERS)]
+COUNTS = [
+    1,
+    2,
+    BRANCH_MEMBERS - 1,
+    BRANCH_MEMBERS,
+    BRANCH_MEMBERS + 1,
+    2 * BRANCH_MEMBERS,
+    3 * BRANCH_MEMBERS + 5,
+    7 * BRANCH_MEMBERS - 1,
+    10 * BRANCH_MEMBERS,
+]
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -24,7 +34,7 @@ async def test_the_root_of_a_tree_in_pieces_is_its_root(count: int) -> None:
 
 
 async def test_others_have_their_turn_while_a_tree_is_hashed() -> None:
-    assert await turns_during(root_in_pieces(MEMBERS)) >= len(MEMBERS) // PIECE
+    assert await turns_during(root_in_pieces(MEMBERS)) >= len(MEMBERS) // BRANCH_MEMBERS
 
 
 async def test_others_have_their_turn_while_rows_are_hashed() -> None:
