@@ -71,7 +71,7 @@ class BulkInsert:
             return await rows_of(conn, self._postgresql, self._columns.as_arrays(rows, same))
         records = self._columns.as_records(rows, same)
         if len(records) == 1:
-            # It goes to the thread where one like it was slow.
+            # By ``execute``, which knows statements that were slow; ``executemany`` does not.
             await rows_of(conn, self._sqlite, records[0])
         else:
             await run_many_on_sqlite(conn, self._sqlite, records)
