@@ -17,7 +17,7 @@ from hub.errors import PermanentError
 from hub.explain.curtain import plain_request
 from hub.explain.model import ShownCall
 from hub.ledger import Book
-from hub.store.store import Dialect, Fence, Store, Work
+from hub.store.store import Dialect, Store, Work
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -35,9 +35,7 @@ class StageStore(Store):
         """The rehearsal's own transaction."""
         yield self._conn
 
-    async def write(
-        self, work: Work[object], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
-    ) -> NoReturn:
+    async def write(self, work: Work[object], **how: object) -> NoReturn:
         """Refused: what is rehearsed has no transaction of its own."""
         raise PermanentError("a rehearsal writes nothing")
 

@@ -19,7 +19,7 @@ from hub.inbox.received import Accepted, Received
 from hub.inbox.route_ids import register_routes
 from hub.recent import Recent
 from hub.signal import LaneSignal
-from hub.store.store import Fence, Store, Work
+from hub.store.store import Store, Work
 from tests.support.parts import wiring_of
 
 ROUTING = """
@@ -48,9 +48,7 @@ class CountingStore(Store):
         self.gate: asyncio.Event | None = None
         self.before_commit: Callable[[], None] = lambda: None
 
-    async def write(
-        self, work: Work[Any], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
-    ) -> Any:
+    async def write(self, work: Work[Any], **how: Any) -> Any:
         if self.gate is not None:
             await self.gate.wait()
         failure = self.failures.pop(0) if self.failures else None
@@ -62,7 +60,7 @@ class CountingStore(Store):
             self.before_commit()
             return done
 
-        result = await super().write(watched, fence=fence)
+        result = await super().write(watched, **how)
         self.commits += 1
         return result
 

@@ -15,7 +15,7 @@ from hub.errors import StoreUnavailableError
 from hub.event import new_traceparent
 from hub.jsonbody import parse_json
 from hub.store import tables as t
-from hub.store.store import Fence, Store, Work
+from hub.store.store import Store, Work
 from tests.support.clock import START, SettableClock
 from tests.support.parts import Parts, assemble
 
@@ -35,14 +35,12 @@ MINUTE_S = 60.0
 class FailsToCommit(Store):
     """The database goes away whenever a transaction is to be committed."""
 
-    async def write(
-        self, work: Work[T], *, fence: Fence | None = None, is_heartbeat: bool = False, may_share: bool = False
-    ) -> T:
+    async def write(self, work: Work[T], **how: Any) -> T:
         async def failing(conn: AsyncConnection) -> T:
             await work(conn)
             raise StoreUnavailableError("gone")
 
-        return await super().write(failing, fence=fence)
+        return await super().write(failing, **how)
 
 
 def routes(catch_up: str = "last") -> str:
