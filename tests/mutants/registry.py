@@ -91,7 +91,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         delivering.a_cancelled_handler_has_done_its_work,
         cheap=(
             "tests/unit/deliver/test_drive.py::test_when_the_process_stops_the_handler_hears_it_as_a_cancellation",
-            D("hang_stopping.py::test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_start"),
+            D("test_stopping.py::test_a_call_that_outlasts_the_deadline_is_asked_about_at_the_next_start"),
         ),
     ),
     Mutant(
@@ -100,7 +100,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
         calling.silence_is_a_refusal,
         cheap=(
             D("test_call_laws.py::test_it_is_done_once_under_one_key_and_nobody_believes_otherwise"),
-            D("test_calls.py::hang_silence_is_unknown_after_its_time"),
+            D("test_calls.py::test_silence_is_unknown_after_its_time"),
         ),
     ),
     Mutant(
@@ -284,7 +284,7 @@ MUTANTS: Final[Sequence[Mutant]] = (
             ),
         ),
         dear=(
-            "tests/faults/hang_stopped_process.py::test_what_a_process_that_is_stopped_inside_a_transaction_did_there_is_refused",
+            "tests/faults/test_stopped_process.py::test_what_a_process_that_is_stopped_inside_a_transaction_did_there_is_refused",
         ),
     ),
 )
