@@ -230,7 +230,7 @@ class GroupCommit:
         if self._store.dialect == "postgresql" and _are_singles(group):
             group = await self._store_singles(group)
         if group:
-            await self._store_together(group)
+            await self._store_in_parts(group)
 
     async def _store_singles(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Store new ones and plain repeats in one statement. What is left is to be stored in its own way."""
@@ -264,7 +264,27 @@ class GroupCommit:
         self._answer([group[place] for place, _ in answers], [answer for _, answer in answers])
         return [one for place, one in enumerate(group) if place not in places]
 
-    async def _store_together(self, group: Sequence[_Waiting]) -> None:
+    async def _store_in_parts(self, group: Sequence[_Waiting]) -> None:
+        """Store them together, or those that can be: one that the database will not hold takes no neighbour with it."""
+        parts = deque([group])
+        while parts:
+            part = parts.popleft()
+            try:
+                answers = await self._store_together(part)
+            except StoreUnavailableError as error:
+                # It is the same for all that are left, and each part would wait for it.
+                self._refuse([one for rest in (part, *parts) for one in rest], error)
+                return
+            except Exception as error:
+                if len(part) == 1:
+                    self._refuse(part, error)
+                else:
+                    half = len(part) // 2
+                    parts.extendleft((part[half:], part[:half]))
+            else:
+                self._answer(part, answers)
+
+    async def _store_together(self, group: Sequence[_Waiting]) -> list[tuple[Accepted, Event]]:
         drafts = [draft for one in group for draft in one.drafts]
         route_ids, kept = self._route_ids(), list[int]()
 
@@ -275,23 +295,10 @@ class GroupCommit:
             return answers
 
         try:
-            try:
-                answers = await self._store.write(work, may_share=True)
-            except BaseException:
-                self._forget(kept)
-                raise
-        except StoreUnavailableError as error:
-            self._refuse(group, error)
-        except Exception as error:
-            if len(group) == 1:
-                self._refuse(group, error)
-                return
-            # One of them is something that the database will not hold: it must not take its neighbours with it.
-            half = len(group) // 2
-            await self._store_together(group[:half])
-            await self._store_together(group[half:])
-        else:
-            self._answer(group, answers)
+            return await self._store.write(work, may_share=True)
+        except BaseException:
+            self._forget(kept)
+            raise
 
     def _keep(self, drafts: Sequence[Draft], answers: Sequence[tuple[Accepted, Event]], kept: list[int]) -> None:
         """New events, for a worker of this process; before the commit, since it may see them before we hear of it."""

@@ -260,6 +260,25 @@ async def test_a_message_that_the_database_would_refuse_does_not_take_its_neighb
         assert isinstance(poisoned, StoreUnavailableError) or getattr(poisoned, "event_id", None) in stored
 
 
+async def test_when_the_database_goes_while_parts_of_a_group_are_tried_the_rest_is_refused_at_once(
+    counting: CountingStore,
+) -> None:
+    async with an_inbox(counting) as inbox:
+        counting.gate = asyncio.Event()
+        counting.failures = [None, ValueError("one of them"), StoreUnavailableError("gone")]
+        pairs = [[message({"n": number}, f"{number}-{place}") for place in (1, 2)] for number in range(5)]
+        waiting = [asyncio.create_task(inbox.acceptor.accept_all(pair)) for pair in pairs[:1]]
+        await until(lambda: bool(inbox.acceptor._committing))
+        waiting += [asyncio.create_task(inbox.acceptor.accept_all(pair)) for pair in pairs[1:]]
+        await until(lambda: inbox.acceptor.waiting == 8)
+        counting.gate.set()
+        first, *others = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert not isinstance(first, BaseException), first
+        assert [str(other) for other in others] == ["gone"] * 4
+        assert len(await inbox.rows(t.inbox)) == 2
+
+
 async def test_a_source_that_is_not_declared_is_the_callers_mistake(store: Store) -> None:
     async with an_inbox(store) as inbox:
         with pytest.raises(UsageError, match="declared are bank, shop"):
