@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hub.errors import StoreUnavailableError
 from hub.store import sharing
 from hub.store.inline import Answer, Driver
 from hub.store.store import Store
+from tests.support.patience import STILL_S_MAX, until
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -82,6 +84,16 @@ async def test_nobody_joins_a_transaction_that_is_old(
     assert commits == [1, 1, 1]
 
 
+async def test_no_more_than_so_many_share_a_commit(
+    store: Store, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "SHARED_MAX", 2)
+
+    await asyncio.gather(*(store.write(says(word), may_share=True) for word in "abcde"))
+
+    assert commits == [2, 2, 1]
+
+
 async def test_what_one_raises_undoes_that_one_alone(store: Store, commits: list[int]) -> None:
     async def fails(conn: AsyncConnection) -> None:
         await says("b")(conn)
@@ -111,6 +123,30 @@ async def test_where_the_database_undoes_everything_the_others_run_again(store: 
     assert [result is None for result in results] == [True, False, True]
     assert await said(store) == ["c", "a"]
     assert runs == ["a", "a"]
+
+
+async def test_who_was_undone_too_often_for_others_runs_alone(store: Store) -> None:
+    await store.write(says("b"))
+    runs: list[str] = []
+
+    async def undone(conn: AsyncConnection) -> None:
+        runs.append("a")
+        await says("a")(conn)
+
+    async def undoes(conn: AsyncConnection) -> None:
+        await conn.exec_driver_sql("INSERT OR ROLLBACK INTO notes VALUES ('b')")
+
+    async def others() -> None:
+        while not kept.done():
+            with suppress(IntegrityError):
+                await store.write(undoes, may_share=True)
+
+    kept = asyncio.create_task(store.write(undone, may_share=True))
+    async with asyncio.timeout(STILL_S_MAX):
+        await asyncio.gather(kept, others(), others())
+
+    assert await said(store) == ["b", "a"]
+    assert len(runs) == sharing.UNDONE_MAX + 1
 
 
 async def test_one_that_is_cancelled_at_work_takes_nobody_with_it(store: Store) -> None:
@@ -162,8 +198,7 @@ async def test_a_commit_that_fails_is_told_to_all(store: Store, monkeypatch: pyt
 
 async def test_closing_waits_for_the_commit_under_way(store: Store) -> None:
     tasks = [asyncio.create_task(store.write(says(word), may_share=True)) for word in "ab"]
-    while store._line._ending is None:  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0)
+    await until(lambda: store._line._ending is not None, "the commit", pause_s=0)
     for task in tasks:
         task.cancel()
     await store.close()
