@@ -125,10 +125,11 @@ async def test_a_group_is_told_once_the_next_one_is_on_its_way(store: Store) -> 
         on_their_way: list[int] = []
         with statements_of(store) as statements:
             counting.gate = asyncio.Event()
-            for number in (1, 2):
-                tell = partial(_note, on_their_way, statements)
-                inbox.acceptor.accept_soon(message({"n": number}, f"m-{number}"), tell)
-                await asyncio.sleep(0.01)
+            tell = partial(_note, on_their_way, statements)
+            inbox.acceptor.accept_soon(message({"n": 1}, "m-1"), tell)
+            await until(lambda: inbox.acceptor.waiting == 0, "the first group to be on its way")
+            inbox.acceptor.accept_soon(message({"n": 2}, "m-2"), tell)
+            await until(lambda: inbox.acceptor.waiting == 1, "the second to wait behind it")
             counting.gate.set()
             await until(lambda: len(on_their_way) == 2)
 
