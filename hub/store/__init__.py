@@ -9,6 +9,7 @@ Begin with ``store.py`` (transactions) and ``tables.py`` (what is stored). Which
 - ``alone.read_alone``, ``alone.write_alone``: one statement that needs no fence and no other beside it;
 - ``session.open_session``: objects, for handlers alone.
 
-``begun``, ``opening``, ``engines``, ``sharing`` and ``inline`` are what these stand on, and nobody else's concern.
+``begun``, ``opening``, ``engines`` and ``sharing`` are what these stand on, and for SQLite ``inline``, ``sqlite_dbapi``
+and ``sqlite_pace``: nobody else's concern.
 Why hot statements pass by SQLAlchemy: docs/decisions/0012-past-sqlalchemy.md.
 """

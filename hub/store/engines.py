@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from hub.errors import ConfigError
-from hub.store import inline
+from hub.store.sqlite_dbapi import Module
 
 SQLITE_READERS = 4
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON")
@@ -62,7 +62,7 @@ def _sqlite(url: URL, busy_timeout_s: float) -> tuple[AsyncEngine, AsyncEngine]:
 def _sqlite_engine(url: URL, busy_timeout_s: float, *, connections: int, begin: str) -> AsyncEngine:
     engine = create_async_engine(
         url,
-        module=inline.Module(PRAGMAS),
+        module=Module(PRAGMAS),
         poolclass=AsyncAdaptedQueuePool,
         pool_size=connections,
         max_overflow=0,

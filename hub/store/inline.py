@@ -21,36 +21,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
-import aiosqlite
-from sqlalchemy.connectors.asyncio import AsyncAdapt_terminate
-from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_dbapi
-from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.util.concurrency import await_
+from hub.store.sqlite_pace import Pace, pace_of
 
 T = TypeVar("T")
 
 READ_S_MAX: Final = 0.01
 """How long a SELECT may hold up the loop."""
-SLOW_S: Final = 0.005
-"""What takes longer than this is better off in the thread."""
 TURN_S_MAX: Final = 0.005
 """After so much of one connection's statements the loop has a turn."""
-SLOW_RUNS_MAX: Final = 128
-"""How many runs of a statement go to the thread after some that were slow. After the first it is but two: the machine
-may have had something else to do."""
-TRIALS: Final = 3
-"""How many quick runs in the thread it takes until one that looks through a table runs without."""
 TRANSACTIONS_IN_A_ROW: Final = 8
 """After so many that waited for nothing the loop has a turn as well: their work is not SQLite's alone."""
 ROWS_MAX: Final = 20
@@ -59,22 +46,10 @@ PROGRESS_STEPS: Final = 1_000
 """SQLite's steps between two looks at the time."""
 STATEMENTS_KEPT: Final = 256
 """How many prepared statements a connection keeps."""
-PACES_MAX: Final = 4_096
-"""How many statements are known by their pace; the hub has some hundreds."""
 UNDONE: Final = "SQLite has undone the transaction"
 """What is said to who goes on in one that SQLite has rolled back by itself."""
 RETRY_S: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025)
 """How long is waited for another's lock between one try and the next, the last again and again."""
-
-_READS: Final = re.compile(
-    r"\s*(?:SELECT\b|VALUES\b|PRAGMA (?:\"?main\"?\.)?(?:read_uncommitted|table_|index_|foreign_key_list))",
-    re.IGNORECASE,
-)
-_WITH: Final = re.compile(r"\s*WITH\b", re.IGNORECASE)
-_CHANGES: Final = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
-_CHANGES_WITHIN: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
-_FRAMES: Final = re.compile(r"\s*(?:BEGIN|SAVEPOINT|RELEASE|ROLLBACK)\b", re.IGNORECASE)
-_LOOKS_THROUGH: Final = re.compile(r"SCAN (?!.*(?:VIRTUAL TABLE|CONSTANT ROW))")
 
 
 class Answer(NamedTuple):
@@ -84,30 +59,6 @@ class Answer(NamedTuple):
     changed: int
     description: Any = None
     last_id: int | None = None
-
-
-class _Pace:
-    """Where a statement runs: how many of its next runs go to the thread, and whether it may be stopped."""
-
-    __slots__ = ("_penalty", "in_thread", "is_read")
-
-    def __init__(self, *, is_read: bool, in_thread: float = 0) -> None:
-        self.is_read = is_read
-        self.in_thread = in_thread
-        self._penalty = 1
-
-    def took(self, seconds: float, *, was_in_thread: bool) -> None:
-        """Learn from a run. One that is slow again and again goes to the thread for longer and longer."""
-        if seconds > SLOW_S:
-            self._penalty = min(2 * self._penalty, SLOW_RUNS_MAX)
-            self.in_thread = max(self.in_thread, self._penalty)
-        elif was_in_thread and self.in_thread:
-            self.in_thread -= 1
-            if not self.in_thread:
-                self._penalty = max(self._penalty // 2, 1)
-
-
-_paces: dict[str, _Pace] = {}
 
 
 class Driver:
@@ -141,7 +92,7 @@ class Driver:
         """Run one statement and take all its rows."""
         if self._spent_s > TURN_S_MAX:
             await self._give_turn()
-        pace = _paces.get(statement) or self._learn(statement, values)
+        pace = pace_of(self._file, statement, values, may_plan=not self._waiting)
         if pace.in_thread or self._waiting:
             return await self._execute_apart(statement, values, pace)
         if pace.is_read:
@@ -156,14 +107,13 @@ class Driver:
             self._until = math.inf
             spent = time.perf_counter() - begun
             self._spent_s += spent
-            if spent > SLOW_S:
-                pace.took(spent, was_in_thread=False)
+            pace.took(spent, was_in_thread=False)
         return await self._execute_apart(statement, values, pace)
 
     async def executemany(self, statement: str, rows: Sequence[Sequence[Any]]) -> Answer:
         """Run one statement for each row. Many go to the thread: the loop has better things to do meanwhile."""
         if self._waiting or len(rows) > ROWS_MAX:
-            return await self._patiently_apart(partial(self._run_many, statement, rows))
+            return await self._patiently(partial(self._apart, partial(self._run_many, statement, rows)))
         if self._spent_s > TURN_S_MAX:
             await self._give_turn()
         begun = time.perf_counter()
@@ -179,7 +129,7 @@ class Driver:
             await self._give_turn()
         if self._waiting:
             await self._apart(_nothing)
-        await self._patiently(lambda: _run(self._file, statement, ()))
+        await self._patiently(partial(self._here, partial(_run, self._file, statement, ())))
         self._has_begun = True
         self._committed = self._file.total_changes
         self._has_changed_more = False
@@ -187,15 +137,15 @@ class Driver:
     async def set_up(self, pragmas: Sequence[str]) -> None:
         """Set a new connection up."""
         for pragma in pragmas:
-            await self._patiently(partial(_run, self._file, f"PRAGMA {pragma}", ()))
+            await self._patiently(partial(self._here, partial(_run, self._file, f"PRAGMA {pragma}", ())))
 
     async def commit(self) -> None:
         """End the transaction; one that changed something, in the thread, as the disk takes its time."""
         await self._end_streams()
         if not self._waiting and not self._has_changed():
-            await self._patiently(self._commit)
+            await self._patiently(partial(self._here, self._commit))
         else:
-            await self._patiently_apart(self._commit, can_be_stopped=False)
+            await self._patiently(partial(self._apart, self._commit, can_be_stopped=False))
         self._has_begun = False
 
     async def rollback(self) -> None:
@@ -215,7 +165,7 @@ class Driver:
             self._refuse_what_is_undone()
             return work(self._file)
 
-        return await self._patiently_apart(run)
+        return await self._patiently(partial(self._apart, run))
 
     async def stream(self, statement: str, values: Sequence[Any]) -> sqlite3.Cursor:
         """Run a statement as far as its first row."""
@@ -284,29 +234,6 @@ class Driver:
         self._spent_s, self._in_a_row = 0.0, 0
         await asyncio.sleep(0)
 
-    def _learn(self, statement: str, values: Sequence[Any]) -> _Pace:
-        if len(_paces) >= PACES_MAX:
-            _paces.clear()
-        pace = _paces[statement] = self._first_pace(statement, values)
-        return pace
-
-    def _first_pace(self, statement: str, values: Sequence[Any]) -> _Pace:
-        if _READS.match(statement) or (_WITH.match(statement) and not _CHANGES_WITHIN.search(statement)):
-            return _Pace(is_read=True)
-        if _FRAMES.match(statement):
-            return _Pace(is_read=False)
-        if not _CHANGES.match(statement) and not _WITH.match(statement):
-            return _Pace(is_read=False, in_thread=math.inf)
-        if self._waiting:
-            return _Pace(is_read=False, in_thread=TRIALS)
-        cursor = sqlite3.Connection.cursor(self._file)
-        try:
-            plan = cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
-        except sqlite3.Error:
-            # It will say itself what is wrong with it.
-            return _Pace(is_read=False)
-        return _Pace(is_read=False, in_thread=TRIALS if any(_LOOKS_THROUGH.match(row[3]) for row in plan) else 0)
-
     def _run(self, statement: str, values: Sequence[Any]) -> Answer:
         self._refuse_what_is_undone()
         return _run(self._file, statement, values)
@@ -324,7 +251,7 @@ class Driver:
         if self._has_begun and not self._file.in_transaction:
             raise sqlite3.OperationalError(UNDONE)
 
-    async def _execute_apart(self, statement: str, values: Sequence[Any], pace: _Pace) -> Answer:
+    async def _execute_apart(self, statement: str, values: Sequence[Any], pace: Pace) -> Answer:
         if not pace.is_read and pace.in_thread == math.inf:
             self._has_changed_more = True
 
@@ -335,30 +262,22 @@ class Driver:
             finally:
                 pace.took(time.perf_counter() - begun, was_in_thread=True)
 
-        return await self._patiently_apart(run)
+        return await self._patiently(partial(self._apart, run))
 
-    async def _patiently(self, run: Callable[[], T]) -> T:
+    async def _patiently(self, run: Callable[[], Awaitable[T]]) -> T:
         """Try again while another has the lock, until the busy timeout."""
         end = time.monotonic() + self._busy_timeout_s
         for attempt in range(1_000_000):
             try:
-                return run()
+                return await run()
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() > end:
                     raise
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         raise AssertionError("unreachable: the timeout is shorter")
 
-    async def _patiently_apart(self, run: Callable[[], T], *, can_be_stopped: bool = True) -> T:
-        end = time.monotonic() + self._busy_timeout_s
-        for attempt in range(1_000_000):
-            try:
-                return await self._apart(run, can_be_stopped=can_be_stopped)
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > end:
-                    raise
-            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-        raise AssertionError("unreachable: the timeout is shorter")
+    async def _here(self, run: Callable[[], T]) -> T:
+        return run()
 
     async def _apart(self, run: Callable[[], T], *, can_be_stopped: bool = True) -> T:
         """In the thread, which is made by the first who asks for it."""
@@ -452,164 +371,3 @@ def open_file(database: str, **options: Any) -> sqlite3.Connection:
     settings = {"check_same_thread": False, "cached_statements": STATEMENTS_KEPT, "timeout": 0}
     file: sqlite3.Connection = sqlite3.connect(database, isolation_level=None, **{**options, **settings})
     return file
-
-
-class Module(AsyncAdapt_aiosqlite_dbapi):
-    """What SQLAlchemy takes for the asynchronous driver."""
-
-    def __init__(self, pragmas: Sequence[str]) -> None:
-        super().__init__(aiosqlite, cast(Any, sqlite3))
-        self._pragmas = pragmas
-
-    def connect(self, database: str, *, timeout: float, **options: Any) -> Any:
-        """Open a connection and set it up."""
-        driver = Driver(open_file(database, **options), busy_timeout_s=timeout)
-        try:
-            await_(driver.set_up(self._pragmas))
-        except BaseException:
-            driver.stop()
-            raise
-        return Connection(driver)
-
-
-class Connection(AsyncAdapt_terminate, AdaptedConnection):
-    """The connection as SQLAlchemy uses it."""
-
-    __slots__ = ()
-
-    _connection: Driver  # type: ignore[assignment]
-
-    def __init__(self, driver: Driver) -> None:
-        self._connection = driver
-
-    @property
-    def isolation_level(self) -> None:
-        """SQLAlchemy asks whether the driver begins by itself."""
-        return
-
-    def cursor(self, server_side: bool = False) -> Cursor:
-        """One for a single statement."""
-        return StreamCursor(self._connection) if server_side else Cursor(self._connection)
-
-    def begin(self, statement: str) -> None:
-        """Begin a transaction."""
-        await_(self._connection.begin(statement))
-
-    def commit(self) -> None:
-        """End it."""
-        await_(self._connection.commit())
-
-    def rollback(self) -> None:
-        """Undo it."""
-        await_(self._connection.rollback())
-
-    def close(self) -> None:
-        """Close the connection."""
-        await_(self._connection.close())
-
-    def create_function(self, name: str, arguments: int, function: Callable[..., Any], **options: Any) -> None:
-        """Make a function known to SQL."""
-        self._connection._file.create_function(name, arguments, function, **options)
-
-    def _handle_exception(self, error: Exception) -> NoReturn:
-        raise error
-
-    async def _terminate_graceful_close(self) -> None:
-        await self._connection.close()
-
-    def _terminate_force_close(self) -> None:
-        self._connection.stop()
-
-
-class Cursor:
-    """A statement and its rows, which are all there when it has run."""
-
-    __slots__ = ("_driver", "_rows", "arraysize", "description", "lastrowid", "rowcount")
-
-    server_side = False
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._rows: deque[Any] = deque()
-        self.arraysize = 1
-        self.description: Any = None
-        self.rowcount = -1
-        self.lastrowid: int | None = None
-
-    def execute(self, operation: str, parameters: Any = None) -> None:
-        """Run it."""
-        self._take(await_(self._driver.execute(operation, () if parameters is None else parameters)))
-
-    def executemany(self, operation: str, parameters: Any) -> None:
-        """Run it for each of them."""
-        self._take(await_(self._driver.executemany(operation, parameters)))
-
-    def _take(self, answer: Answer) -> None:
-        rows, self.rowcount, self.description, self.lastrowid = answer
-        self._rows = deque(rows)
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-        return self._rows.popleft() if self._rows else None
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """The next rows."""
-        rows = self._rows
-        return [rows.popleft() for _ in range(min(self.arraysize if size is None else size, len(rows)))]
-
-    def fetchall(self) -> list[Any]:
-        """All other rows."""
-        rows, self._rows = self._rows, deque()
-        return list(rows)
-
-    def setinputsizes(self, *_sizes: Any) -> None:
-        """SQLite has none."""
-
-    def close(self) -> None:
-        """Forget the rows."""
-        self._rows.clear()
-
-    async def _async_soft_close(self) -> None:
-        return
-
-
-class StreamCursor(Cursor):
-    """A statement whose rows are taken a few at a time, each time in the thread: nobody knows how far the next is."""
-
-    __slots__ = ("_cursor",)
-
-    server_side = True
-
-    def __init__(self, driver: Driver) -> None:
-        super().__init__(driver)
-        self._cursor: sqlite3.Cursor | None = None
-
-    def execute(self, operation: str, parameters: Any = None) -> None:
-        """Run it as far as its first row."""
-        values = () if parameters is None else parameters
-        self._cursor = cursor = await_(self._driver.stream(operation, values))
-        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-        return await_(self._driver.apart(lambda _: self._opened.fetchone()))
-
-    def fetchmany(self, size: int | None = None) -> list[Any]:
-        """The next rows."""
-        count = self.arraysize if size is None else size
-        return await_(self._driver.apart(lambda _: self._opened.fetchmany(count)))
-
-    def fetchall(self) -> list[Any]:
-        """All other rows."""
-        return await_(self._driver.apart(lambda _: self._opened.fetchall()))
-
-    def close(self) -> None:
-        """Give the statement up."""
-        if self._cursor is not None:
-            cursor, self._cursor = self._cursor, None
-            await_(self._driver.end_stream(cursor))
-
-    @property
-    def _opened(self) -> sqlite3.Cursor:
-        assert self._cursor is not None, "it has run, and is not closed"
-        return self._cursor

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.errors import StoreUnavailableError
-from hub.store import inline
+from hub.store import inline, sqlite_pace
 from hub.store.store import Store, interrupt
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ PATIENT_S = 30.0
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     """An SQLite file with one table, and no statement that is known by its pace."""
-    inline._paces.clear()
+    sqlite_pace._paces.clear()
     async with opened(tmp_path) as store:
         await store.write(lambda conn: conn.execute(text("CREATE TABLE notes (n INTEGER, said TEXT)")))
         yield store
@@ -145,13 +145,13 @@ async def test_a_statement_that_looks_through_a_table_is_tried_in_the_thread(sto
     async def work(conn: AsyncConnection) -> None:
         await tell_thread(conn, ran_in)
         await conn.execute(text("INSERT INTO notes (n) VALUES (told())"))
-        for _ in range(inline.TRIALS):
+        for _ in range(sqlite_pace.TRIALS):
             await conn.execute(text("UPDATE notes SET n = told()"))
 
     await store.write(work)
 
     is_here = [one == threading.get_ident() for one in ran_in]
-    assert is_here == [True, *[False] * inline.TRIALS]
+    assert is_here == [True, *[False] * sqlite_pace.TRIALS]
 
 
 async def tell_thread(conn: AsyncConnection, ran_in: list[int]) -> None:
@@ -179,7 +179,7 @@ async def test_many_statements_of_one_transaction_give_others_a_turn(
 ) -> None:
     # None of them goes to the thread, however busy the machine is: that would be a turn as well.
     monkeypatch.setattr(inline, "READ_S_MAX", PATIENT_S)
-    monkeypatch.setattr(inline, "SLOW_S", PATIENT_S)
+    monkeypatch.setattr(sqlite_pace, "SLOW_S", PATIENT_S)
 
     async def look(conn: AsyncConnection) -> None:
         for _ in range(300):
@@ -194,7 +194,7 @@ async def test_many_statements_of_one_transaction_give_others_a_turn(
 async def test_many_transactions_in_a_row_give_others_a_turn(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "TURN_S_MAX", PATIENT_S)
     monkeypatch.setattr(inline, "READ_S_MAX", PATIENT_S)
-    monkeypatch.setattr(inline, "SLOW_S", PATIENT_S)
+    monkeypatch.setattr(sqlite_pace, "SLOW_S", PATIENT_S)
     await count(store)
 
     async def look() -> None:
@@ -207,9 +207,9 @@ async def test_many_transactions_in_a_row_give_others_a_turn(store: Store, monke
 
 
 async def test_where_a_statement_runs_is_learnt() -> None:
-    pace = inline._Pace(is_read=False, in_thread=inline.TRIALS)
+    pace = sqlite_pace.Pace(is_read=False, in_thread=sqlite_pace.TRIALS)
 
-    for _ in range(inline.TRIALS):
+    for _ in range(sqlite_pace.TRIALS):
         pace.took(0.0001, was_in_thread=True)
     assert not pace.in_thread
 
@@ -222,7 +222,7 @@ async def test_where_a_statement_runs_is_learnt() -> None:
 
     for _ in range(20):
         pace.took(1.0, was_in_thread=bool(pace.in_thread))
-    assert pace.in_thread == inline.SLOW_RUNS_MAX
+    assert pace.in_thread == sqlite_pace.SLOW_RUNS_MAX
 
 
 @pytest.mark.parametrize("rows", [inline.ROWS_MAX, 50_000])
