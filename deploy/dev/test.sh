@@ -135,7 +135,7 @@ case ${1:-all} in
         export HUB_FAULTS=all HUB_TEST_SEED=$SEED
         rm -rf "$COUNTS"
         start_storms
-        section 'crash points' counted crash-points long_tests 3 tests/faults "${STORMS[@]/#/--ignore=}"
+        section 'crash points' counted crash-points long_tests 8 tests/faults "${STORMS[@]/#/--ignore=}"
         section 'simulation' counted simulation long_tests 2 tests/simulation
         section 'planted bugs' counted mutants long_tests 1 -s tests/mutants
         section 'storms, beside all of these' told_by_storms

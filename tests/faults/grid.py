@@ -26,8 +26,8 @@ from tests.faults.trial import Verdict, clean_run
 from tests.support.databases import DIALECTS
 
 SEED = int(os.environ.get("HUB_TEST_SEED", "1"))
-SHARES = 2 if IS_EVERYTHING else 1
-"""Parts of the points of one story, so that processes can share the work."""
+SHARES = 4 if IS_EVERYTHING else 1
+"""Parts of the points of one story, so that processes can share the work: most of a trial is waiting."""
 RUNS = 2 if IS_EVERYTHING else 1
 """Runs without a crash that must all meet a point: what only one of them meets is passed by more often."""
 KILLED_PART = 4

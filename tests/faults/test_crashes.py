@@ -63,11 +63,16 @@ async def test_a_hub_that_dies_at_any_point_loses_and_doubles_nothing(
 
 @pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize(("stage", "dialect"), KILLED_ON, indirect=True)
+@pytest.mark.parametrize("share", range(SHARES))
 async def test_a_hub_that_is_killed_loses_and_doubles_nothing(
-    stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
+    stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    tried = chosen(points, part=KILLED_PART) if is_everything else draw_few(points, chance, SAMPLE)
+    tried = (
+        chosen(points, share=share, shares=SHARES, part=KILLED_PART)
+        if is_everything
+        else draw_few(points, chance, SAMPLE)
+    )
 
     async with nursery() as apart:
         found = await try_all(partial(trial, stage, apart), tried, "killed", tally)

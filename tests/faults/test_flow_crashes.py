@@ -80,11 +80,16 @@ async def test_a_crash_at_any_point_of_a_flow_leaves_it_done_once(
 @pytest.mark.skipif(not IS_LONG, reason="long; HUB_TEST_LONG=1 kills at two points of a flow, make faults at many")
 @pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize(("stage", "dialect"), ON, indirect=True)
+@pytest.mark.parametrize("share", range(SHARES))
 async def test_a_kill_at_any_point_of_a_flow_leaves_it_done_once(
-    stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
+    stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=False)
-    tried = chosen(points, part=KILLED_PART) if is_everything else draw_few(points, chance, KILLED)
+    tried = (
+        chosen(points, share=share, shares=SHARES, part=KILLED_PART)
+        if is_everything
+        else draw_few(points, chance, KILLED)
+    )
     async with nursery() as apart:
         found = await try_all(partial(trial, stage, apart), tried, "killed", tally)
 

@@ -66,11 +66,16 @@ async def test_a_crash_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
 
 @pytest.mark.timeout(GRID_S_MAX)
 @pytest.mark.parametrize("dialect", ALL if IS_EVERYTHING else [one for one in DIALECTS if KILLED[one]], indirect=True)
+@pytest.mark.parametrize("share", range(SHARES))
 async def test_a_kill_at_any_point_leaves_one_invoice_per_sale_and_it_is_paid(
-    stage: Stage, chance: Random, is_everything: bool, tally: Counter[str]
+    stage: Stage, share: int, chance: Random, is_everything: bool, tally: Counter[str]
 ) -> None:
     points = await points_of(stage, with_opening=is_everything)
-    tried = chosen(points, part=KILLED_PART) if is_everything else draw_few(points, chance, KILLED[stage.dialect])
+    tried = (
+        chosen(points, share=share, shares=SHARES, part=KILLED_PART)
+        if is_everything
+        else draw_few(points, chance, KILLED[stage.dialect])
+    )
 
     async with nursery() as apart:
         found = await try_all(partial(trial, stage, apart), tried, "killed", tally)
