@@ -17,7 +17,7 @@ from _pytest.terminal import TerminalReporter
 
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.stage import Stage
-from tests.support.counts import keep
+from tests.support.counts import keep, tell_failure
 from tests.support.databases import DIALECTS, Databases
 
 COUNTS = ("places", "points", "raised", "killed", "passed by", "cuts", "stops", "restarts", "events", "violations")
@@ -99,6 +99,11 @@ def tally(tell: Telling, stage: Stage) -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
     yield counts
     tell(stage.scenario.name, stage.dialect, counts)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        tell_failure(report.nodeid, report.longreprtext)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

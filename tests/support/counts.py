@@ -22,3 +22,11 @@ def keep(name: str, counts: Mapping[str, Any]) -> None:
     if folder := os.environ.get(VARIABLE):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / f"{name}-{time.time_ns()}-{uuid4().hex[:8]}.json").write_text(json.dumps(counts))
+
+
+def tell_failure(test: str, text: str) -> None:
+    """Write down what has failed as soon as it has: a part may go on for half an hour, or be ended from outside."""
+    if folder := os.environ.get(VARIABLE):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with (Path(folder) / "failures.txt").open("a") as file:
+            file.write(f"== {test}\n{text}\n")
