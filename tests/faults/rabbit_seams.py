@@ -76,7 +76,13 @@ def _watched(seams: Seams, doing: str, original: Any) -> Any:
     async def watched(*arguments: Any, **options: Any) -> Any:
         seams.reach(f"before {doing}")
         result = await function(*arguments, **options)
-        seams.reach(f"after {doing}")
+        try:
+            seams.reach(f"after {doing}")
+        except TransportUnavailableError:
+            if isinstance(result, Session):
+                # A connection that is lost takes its channel along: nobody else could read behind this one.
+                await result.close()
+            raise
         return result
 
     return classmethod(watched) if isinstance(original, classmethod) else watched
